@@ -1,0 +1,39 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""How every command line of the package starts and ends."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from espnet_av.utils.errors import EXIT_OK, EspnetAVError
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def set_up_logging(level: str = "INFO") -> None:
+    """Send log lines of ``level`` and above to standard error."""
+    logging.basicConfig(level=level, format=LOG_FORMAT, datefmt="%H:%M:%S")
+
+
+def run_main(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[str] | None = None) -> int:
+    """Run a command line's ``main`` and turn user errors into one clear line and an exit code.
+
+    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. Errors that are no user errors pass through.
+
+    Args:
+        main: The function to call.
+        cmd: Arguments without the program name; None takes ``sys.argv[1:]``.
+
+    Returns:
+        The exit code (``espnet_av/utils/errors.py``).
+    """
+    set_up_logging()
+    try:
+        return main(cmd) or EXIT_OK
+    except EspnetAVError as error:
+        if os.environ.get("ESPNET_AV_DEBUG") == "1":
+            logging.getLogger(__name__).exception("the error in full")
+        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
+        return error.exit_code
