@@ -232,11 +232,8 @@ def check_version() -> str:
         with quiet_import():
             from espnet import __version__ as version
     except ImportError as error:
-        raise EnvironmentProblem(
-            describe(
-                f"ESPnet cannot be imported ({error})", got=sys.executable, allowed=f"espnet=={ESPNET_VERSION}", fix=_INSTALL
-            )
-        ) from error
+        what = f"ESPnet cannot be imported by {sys.executable} ({error})"
+        raise EnvironmentProblem(describe(what, allowed=f"espnet=={ESPNET_VERSION}", fix=_INSTALL)) from error
     if str(version) != ESPNET_VERSION and os.environ.get("ESPNET_AV_ANY_ESPNET") != "1":
         raise EnvironmentProblem(
             describe(
@@ -268,9 +265,8 @@ def load(name: str) -> Any:
             module = importlib.import_module(module_name)
         return getattr(module, attribute) if attribute else module
     except (ImportError, AttributeError) as error:
-        raise EnvironmentProblem(
-            describe(f"'{UPSTREAM[name]}' cannot be loaded from ESPnet ({error})", fix=f"{_INSTALL} --force, then espnet-av doctor")
-        ) from error
+        what = f"'{UPSTREAM[name]}' cannot be loaded from ESPnet ({error})"
+        raise EnvironmentProblem(describe(what, fix=f"{_INSTALL} --force, then espnet-av doctor")) from error
 
 
 def __getattr__(name: str) -> Any:
