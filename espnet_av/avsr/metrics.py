@@ -1,0 +1,381 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Word and character error rates of speech recognition, with confidence intervals.
+
+Definitions, all over a whole test set (sums first, then one division):
+
+* ``S``, ``D``, ``I``, ``H``: substitutions, deletions, insertions and hits of the alignment with the fewest errors
+  (Levenshtein distance, computed by jiwer).
+* WER = (S + D + I) / (S + D + H): errors per reference word, from 0 upwards, lower is better; it can exceed 1.
+* CER: the same over characters, the blanks between words counted.
+* Deletion rate = D / (S + D + H). A model that falls silent on noisy input shows here first.
+
+An utterance without reference words (a visible but silent face) adds its insertions and no reference words. A set with
+no reference word at all has no WER: the rate is NaN. All rates are fractions, not per cent.
+"""
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+
+from espnet_av.utils.errors import DataError, UsageError, describe
+
+MAX_DRAWS_AT_ONCE = 4_000_000  # bounds the memory of the bootstrap: indices held at the same time
+
+
+@dataclass(frozen=True)
+class AlignedWord:
+    """One column of an alignment: ``kind`` is equal, substitute, delete or insert; a missing side is ``""``."""
+
+    kind: str
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """Counts of one alignment or of a sum of alignments."""
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    @property
+    def num_reference(self) -> int:
+        """Number of reference words (or characters)."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def errors(self) -> int:
+        """Number of errors of all three kinds."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference unit (>= 0, lower is better); NaN without reference units."""
+        return _ratio(self.errors, self.num_reference)
+
+    @property
+    def deletion_rate(self) -> float:
+        """Deletions per reference unit in [0, 1]; NaN without reference units."""
+        return _ratio(self.deletions, self.num_reference)
+
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        return ErrorCounts(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+
+@dataclass(frozen=True)
+class UtteranceScore:
+    """Scores of one utterance: word and character counts and the word alignment."""
+
+    uid: str
+    words: ErrorCounts
+    chars: ErrorCounts
+    alignment: tuple[AlignedWord, ...]
+
+    @property
+    def wer(self) -> float:
+        """Word error rate of this utterance; NaN when the reference is empty."""
+        return self.words.rate
+
+    @property
+    def reference(self) -> str:
+        """Reference words joined by one blank."""
+        return " ".join(word.reference for word in self.alignment if word.reference)
+
+    @property
+    def hypothesis(self) -> str:
+        """Hypothesis words joined by one blank."""
+        return " ".join(word.hypothesis for word in self.alignment if word.hypothesis)
+
+
+@dataclass(frozen=True)
+class CorpusScore:
+    """Scores of a test set; ``utterances`` keep the order of the references."""
+
+    utterances: tuple[UtteranceScore, ...]
+
+    @functools.cached_property
+    def words(self) -> ErrorCounts:
+        """Sum of the word counts."""
+        return functools.reduce(ErrorCounts.__add__, (item.words for item in self.utterances), ErrorCounts())
+
+    @functools.cached_property
+    def chars(self) -> ErrorCounts:
+        """Sum of the character counts."""
+        return functools.reduce(ErrorCounts.__add__, (item.chars for item in self.utterances), ErrorCounts())
+
+    @property
+    def wer(self) -> float:
+        """Corpus word error rate (fraction, lower is better)."""
+        return self.words.rate
+
+    @property
+    def cer(self) -> float:
+        """Corpus character error rate (fraction, lower is better)."""
+        return self.chars.rate
+
+    @property
+    def silent(self) -> tuple[UtteranceScore, ...]:
+        """Utterances without reference words."""
+        return tuple(item for item in self.utterances if item.words.num_reference == 0)
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return errors and reference words of each utterance, two int64 arrays of shape ``(U,)``."""
+        errors = np.array([item.words.errors for item in self.utterances], dtype=np.int64)
+        return errors, np.array([item.words.num_reference for item in self.utterances], dtype=np.int64)
+
+    def interval(self, num_resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> "Interval":
+        """Return the 95 % confidence interval of the WER, see :func:`bootstrap_interval`."""
+        errors, words = self.counts()
+        return bootstrap_interval(errors, words, num_resamples=num_resamples, seed=seed, groups=groups)
+
+    def worst(self, count: int | None = None) -> list[UtteranceScore]:
+        """Return the utterances with the most word errors first (ties: higher WER, then id)."""
+        ranked = sorted(self.utterances, key=lambda item: (-item.words.errors, -_finite(item.wer), item.uid))
+        return ranked[:count]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a rate; NaN on both sides where it cannot be told."""
+
+    low: float
+    high: float
+
+
+def score_utterance(uid: str, reference: str, hypothesis: str) -> UtteranceScore:
+    """Align one hypothesis with its reference; words are split at white space.
+
+    An empty reference gives as many insertions as the hypothesis has words; an empty hypothesis gives deletions.
+    """
+    ref_words, hyp_words = reference.split(), hypothesis.split()
+    alignment = _align(ref_words, hyp_words)
+    return UtteranceScore(
+        uid=uid,
+        words=_count(item.kind for item in alignment),
+        chars=_count_characters(" ".join(ref_words), " ".join(hyp_words)),
+        alignment=tuple(alignment),
+    )
+
+
+def score_corpus(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> CorpusScore:
+    """Score a test set.
+
+    Args:
+        references: Utterance id -> reference text, already normalised.
+        hypotheses: Utterance id -> recognised text, normalised in the same way. The ids must be the same.
+
+    Raises:
+        DataError: The ids differ; both sides are counted and the first ids named.
+    """
+    missing, unknown = compare_ids(references, hypotheses)
+    if missing or unknown:
+        raise DataError(
+            describe(
+                f"references and hypotheses differ: {_name_ids('without a hypothesis', missing)}, "
+                f"{_name_ids('without a reference', unknown)}",
+                fix="decode the whole set again, or score the utterances that both sides have",
+            )
+        )
+    return CorpusScore(tuple(score_utterance(uid, text, hypotheses[uid]) for uid, text in references.items()))
+
+
+def compare_ids(references: Iterable[str], hypotheses: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the ids without a hypothesis and the ids without a reference, both sorted."""
+    references, hypotheses = set(references), set(hypotheses)
+    return sorted(references - hypotheses), sorted(hypotheses - references)
+
+
+def score_by_group(score: CorpusScore, group_of: Mapping[str, str]) -> dict[str, CorpusScore]:
+    """Split a corpus score by a property of the utterances, such as the speaker.
+
+    Args:
+        score: Score of the whole set.
+        group_of: Utterance id -> group name.
+
+    Raises:
+        DataError: An utterance has no group.
+    """
+    absent = sorted(item.uid for item in score.utterances if item.uid not in group_of)
+    if absent:
+        raise DataError(describe(_name_ids("without a group", absent), fix="complete utt2spk of the test set"))
+    members: dict[str, list[UtteranceScore]] = {}
+    for item in score.utterances:
+        members.setdefault(group_of[item.uid], []).append(item)
+    return {name: CorpusScore(tuple(members[name])) for name in sorted(members)}
+
+
+def bootstrap_interval(
+    errors: np.ndarray,
+    words: np.ndarray,
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> Interval:
+    """Percentile bootstrap interval of ``sum(errors) / sum(words)`` over utterances.
+
+    After Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004:
+    utterances are drawn with replacement and the corpus rate is taken for each draw. With ``groups`` whole groups are
+    drawn instead (blockwise bootstrap), which is the honest choice when utterances of a speaker depend on each other.
+
+    Args:
+        errors: Errors per utterance, ``(U,)``.
+        words: Reference words per utterance, ``(U,)``.
+        level: Share of the draws inside the interval.
+        num_resamples: Number of draws.
+        seed: Seed of the draws; the same seed gives the same interval.
+        groups: Group name per utterance, length U.
+
+    Raises:
+        UsageError: Shapes, ``level`` or ``num_resamples`` make no sense.
+    """
+    errors, words = _group_sums(errors, words, groups)
+    rates = np.concatenate([e / w for e, w in _draws((errors, words), num_resamples, seed)] or [np.empty(0)])
+    return _percentiles(rates, level)
+
+
+def bootstrap_ratio(
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Paired bootstrap interval of WER(first) / WER(second): the same utterances are drawn for both systems.
+
+    Args:
+        first: Errors and reference words per utterance of the system above the line, each ``(U,)``.
+        second: The same utterances in the same order, of the system below the line.
+        level: Share of the draws inside the interval.
+        num_resamples: Number of draws.
+        seed: Seed of the draws.
+
+    Raises:
+        UsageError: The two systems have different numbers of utterances.
+    """
+    if len(first[0]) != len(second[0]):
+        raise UsageError(
+            describe("paired systems need the same utterances", got=(len(first[0]), len(second[0])), allowed="equal")
+        )
+    ratios = [np.empty(0)]
+    for e1, w1, e2, w2 in _draws((*map(np.asarray, first), *map(np.asarray, second)), num_resamples, seed):
+        usable = e2 > 0
+        ratios.append((e1[usable] / w1[usable]) / (e2[usable] / w2[usable]))
+    return _percentiles(np.concatenate(ratios), level)
+
+
+def format_alignment(item: UtteranceScore, width: int = 110) -> str:
+    """Return reference, hypothesis and marks (``S``, ``D``, ``I``) of an utterance in columns, wrapped at ``width``."""
+    marks = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
+    blocks: list[list[tuple[str, str, str]]] = [[]]
+    used = 0
+    for word in item.alignment:
+        cell = (word.reference or "*", word.hypothesis or "*", marks[word.kind])
+        size = max(map(len, cell)) + 1
+        if blocks[-1] and used + size > width:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(cell)
+        used += size
+    return "\n".join(_format_block(block) for block in blocks)
+
+
+def _format_block(cells: list[tuple[str, str, str]]) -> str:
+    sizes = [max(map(len, cell)) for cell in cells]
+    rows = []
+    for name, column in (("REF", 0), ("HYP", 1), ("   ", 2)):
+        line = " ".join(cell[column].ljust(size) for cell, size in zip(cells, sizes, strict=True))
+        rows.append(f"{name}: {line}".rstrip() if name.strip() else f"     {line}".rstrip())
+    return "\n".join(row for index, row in enumerate(rows) if index < 2 or row)
+
+
+def _align(reference: list[str], hypothesis: list[str]) -> list[AlignedWord]:
+    if not reference:  # jiwer versions disagree on empty references
+        return [AlignedWord("insert", "", word) for word in hypothesis]
+    if not hypothesis:
+        return [AlignedWord("delete", word, "") for word in reference]
+    aligned: list[AlignedWord] = []
+    for chunk in jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0]:
+        refs = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        hyps = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        size = max(len(refs), len(hyps))
+        pairs = zip(refs or [""] * size, hyps or [""] * size, strict=True)
+        aligned.extend(AlignedWord(chunk.type, ref, hyp) for ref, hyp in pairs)
+    return aligned
+
+
+def _count(kinds: Iterable[str]) -> ErrorCounts:
+    seen = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
+    for kind in kinds:
+        seen[kind] += 1
+    return ErrorCounts(seen["equal"], seen["substitute"], seen["delete"], seen["insert"])
+
+
+def _count_characters(reference: str, hypothesis: str) -> ErrorCounts:
+    if not reference or not hypothesis:
+        return ErrorCounts(deletions=len(reference), insertions=len(hypothesis))
+    output = jiwer.process_characters(reference, hypothesis)
+    return ErrorCounts(output.hits, output.substitutions, output.deletions, output.insertions)
+
+
+def _group_sums(errors: np.ndarray, words: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    errors, words = np.asarray(errors), np.asarray(words)
+    sizes = {errors.shape, words.shape} | ({(len(groups),)} if groups is not None else set())
+    if errors.ndim != 1 or len(sizes) != 1:
+        raise UsageError(describe("errors, words and groups need one entry per utterance", got=sorted(map(str, sizes))))
+    if groups is None:
+        return errors, words
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    return np.bincount(index, weights=errors), np.bincount(index, weights=words)
+
+
+def _draws(columns: tuple[np.ndarray, ...], num_resamples: int, seed: int) -> Iterable[tuple[np.ndarray, ...]]:
+    """Yield sums of ``columns`` over drawn entries; draws without reference words (second column) are left out."""
+    if num_resamples < 1:
+        raise UsageError(describe("number of bootstrap draws is too small", got=num_resamples, allowed=">= 1"))
+    size = len(columns[0])
+    if size == 0:
+        return
+    rng = np.random.default_rng(seed)
+    at_once = max(1, MAX_DRAWS_AT_ONCE // size)
+    for start in range(0, num_resamples, at_once):
+        chosen = rng.integers(0, size, (min(at_once, num_resamples - start), size))
+        sums = [column[chosen].sum(axis=1) for column in columns]
+        usable = sums[1] > 0
+        yield tuple(column[usable] for column in sums)
+
+
+def _percentiles(values: np.ndarray, level: float) -> Interval:
+    if not 0 < level < 1:
+        raise UsageError(describe("confidence level out of range", got=level, allowed="between 0 and 1"))
+    if values.size == 0:
+        return Interval(math.nan, math.nan)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _ratio(above: int, below: int) -> float:
+    return above / below if below else math.nan
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
+
+
+def _name_ids(what: str, ids: Sequence[str], shown: int = 5) -> str:
+    names = ", ".join(ids[:shown]) + (", ..." if len(ids) > shown else "")
+    return f"{len(ids)} {what}" + (f" ({names})" if ids else "")

@@ -1,0 +1,179 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading of an experiment folder: hypotheses, configuration, training history, stage times."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_av.utils.errors import DataError, MissingDataError, describe
+
+logger = logging.getLogger(__name__)
+MODALITY_ORDER = ("av", "audio", "video")
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Hypotheses of one test set in one modality; ``text`` is the file that holds them."""
+
+    modality: str
+    set_name: str
+    text: Path
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the hypotheses, where ``infer.json`` may lie too."""
+        return self.text.parent
+
+
+def read_text_table(path: str | Path) -> dict[str, str]:
+    """Read ``id text`` lines of UTF-8; the text may be empty (an empty hypothesis, a silent face).
+
+    Raises:
+        MissingDataError: There is no such file.
+        DataError: A line without an id, an id twice, or bytes that are no UTF-8; the line number is named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError(describe(f"no transcripts: {path} does not exist"))
+    table: dict[str, str] = {}
+    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            line = raw.decode("utf-8").rstrip("\r")
+        except UnicodeDecodeError as error:
+            raise DataError(describe(f"{path} line {number} is not UTF-8 ({error.reason})")) from error
+        if not line.strip():
+            continue
+        uid, _, text = line.strip().partition(" ") if not line[0].isspace() else ("", "", line)
+        if not uid:
+            raise DataError(describe(f"{path} line {number} starts without an utterance id", got=line[:60]))
+        if uid in table:
+            raise DataError(describe(f"{path} line {number}: utterance id appears twice", got=uid))
+        table[uid] = text.strip()
+    return table
+
+
+def read_json(path: str | Path, default: Any = None) -> Any:
+    """Read a JSON file; ``default`` where it is absent.
+
+    Raises:
+        DataError: The file is no JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            describe(f"{path} is not valid JSON ({error})", fix="run the stage that writes it again")
+        ) from error
+
+
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """Read one JSON object per line; an unfinished last line of a killed run is left out with a warning."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    items = []
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        try:
+            item = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise DataError(describe(f"{path} line {number} is not valid JSON ({error})")) from error
+            logger.warning("%s: the last line is unfinished and left out", path)
+            continue
+        if isinstance(item, dict):
+            items.append(item)
+    return items
+
+
+def read_config(exp_dir: str | Path) -> dict[str, Any] | None:
+    """Read ``config.yaml`` of an experiment; None where there is none.
+
+    Raises:
+        DataError: The file is no YAML mapping of plain values.
+    """
+    path = Path(exp_dir) / "config.yaml"
+    if not path.is_file():
+        return None
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(describe(f"{path} is not plain YAML ({error})")) from error
+    if not isinstance(config, dict):
+        raise DataError(describe(f"{path} holds no mapping", got=type(config).__name__, allowed="key: value"))
+    return config
+
+
+def find_decodes(decode_dir: str | Path) -> list[Decode]:
+    """Find ``<modality>/<set>/text`` below a decode folder, sets in reading order, av before audio before video."""
+    found = [
+        Decode(modality=path.parts[-3], set_name=path.parts[-2], text=path)
+        for path in Path(decode_dir).glob("*/*/text")
+    ]
+    return sorted(found, key=lambda item: (set_order(item.set_name), modality_order(item.modality)))
+
+
+def read_stages(exp_dir: str | Path) -> list[dict[str, Any]]:
+    """Read ``stages.jsonl``: the last line of each stage, ordered by stage number."""
+    last = {str(item.get("stage")): item for item in read_json_lines(Path(exp_dir) / "stages.jsonl")}
+    return [last[key] for key in sorted(last, key=_stage_key)]
+
+
+def modality_order(modality: str) -> tuple[int, str]:
+    """Sort key of a modality: av, audio, video, then others by name."""
+    known = modality in MODALITY_ORDER
+    return (MODALITY_ORDER.index(modality) if known else len(MODALITY_ORDER), modality)
+
+
+@dataclass(frozen=True)
+class NoiseCondition:
+    """What the name of a noisy test set says: the clean set, the number of interferers and the ratio in dB."""
+
+    base: str
+    num_interferers: int
+    snr_db: float
+
+
+def noise_condition(set_name: str) -> NoiseCondition | None:
+    """Read ``<base>_snr_<n5|0|5|..>_interferer_<n>``; None for other names.
+
+    >>> noise_condition("test_seen_snr_n5_interferer_1")
+    NoiseCondition(base='test_seen', num_interferers=1, snr_db=-5.0)
+    """
+    head, found, tail = set_name.rpartition("_snr_")
+    level, with_interferers, count = tail.partition("_interferer_")
+    if not (found and with_interferers and count.isdigit()):
+        return None
+    sign, digits = (-1.0, level[1:]) if level[:1] in ("n", "-") else (1.0, level)
+    return NoiseCondition(head, int(count), sign * float(digits)) if digits.isdigit() else None
+
+
+def set_order(set_name: str) -> tuple[Any, ...]:
+    """Sort key of a test set: by clean set, the clean set first, then interferers, then falling noise."""
+    noise = noise_condition(set_name)
+    if noise is None:
+        return (set_name, 0, -math.inf, set_name)
+    return (noise.base, noise.num_interferers, noise.snr_db, set_name)
+
+
+def iterate_data_json(dump_dir: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (set name, content of ``data.json``) of the data folders below ``dump_dir``."""
+    for path in sorted(Path(dump_dir).glob("*/data.json")):
+        content = read_json(path)
+        if isinstance(content, dict):
+            yield path.parent.name, content
+
+
+def _stage_key(stage: str) -> tuple[int, str]:
+    digits = "".join(character for character in stage if character.isdigit())
+    return (int(digits) if digits else 10**6, stage)

@@ -1,0 +1,107 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a number comes from: source commit, versions, machine, date and a digest of the configuration."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+DISTRIBUTIONS = ("torch", "torchaudio", "espnet", "numpy", "jiwer", "av", "soundfile", "sentencepiece")
+# Keys of a training configuration that say where and how fast a run was, not what it computed.
+_UNCOUNTED = """
+config dry_run print_config log_level log_interval output_dir ngpu num_workers iterator_type num_att_plot resume
+resume_mode dist_backend dist_init_method dist_world_size dist_rank local_rank dist_master_addr dist_master_port
+dist_launcher multiprocessing_distributed unused_parameters sharded_ddp use_tensorboard use_wandb wandb_project
+wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_graph_in_tensorboard version
+max_train_sec save_every_steps prefetch_factor
+"""
+UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
+
+
+def utc_now() -> str:
+    """Return the time as ``YYYY-MM-DDTHH:MM:SSZ``; ``SOURCE_DATE_EPOCH`` (seconds) overrides the clock."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    utc = datetime.timezone.utc
+    moment = datetime.datetime.fromtimestamp(int(fixed), utc) if fixed else datetime.datetime.now(utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def source_commit() -> str | None:
+    """Return the commit of the checkout the package runs from, with ``+dirty`` after it when tracked files differ.
+
+    None when the package is not in a git checkout or git is absent.
+    """
+    head = _git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return None
+    return head + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python, this package and the packages that can move a number."""
+    versions = {"python": platform.python_version(), "espnet_av": package_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def package_version() -> str:
+    """Return the version of this package (``espnet_av/version.txt``)."""
+    path = PACKAGE_ROOT / "version.txt"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else "unknown"
+
+
+def machine() -> dict[str, str]:
+    """Return the operating system, the processor, the number of cores and the memory of this machine."""
+    found = {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _cpu_model(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0),
+    }
+    if hasattr(os, "sysconf"):
+        total_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        found["memory"] = f"{total_bytes / 2**30:.0f} GiB"
+    return found
+
+
+def config_digest(config: Mapping[str, Any] | None) -> str | None:
+    """Return 12 hex digits that are equal for equal experiments, whatever the folder, devices and log settings.
+
+    Args:
+        config: The resolved training configuration; None gives None.
+    """
+    if config is None:
+        return None
+    counted = {key: value for key, value in config.items() if key not in UNCOUNTED_KEYS}
+    text = json.dumps(counted, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE_ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

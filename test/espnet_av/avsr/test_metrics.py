@@ -1,0 +1,149 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Error rates against numbers computed by hand, and the properties of the bootstrap."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from espnet_av.avsr.metrics import (
+    bootstrap_interval,
+    bootstrap_ratio,
+    format_alignment,
+    score_by_group,
+    score_corpus,
+    score_utterance,
+)
+from espnet_av.utils.errors import DataError, UsageError
+
+REFERENCES = {"a": "bin blue at a one now", "b": "set red by z two", "c": ""}
+HYPOTHESES = {"a": "bin blue at eight one", "b": "set red red by z two", "c": "uh um"}
+
+
+def test_counts_equal_those_by_hand():
+    score = score_corpus(REFERENCES, HYPOTHESES)
+    # a: one substitution (a -> eight), one deletion (now); b: one insertion (red); c: two insertions on silence
+    words = score.words
+    assert (words.substitutions, words.deletions, words.insertions, words.hits) == (1, 1, 3, 9)
+    assert score.wer == pytest.approx(5 / 11)
+    assert words.deletion_rate == pytest.approx(1 / 11)
+    assert [item.words.errors for item in score.utterances] == [2, 1, 2]
+
+
+def test_characters_equal_those_by_hand():
+    score = score_corpus({"a": "ab c", "b": "d"}, {"a": "ab", "b": "dé"})
+    assert (score.chars.deletions, score.chars.insertions, score.chars.num_reference) == (2, 1, 5)
+    assert score.cer == pytest.approx(3 / 5)
+
+
+def test_empty_sides_do_not_crash():
+    silent = score_utterance("s", "", "one two")
+    assert silent.words.insertions == 2 and math.isnan(silent.wer)
+    deaf = score_utterance("d", "one two", "")
+    assert deaf.words.deletions == 2 and deaf.wer == 1.0
+    both = score_corpus({"n": ""}, {"n": ""})
+    assert both.words.errors == 0 and math.isnan(both.wer) and math.isnan(both.interval().low)
+    assert [item.uid for item in score_corpus(REFERENCES, HYPOTHESES).silent] == ["c"]
+
+
+def test_different_ids_are_named():
+    with pytest.raises(DataError, match=r"1 without a hypothesis \(b\).*1 without a reference \(x\)"):
+        score_corpus({"a": "one", "b": "two"}, {"a": "one", "x": "two"})
+
+
+def test_worst_first():
+    worst = score_corpus(REFERENCES, HYPOTHESES).worst()
+    assert [item.uid for item in worst] == ["c", "a", "b"]
+    assert len(score_corpus(REFERENCES, HYPOTHESES).worst(1)) == 1
+
+
+def test_groups_add_up_and_need_every_utterance():
+    score = score_corpus(REFERENCES, HYPOTHESES)
+    groups = score_by_group(score, {"a": "s2", "b": "s1", "c": "s1"})
+    assert list(groups) == ["s1", "s2"]
+    assert groups["s1"].words + groups["s2"].words == score.words
+    with pytest.raises(DataError, match="without a group"):
+        score_by_group(score, {"a": "s2"})
+
+
+def test_alignment_shows_marks_under_the_words():
+    text = format_alignment(score_utterance("a", "set red by z two", "oh set read by two"))
+    assert text == "REF: *  set red  by z two\nHYP: oh set read by * two\n     I      S       D"
+    wrapped = format_alignment(score_utterance("a", "one " * 40, "one " * 40), width=40)
+    assert max(map(len, wrapped.splitlines())) <= 45
+    assert wrapped.count("REF:") == wrapped.count("HYP:") > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.text("abc ", max_size=12), st.text("abc ", max_size=12)), min_size=1, max_size=6))
+def test_counts_agree_with_an_independent_distance(pairs):
+    references = {str(index): pair[0] for index, pair in enumerate(pairs)}
+    hypotheses = {str(index): pair[1] for index, pair in enumerate(pairs)}
+    score = score_corpus(references, hypotheses)
+    assert score.words.errors == sum(_distance(ref.split(), hyp.split()) for ref, hyp in pairs)
+    assert score.chars.errors == sum(_distance(" ".join(ref.split()), " ".join(hyp.split())) for ref, hyp in pairs)
+    for item, (ref, hyp) in zip(score.utterances, pairs, strict=True):
+        assert item.reference.split() == ref.split() and item.hypothesis.split() == hyp.split()
+
+
+def _distance(first, second):
+    row = list(range(len(second) + 1))
+    for i, left in enumerate(first, 1):
+        row, above = [i], row
+        for j, right in enumerate(second, 1):
+            row.append(min(row[-1] + 1, above[j] + 1, above[j - 1] + (left != right)))
+    return row[-1]
+
+
+def test_bootstrap_is_deterministic_and_holds_the_rate():
+    rng = np.random.default_rng(3)
+    words = rng.integers(4, 10, 200)
+    errors = rng.binomial(words, 0.2)
+    first = bootstrap_interval(errors, words, seed=7)
+    assert first == bootstrap_interval(errors, words, seed=7)
+    assert first != bootstrap_interval(errors, words, seed=8)
+    assert first.low < errors.sum() / words.sum() < first.high
+    # the normal approximation of the ratio's standard error gives about the same width
+    rate = errors.sum() / words.sum()
+    width = 2 * 1.96 * np.std(errors - rate * words) * np.sqrt(len(words)) / words.sum()
+    assert first.high - first.low == pytest.approx(width, rel=0.15)
+
+
+def test_bootstrap_over_speakers_is_wider_when_speakers_differ():
+    words = np.full(100, 6)
+    errors = np.where(np.arange(100) < 50, 0, 3)
+    groups = ["easy"] * 50 + ["hard"] * 50
+    single = bootstrap_interval(errors, words)
+    grouped = bootstrap_interval(errors, words, groups=groups)
+    assert (grouped.low, grouped.high) == (0.0, 0.5)
+    assert single.high - single.low < 0.2
+
+
+def test_bootstrap_in_parts_equals_bootstrap_in_one(monkeypatch):
+    errors, words = np.arange(10) % 3, np.full(10, 5)
+    whole = bootstrap_interval(errors, words, num_resamples=100)
+    monkeypatch.setattr("espnet_av.avsr.metrics.MAX_DRAWS_AT_ONCE", 70)
+    assert bootstrap_interval(errors, words, num_resamples=100) == whole
+
+
+def test_ratio_is_paired():
+    words = np.full(40, 5)
+    audio = np.arange(40) % 5 + 1
+    ratio = bootstrap_ratio((audio, words), (2 * audio, words))
+    assert (ratio.low, ratio.high) == (0.5, 0.5)  # halved in every utterance, so in every draw
+    perfect = bootstrap_ratio((audio, words), (0 * audio, words))
+    assert math.isnan(perfect.low)
+
+
+def test_wrong_use_is_refused():
+    with pytest.raises(UsageError, match="one entry per utterance"):
+        bootstrap_interval(np.ones(3), np.ones(4))
+    with pytest.raises(UsageError, match=">= 1"):
+        bootstrap_interval(np.ones(3), np.ones(3), num_resamples=0)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        bootstrap_interval(np.ones(3), np.ones(3), level=95)
+    with pytest.raises(UsageError, match="same utterances"):
+        bootstrap_ratio((np.ones(2), np.ones(2)), (np.ones(3), np.ones(3)))
