@@ -1,0 +1,41 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that are either whole or absent: fill a temporary one beside the target, then rename it."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give an empty temporary folder and move it onto ``path`` when the block ends well.
+
+    An older ``path`` is replaced as a whole; on any error it stays as it was and the temporary folder is removed.
+
+    Args:
+        path: The folder to make.
+    """
+    path = Path(os.path.abspath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        filled = temporary / "new"
+        filled.mkdir()
+        yield filled
+        if path.exists():
+            os.replace(path, temporary / "old")
+        os.replace(filled, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(path: str | os.PathLike) -> None:
+    """Remove temporary folders that killed runs of :func:`atomic_folder` left beside ``path``."""
+    path = Path(os.path.abspath(path))
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
