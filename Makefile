@@ -1,0 +1,59 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# The environment lies in tools/venv; another one is taken with `make test VENV=/path/to/venv` (or ESPNET_AV_VENV).
+# With an active conda environment: `make test INSTALL_OPTIONS=--conda PYTHON=python`.
+
+VENV ?= $(or $(ESPNET_AV_VENV),tools/venv)
+PYTHON ?= $(VENV)/bin/python
+INSTALL_OPTIONS ?= --venv $(VENV)
+DEMO_OPTIONS ?=
+TEST_OPTIONS ?=
+TEST_JOBS ?= 2
+
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+export ESPNET_AV_PYTHON := $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
+
+.DEFAULT_GOAL := help
+.PHONY: help env doctor demo test test-slow check format bench clean clean-env
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: ## Build the environment in tools/venv (about 5 GB, minutes; quick when it is up to date)
+	@bash tools/install.sh $(INSTALL_OPTIONS)
+
+doctor: ## Check this machine and the environment, and say how to fix what is wrong
+	@if [ -x "$(PYTHON)" ]; then "$(PYTHON)" espnet_av/bin/doctor.py; else python3 espnet_av/bin/doctor.py; fi
+
+demo: env ## Run the main recipe, speech recognition from talking faces, on a generated corpus
+	@bash egs/mini_av/avsr/run.sh $(DEMO_OPTIONS)
+
+test: env ## Run the tests
+	@$(PYTHON) -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_OPTIONS)
+
+test-slow: env ## Run the tests that take minutes
+	@$(PYTHON) -m pytest -m slow $(TEST_OPTIONS)
+
+check: env ## Check style: ruff, ShellCheck and the house rules
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@git ls-files -z '*.sh' .ci/run | xargs -0 "$$(dirname "$$(command -v $(PYTHON))")/shellcheck" -x -e SC1091
+	@$(PYTHON) -m pytest -q test/test_house_rules.py
+
+format: env ## Format the Python files
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+bench: env ## Run the side by side speed measurements
+	@for script in test/bench/bench_*.py; do \
+	  if [ -e "$$script" ]; then echo "== $$script"; $(PYTHON) "$$script" || exit 1; else echo "no test/bench/bench_*.py"; fi; \
+	done
+
+clean: ## Remove caches and build leftovers; recipes and the environment stay
+	@find . -path ./tools/venv -prune -o -type d \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) \
+	  -prune -exec rm -rf {} +
+	@rm -rf build dist .hypothesis tools/install.log
+
+clean-env: ## Remove tools/venv
+	@rm -rf tools/venv tools/.install*
