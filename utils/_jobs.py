@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `run` and `slurm` share: the command line, log files, one job as a process session, and the last words of a failure.
+"""What `run` and `slurm` share: the command line, log files, one job as a process session, last words of a failure.
 
 Standard library only, so that it works before anything is installed.
 """
@@ -17,9 +17,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterable, Sequence
 
 EXIT_USAGE = 2
 EXIT_BAD_ENVIRONMENT = 4
@@ -224,7 +224,8 @@ class Job:
         self.wall_s = time.monotonic() - self._began
         with open(self.log, "a", encoding="utf-8") as stream:
             stream.write(
-                f"# Accounting: wall {self.wall_s:.1f} s, CPU {self.cpu_s:.1f} s, peak memory {self.max_rss_mb:.0f} MB\n"
+                f"# Accounting: wall {self.wall_s:.1f} s, CPU {self.cpu_s:.1f} s, "
+                f"peak memory {self.max_rss_mb:.0f} MB\n"
                 f"# Ended (code {self.code}) at {now()}\n"
             )
 
