@@ -307,7 +307,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     for name, members in sets.items():
         write_set(members, output / name, f"GRID, set {name}")
         speakers = len({clip.speaker for clip in members})
-        sys.stdout.write(f"{output / name}: {len(members)} clips, {speakers} speaker{"s" * (speakers > 1)}\n")
+        sys.stdout.write(f"{output / name}: {len(members)} clips, {speakers} speaker(s)\n")
     for snr_db in snrs_db:
         folder, count = write_interferer_set(output / "test", output, snr_db, seed=args.seed)
         sys.stdout.write(f"{folder}: {count} clips\n")

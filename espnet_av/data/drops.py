@@ -1,0 +1,99 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Utterances that a stage leaves out: each with a reason, counted, and the stage fails when they are too many."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_av.utils.errors import EXIT_STAGE_FAILED, DataError, describe
+from espnet_av.utils.files import atomic_write
+
+
+class TooManyDropped(DataError):
+    """A stage lost more utterances than allowed."""
+
+    exit_code = EXIT_STAGE_FAILED
+
+
+class Drops:
+    """What was left out, and why.
+
+    Args:
+        total: Number of utterances that came in.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._reasons: dict[str, tuple[str, str]] = {}
+
+    def add(self, utt: str, reason: str, detail: str = "") -> None:
+        """Leave out one utterance; the first reason of an utterance stands."""
+        self._reasons.setdefault(utt, (reason, detail))
+
+    def __contains__(self, utt: object) -> bool:
+        return utt in self._reasons
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    @property
+    def share(self) -> float:
+        """Share of the utterances left out, 0 to 1."""
+        return len(self) / self.total if self.total else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts and, for each reason, the utterances with the detail; sorted, so that equal runs are equal."""
+        reasons: dict[str, dict[str, Any]] = {}
+        for utt in sorted(self._reasons):
+            reason, detail = self._reasons[utt]
+            entry = reasons.setdefault(reason, {"count": 0, "utterances": {}})
+            entry["count"] += 1
+            entry["utterances"][utt] = detail
+        return {
+            "num_in": self.total,
+            "num_kept": self.total - len(self),
+            "num_dropped": len(self),
+            "dropped_share": round(self.share, 6),
+            "reasons": {reason: reasons[reason] for reason in sorted(reasons)},
+        }
+
+    def one_line(self) -> str:
+        """Return e.g. ``398 of 400 kept; dropped: no_face 1, unreadable 1``."""
+        counts = ", ".join(f"{name} {entry['count']}" for name, entry in self.summary()["reasons"].items())
+        return f"{self.total - len(self)} of {self.total} kept" + (f"; dropped: {counts}" if counts else "")
+
+    def check(self, max_share: float, report: str | os.PathLike, option: str = "--max_dropped_share") -> None:
+        """Fail when too many utterances were left out, or all of them.
+
+        Args:
+            max_share: Largest allowed share, 0 to 1.
+            report: Where the reasons can be read; named in the message.
+            option: Name of the option that sets the limit.
+
+        Raises:
+            TooManyDropped: If the share is above the limit or nothing is left.
+        """
+        if self.share <= max_share and len(self) < self.total:
+            return
+        if self.total == 0:
+            raise TooManyDropped(describe("there are no utterances", fix="run stage 1 (prepare) and look at its folder"))
+        examples = [f"{utt}: {detail or reason}" for utt, (reason, detail) in sorted(self._reasons.items())[:3]]
+        raise TooManyDropped(
+            describe(
+                f"too many utterances lost: {self.one_line()} (e.g. {'; '.join(examples)})",
+                got=f"{100 * self.share:.1f} %",
+                allowed=f"{100 * max_share:g} %, and not all",
+                fix=f"read {report}, then correct the data or raise {option}",
+            )
+        )
+
+
+def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> Path:
+    """Write a JSON file with sorted keys, whole or not at all."""
+    with atomic_write(path) as stream:
+        json.dump(content, stream, indent=1, sort_keys=True, ensure_ascii=False)
+        stream.write("\n")
+    return Path(path)
