@@ -1,0 +1,176 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lip front end of AV-HuBERT and auto_avsr: 3-D stem and a ResNet-18 over every frame.
+
+Petridis et al., "End-to-end audiovisual speech recognition" (ICASSP 2018), with PReLU instead of ReLU (Ma et al.,
+"Towards practical lipreading with distilled and efficient models", ICASSP 2021).
+
+Axes: ``B`` batch, ``T`` video frames, ``M`` valid frames of all clips, ``C`` channels, ``H``/``W`` pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espnet_av.utils.errors import usage_error
+
+STEM_FRAMES = 5  # frames the stem sees around each frame
+
+
+def make_activation(kind: str, channels: int) -> nn.Module:
+    """Return ``prelu`` (one slope per channel) or ``swish``."""
+    if kind == "prelu":
+        return nn.PReLU(channels)
+    if kind == "swish":
+        return nn.SiLU()
+    usage_error("unknown activation of the lip front end", got=kind, allowed=["prelu", "swish"])
+
+
+class BasicBlock(nn.Module):
+    """Residual block of ResNet-18 with its own activation after the sum.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels of the output.
+        stride: Stride of the first convolution.
+        activation: See :func:`make_activation`.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, activation: str = "prelu") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu1 = make_activation(activation, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu2 = make_activation(activation, channels)
+        self.downsample = None
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(M, C, H, W)`` -> ``(M, channels, H / stride, W / stride)``."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(y)) + shortcut)
+
+
+class LipResNet(nn.Module):
+    """Stem and trunk. The stem's 5x7x7 convolution runs as a 2-D convolution over five stacked frames.
+
+    Args:
+        stem_channels: Channels after the stem.
+        planes: Channels of the four stages.
+        activation: See :func:`make_activation`.
+        video_pool: Average-pool the frames by this factor first (1: off; 2 turns 88x88 into 44x44).
+    """
+
+    def __init__(
+        self,
+        *,
+        stem_channels: int = 64,
+        planes: Sequence[int] = (64, 128, 256, 512),
+        activation: str = "prelu",
+        video_pool: int = 1,
+    ) -> None:
+        super().__init__()
+        self.video_pool = video_pool
+        self.frontend3D = nn.Sequential(
+            nn.Conv3d(1, stem_channels, (STEM_FRAMES, 7, 7), (1, 2, 2), (STEM_FRAMES // 2, 3, 3), bias=False),
+            nn.BatchNorm2d(stem_channels),
+            make_activation(activation, stem_channels),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        stages, width = {}, stem_channels
+        for index, channels in enumerate(planes, start=1):
+            stages[f"layer{index}"] = nn.Sequential(
+                BasicBlock(width, channels, stride=1 if index == 1 else 2, activation=activation),
+                BasicBlock(channels, channels, activation=activation),
+            )
+            width = channels
+        self.trunk = nn.ModuleDict(stages)
+        self.output_size = width
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def stack_frames(self, video: Tensor, valid: Tensor | None) -> Tensor:
+        """Put every frame and its two neighbours on each side into the channels.
+
+        Args:
+            video: ``(B, T, H, W)``.
+            valid: ``(B, T)`` bool, True = keep this frame; None keeps all.
+
+        Returns:
+            ``(M, 5, H, W)`` with channels last in memory; outside the clip the neighbours are zeros.
+        """
+        margin = STEM_FRAMES // 2
+        windows = F.pad(video, (0, 0, 0, 0, margin, margin)).unfold(1, STEM_FRAMES, 1)  # (B, T, H, W, 5)
+        windows = windows.flatten(0, 1) if valid is None else windows[valid]
+        return windows.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)  # (M, H, W, 5) -> (M, 5, H, W)
+
+    def forward(self, video: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Compute one vector per kept frame.
+
+        Args:
+            video: ``(B, T, H, W)`` normalised gray frames.
+            valid: ``(B, T)`` bool, True = valid; frames outside are not computed at all. None keeps all frames.
+
+        Returns:
+            ``(M, output_size)`` for the kept frames in clip order.
+        """
+        if self.video_pool > 1:
+            video = F.avg_pool2d(video, self.video_pool)
+        conv, norm, activation, pool = self.frontend3D
+        weight = conv.weight.squeeze(1).contiguous(memory_format=torch.channels_last)  # (C, 1, 5, 7, 7) -> (C, 5, 7, 7)
+        x = F.conv2d(self.stack_frames(video, valid), weight, stride=conv.stride[1:], padding=conv.padding[1:])
+        x = pool(activation(norm(x)))
+        for stage in self.trunk.values():
+            x = stage(x)
+        return x.mean(dim=(2, 3))
+
+
+class LipFrontend(nn.Module):
+    """Mouth video -> one projected feature per frame.
+
+    Args:
+        dim: Width of the projection (the encoder's).
+        **kwargs of :class:`LipResNet`: ``stem_channels``, ``planes``, ``activation``, ``video_pool``.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        stem_channels: int = 64,
+        planes: Sequence[int] = (64, 128, 256, 512),
+        activation: str = "prelu",
+        video_pool: int = 1,
+    ) -> None:
+        super().__init__()
+        self.resnet = LipResNet(
+            stem_channels=stem_channels, planes=planes, activation=activation, video_pool=video_pool
+        )
+        self.proj = nn.Linear(self.resnet.output_size, dim)
+
+    def forward(self, video: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Compute the video stream of the encoder.
+
+        Args:
+            video: ``(B, 1, T, H, W)`` normalised gray frames.
+            valid: ``(B, T)`` bool, True = valid. Other frames are not computed and give zeros. None computes all.
+
+        Returns:
+            ``(B, T, dim)``.
+        """
+        frames = video.squeeze(1)  # (B, T, H, W)
+        features = self.proj(self.resnet(frames, valid))
+        if valid is None:
+            return features.unflatten(0, frames.shape[:2])
+        out = features.new_zeros(*frames.shape[:2], features.shape[-1])
+        out[valid] = features
+        return out

@@ -1,0 +1,236 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Audio-visual speech recognition with AV-HuBERT and a joint CTC/attention decoder (AVSRCocktail).
+
+Nguyen et al., "Cocktail-Party Audio-Visual Speech Recognition" (arXiv 2506.02178): the encoder feeds a CTC layer and a
+transformer decoder; the loss is ``ctc_weight * CTC + (1 - ctc_weight) * attention``. The keys of the state dict are
+those of the published checkpoint without its leading ``avsr.``.
+
+Axes: ``B`` batch, ``N`` samples, ``T`` video frames (25 Hz), ``D`` width, ``L`` labels, ``V`` vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espnet_av.avsr import video as video_input
+from espnet_av.avsr.ctc import CTC
+from espnet_av.avsr.decoder import TransformerDecoder
+from espnet_av.avsr.encoder import AVHubertEncoder
+from espnet_av.avsr.features import LogFbankStack
+from espnet_av.avsr.losses import add_sos_eos, label_smoothing_loss, token_accuracy
+from espnet_av.utils.errors import usage_error
+
+
+@dataclass(frozen=True)
+class AVSROutput:
+    """What a training step gives.
+
+    Attributes:
+        loss: Weighted sum of both losses, lower is better.
+        loss_ctc: CTC loss in nats per utterance, detached; None where its weight is 0.
+        loss_att: Label-smoothed decoder loss in nats per utterance, detached; None where its weight is 0.
+        acc: Teacher-forced token accuracy, 0 to 1; None without decoder loss.
+        encoded: Encoder output ``(B, T, D)``.
+    """
+
+    loss: Tensor
+    loss_ctc: Tensor | None
+    loss_att: Tensor | None
+    acc: Tensor | None
+    encoded: Tensor
+
+
+class AVSRModel(nn.Module):
+    """Encoder, CTC and attention decoder. The defaults are the published 428.8 M parameter model's.
+
+    Args:
+        vocab_size: ``V``: blank (id 0), tokens, and ``<eos>`` = ``<sos>`` as the last id.
+        encoder_conf: Keywords of :class:`~espnet_av.avsr.encoder.AVHubertEncoder`.
+        decoder_conf: Keywords of :class:`~espnet_av.avsr.decoder.TransformerDecoder`; ``dim`` is the encoder's
+            unless given, and another width gets a linear bridge.
+        ctc_weight: Share of the CTC loss, 0 to 1.
+        label_smoothing: Probability mass spread over wrong tokens.
+        length_normalized_loss: Divide the decoder loss by tokens instead of utterances.
+        ctc_dropout: Dropout before the CTC layer.
+        blank_id: Id of the CTC blank.
+        ignore_id: Padding of labels.
+
+    Raises:
+        UsageError: A weight out of range, or sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 5049,
+        *,
+        encoder_conf: dict[str, Any] | None = None,
+        decoder_conf: dict[str, Any] | None = None,
+        ctc_weight: float = 0.1,
+        label_smoothing: float = 0.1,
+        length_normalized_loss: bool = False,
+        ctc_dropout: float = 0.1,
+        blank_id: int = 0,
+        ignore_id: int = -1,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= ctc_weight <= 1.0:
+            usage_error("ctc_weight is out of range", got=ctc_weight, allowed="0 to 1")
+        if vocab_size < 3:
+            usage_error("the vocabulary needs blank, <eos> and a token", got=vocab_size, allowed="3 or more")
+        self.vocab_size = vocab_size
+        self.sos = self.eos = vocab_size - 1
+        self.blank_id = blank_id
+        self.ignore_id = ignore_id
+        self.ctc_weight = ctc_weight
+        self.label_smoothing = label_smoothing
+        self.length_normalized_loss = length_normalized_loss
+
+        self.encoder = AVHubertEncoder(**(encoder_conf or {}))
+        decoder_conf = {"dim": self.encoder.output_size, **(decoder_conf or {})}
+        self.decoder = TransformerDecoder(vocab_size, **decoder_conf)
+        self.ctc = CTC(vocab_size, self.encoder.output_size, dropout=ctc_dropout, blank=blank_id)
+        self.bridge = None
+        if self.decoder.dim != self.encoder.output_size:
+            self.bridge = nn.Linear(self.encoder.output_size, self.decoder.dim)
+        self.features = LogFbankStack()
+        self._init_linear_layers()
+
+    @classmethod
+    def from_config(cls, **kwargs: Any) -> "AVSRModel":
+        """Build from the keywords of the constructor, as a configuration file holds them."""
+        return cls(**kwargs)
+
+    def _init_linear_layers(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    @staticmethod
+    def valid_mask(lengths: Tensor, size: int) -> Tensor:
+        """``(B,)`` lengths -> bool ``(B, size)``, True = valid."""
+        return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+    @torch.no_grad()
+    def prepare_inputs(
+        self,
+        speech: Tensor | None,
+        speech_lengths: Tensor | None,
+        video: Tensor | None,
+        video_lengths: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Turn what the loader gives into what the encoder takes, on the device of the input.
+
+        Args:
+            speech: ``(B, N)`` float samples in [-1, 1] at 16 kHz, or None.
+            speech_lengths: ``(B,)`` valid samples; None: all.
+            video: ``(B, T, H, W)`` uint8 gray mouth crops, at least 88x88 (larger ones are cut in the centre), or None.
+            video_lengths: ``(B,)`` valid frames; None: all.
+
+        Returns:
+            Audio rows ``(B, 104, T)`` or None, normalised video ``(B, 1, T, 88, 88)`` or None, and ``(B,)`` lengths in
+            video frames. Audio is cut or zero-padded at the end to 640 samples per frame; padding is zero in both.
+
+        Raises:
+            UsageError: Neither stream is given, or a stream has a wrong shape or type.
+        """
+        if speech is None and video is None:
+            usage_error("neither audio nor video was given", fix="pass at least one stream")
+        frames, lengths = None, video_lengths
+        if video is not None:
+            if video.dim() != 4 or video.dtype != torch.uint8:
+                usage_error("video must be uint8 gray (B, T, H, W)", got=(video.dtype, tuple(video.shape)))
+            if lengths is None:
+                lengths = torch.full((video.shape[0],), video.shape[1], device=video.device)
+            outside = ~self.valid_mask(lengths.to(video.device), video.shape[1])
+            frames = video_input.normalise(video_input.center_crop(video))
+            frames.masked_fill_(outside[:, :, None, None], 0.0)
+            frames = frames.unsqueeze(1)  # (B, T, 88, 88) -> (B, 1, T, 88, 88)
+        if speech is None:
+            return None, frames, lengths
+        if speech_lengths is None:
+            speech_lengths = torch.full((speech.shape[0],), speech.shape[1], device=speech.device)
+        if lengths is None:
+            per_row = self.features.samples_per_row
+            lengths = torch.div(speech_lengths + per_row - 1, per_row, rounding_mode="floor")
+        num_frames = int(lengths.max()) if frames is None else frames.shape[2]
+        return self._audio_rows(speech, speech_lengths, lengths.to(speech.device), num_frames), frames, lengths
+
+    def _audio_rows(self, speech: Tensor, speech_lengths: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+        per_row = self.features.samples_per_row
+        speech = speech.float().masked_fill(~self.valid_mask(speech_lengths.to(speech.device), speech.shape[1]), 0.0)
+        wanted = num_frames * per_row
+        speech = F.pad(speech, (0, max(0, wanted - speech.shape[1])))[:, :wanted]
+        rows, _ = self.features(speech, lengths * per_row)
+        return rows[:, :, :num_frames]
+
+    def encode(
+        self, audio: Tensor | None, video: Tensor | None, lengths: Tensor, *, modality: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode prepared inputs.
+
+        Args:
+            audio: ``(B, 104, T)`` or None.
+            video: ``(B, 1, T, 88, 88)`` or None.
+            lengths: ``(B,)`` valid frames.
+            modality: ``av``, ``audio`` or ``video``; None: the encoder's own.
+
+        Returns:
+            ``(B, T, D)`` and the ``(B, T)`` mask, True = valid.
+        """
+        size = audio.shape[2] if audio is not None else video.shape[2]
+        if audio is not None and video is not None and video.shape[2] != size:
+            usage_error("audio and video differ in length", got=(size, video.shape[2]), allowed="equal frame counts")
+        mask = self.valid_mask(lengths, size)
+        return self.encoder(audio, video, mask, modality=modality), mask
+
+    def decoder_memory(self, encoded: Tensor) -> Tensor:
+        """Bring the encoder output to the decoder's width: ``(B, T, D)`` -> ``(B, T, D')``."""
+        return encoded if self.bridge is None else self.bridge(encoded)
+
+    def forward(
+        self,
+        audio: Tensor | None,
+        video: Tensor | None,
+        lengths: Tensor,
+        labels: Tensor,
+        *,
+        modality: str | None = None,
+    ) -> AVSROutput:
+        """Compute the training loss.
+
+        Args:
+            audio: ``(B, 104, T)`` stacked filterbank rows, or None.
+            video: ``(B, 1, T, 88, 88)`` normalised frames, or None.
+            lengths: ``(B,)`` valid frames.
+            labels: ``(B, L)`` int64, padded at the end with ``ignore_id``.
+            modality: ``av``, ``audio`` or ``video``; None: the encoder's own.
+        """
+        encoded, mask = self.encode(audio, video, lengths, modality=modality)
+        return self.compute_loss(encoded, mask, lengths, labels)
+
+    def compute_loss(self, encoded: Tensor, mask: Tensor | None, lengths: Tensor, labels: Tensor) -> AVSROutput:
+        """Compute both losses from the encoder output; arguments as in :meth:`forward` and :meth:`encode`."""
+        label_lengths = (labels != self.ignore_id).sum(dim=1)
+        loss_ctc = loss_att = acc = None
+        if self.ctc_weight > 0:
+            loss_ctc = self.ctc(encoded, lengths, labels, label_lengths)
+        if self.ctc_weight < 1:
+            inputs, targets = add_sos_eos(labels, self.sos, self.eos, self.ignore_id)
+            logits = self.decoder(self.decoder_memory(encoded), mask, inputs, label_lengths + 1)
+            loss_att = label_smoothing_loss(
+                logits,
+                targets,
+                smoothing=self.label_smoothing,
+                ignore_id=self.ignore_id,
+                normalize_length=self.length_normalized_loss,
+            )
+            acc = token_accuracy(logits, targets, ignore_id=self.ignore_id)
+        parts = ((self.ctc_weight, loss_ctc), (1 - self.ctc_weight, loss_att))
+        loss = sum(weight * part for weight, part in parts if part is not None)
+        detached = (None if part is None else part.detach() for part in (loss_ctc, loss_att))
+        return AVSROutput(loss, *detached, acc, encoded)
