@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data folders of the GRID audio-visual sentence corpus (Cooke, Barker, Cunningham, Shao, JASA 2006).
 
-Two layouts are read: the official one, ``<root>/s1/<utt>.mpg`` with ``<root>/align/s1/<utt>.align``, and the flat one of
-a single speaker, ``<root>/video/<utt>.mpg`` with ``<root>/align/<utt>.align``.
+Two layouts are read: the official one, ``<root>/s1/<utt>.mpg`` with ``<root>/align/s1/<utt>.align``, and the flat one
+of a single speaker, ``<root>/video/<utt>.mpg`` with ``<root>/align/<utt>.align``.
 """
 
 import argparse
@@ -37,8 +37,8 @@ SPELLING = (  # what each letter of a file name stands for
     {"a": "again", "n": "now", "p": "please", "s": "soon"},
 )
 GET_IT = (
-    "fetch s1.zip ... s34.zip and alignments.zip from https://zenodo.org/records/3625687 (CC BY 4.0), unpack them so that "
-    "DIR/s1/bbaf2n.mpg and DIR/align/s1/bbaf2n.align exist, and pass --grid_root DIR"
+    "fetch s1.zip ... s34.zip and alignments.zip from https://zenodo.org/records/3625687 (CC BY 4.0), unpack them so "
+    "that DIR/s1/bbaf2n.mpg and DIR/align/s1/bbaf2n.align exist, and pass --grid_root DIR"
 )
 SETS = ("train", "valid", "test")
 
@@ -72,7 +72,7 @@ def find_clips(root: str | Path, speaker: str | None = None) -> list[Clip]:
 
     Args:
         root: Folder in one of the two layouts.
-        speaker: Name of the one speaker of the flat layout; None takes it from a folder name that ends in ``s<number>``.
+        speaker: Name of the one speaker of the flat layout; None takes it from a folder name that ends in ``s<N>``.
 
     Raises:
         MissingDataError: If there is no such folder or no clip in it.
@@ -116,7 +116,9 @@ def _refuse_duplicates(clips: Iterable[Clip]) -> None:
     for clip in clips:
         if clip.utt in seen:
             raise DataError(
-                describe(f"the clip {clip.utt} exists twice", got=[str(seen[clip.utt]), str(clip.video)], fix="remove one")
+                describe(
+                    f"the clip {clip.utt} exists twice", got=[str(seen[clip.utt]), str(clip.video)], fix="remove one"
+                )
             )
         seen[clip.utt] = clip.video
 
@@ -151,7 +153,9 @@ def spell_out(name: str) -> list[str]:
     """
     if len(name) != len(SPELLING) or any(letter not in table for letter, table in zip(name, SPELLING, strict=True)):
         raise DataError(
-            describe("a file name that spells no GRID sentence, and no .align file beside it", got=name, allowed="bbaf2n")
+            describe(
+                "a file name that spells no GRID sentence, and no .align file beside it", got=name, allowed="bbaf2n"
+            )
         )
     return [table[letter].upper() for letter, table in zip(name, SPELLING, strict=True)]
 
@@ -276,7 +280,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="grid", description="Make data folders of the GRID corpus.")
     parser.add_argument("--grid_root", required=True, metavar="DIR", help="s<N>/*.mpg + align/, or video/ + align/")
     parser.add_argument("--output_dir", default="data", metavar="DIR", help="where train, valid and test are made")
-    parser.add_argument("--speaker", help="speaker of a corpus in the flat layout (default: from the folder name, or s1)")
+    parser.add_argument(
+        "--speaker", help="speaker of a corpus in the flat layout (default: from the folder name, or s1)"
+    )
     for name in SETS:
         parser.add_argument(f"--{name}_list", metavar="FILE", help=f"the clips of {name}, one name a line")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random split and of the mixtures")
@@ -286,7 +292,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--interferer_snrs",
         default="",
         metavar="'DB ...'",
-        help="also make test_snr_<DB>_interferer_1: the test clips with another clip's sound mixed in, e.g. '-5 0 5 10'",
+        help="also make test_snr_<DB>_interferer_1: the test clips with another clip's sound added, e.g. '-5 0 5 10'",
     )
     return parser
 

@@ -33,14 +33,17 @@ def interferer_set_name(snr_db: int, num_interferers: int = 1) -> str:
 def draw_interferers(utt2spk: dict[str, str], seed: int) -> dict[str, str]:
     """Draw another clip for every clip: of another speaker where the set has one, else another of the same speaker.
 
-    The draw of a clip depends on the seed, its place in the sorted set and the set's clips, and is the same for all SNRs.
+    The draw of a clip depends on the seed, its place in the sorted set and the set's clips; it is the same for all SNRs.
     """
     utts = sorted(utt2spk)
     if len(utts) < 2:
-        raise DataError(describe("an interferer needs a second clip", got=f"{len(utts)} clip", fix="use a larger test set"))
+        raise DataError(
+            describe("an interferer needs a second clip", got=f"{len(utts)} clip", fix="use a larger test set")
+        )
     drawn = {}
     for index, utt in enumerate(utts):
-        others = [other for other in utts if utt2spk[other] != utt2spk[utt]] or [other for other in utts if other != utt]
+        foreign = [other for other in utts if utt2spk[other] != utt2spk[utt]]
+        others = foreign or [other for other in utts if other != utt]
         drawn[utt] = others[int(np.random.default_rng([seed, index]).integers(len(others)))]
     return drawn
 
@@ -86,7 +89,12 @@ def write_interferer_set(source: str | Path, output_dir: str | Path, snr_db: int
     with atomic_folder(folder) as temporary:
         new = DataDir(temporary)
         new.write("wav.scp", waves)
-        for file, table in (("video.scp", videos), ("text", text), ("utt2spk", utt2spk), ("utt2interferer", interferers)):
+        for file, table in (
+            ("video.scp", videos),
+            ("text", text),
+            ("utt2spk", utt2spk),
+            ("utt2interferer", interferers),
+        ):
             new.write(file, {utt: table[utt] for utt in waves})
         new.write("utt2gain", gains)
         new.write_streams(

@@ -79,7 +79,9 @@ class Drops:
         if self.share <= max_share and len(self) < self.total:
             return
         if self.total == 0:
-            raise TooManyDropped(describe("there are no utterances", fix="run stage 1 (prepare) and look at its folder"))
+            raise TooManyDropped(
+                describe("there are no utterances", fix="run stage 1 (prepare) and look at its folder")
+            )
         examples = [f"{utt}: {detail or reason}" for utt, (reason, detail) in sorted(self._reasons.items())[:3]]
         raise TooManyDropped(
             describe(

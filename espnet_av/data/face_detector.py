@@ -25,8 +25,8 @@ from espnet_av.utils.optional import require
 
 Landmarks = Sequence[np.ndarray | None]
 
-# The 468-point mesh index of each point of the 68-point (iBUG) scheme. The points the mouth crop depends on (28, 33, 36,
-# 39, 42, 45 and 48-67) are the correspondences under which the mesh reproduces the reference crop.
+# The 468-point mesh index of each point of the 68-point (iBUG) scheme. The points the mouth crop depends on (28, 33,
+# 36, 39, 42, 45 and 48-67) are the correspondences under which the mesh reproduces the reference crop.
 MESH_TO_68 = (
     *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),  # 0-16 jaw
     *(71, 63, 105, 66, 107, 336, 296, 334, 293, 301),  # 17-26 brows

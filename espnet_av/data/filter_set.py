@@ -119,4 +119,3 @@ def find_drops(data: DataDir, rules: FilterRules) -> Drops:
         if "mouth.scp" in tables and abs(drift) > rules.max_drift_frames:
             drops.add(utt, "av_drift", f"the sound is {drift:+.2f} frames longer than the video")
     return drops
-

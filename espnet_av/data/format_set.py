@@ -102,9 +102,7 @@ def format_set(
     return drops.one_line()
 
 
-def read_sources(
-    data: DataDir, settings: FormatSettings
-) -> tuple[list[ClipSource], dict[str, str], dict[str, str]]:
+def read_sources(data: DataDir, settings: FormatSettings) -> tuple[list[ClipSource], dict[str, str], dict[str, str]]:
     """Read which utterances there are and where their files lie.
 
     Returns:
@@ -120,7 +118,9 @@ def read_sources(
     for name in needed[settings.roi]:
         if not data.has(name):
             raise MissingDataError(
-                describe(f"{data.path} has no {name}", fix=f"run stage 1 (prepare), or pass --roi other than {settings.roi}")
+                describe(
+                    f"{data.path} has no {name}", fix=f"run stage 1 (prepare), or pass --roi other than {settings.roi}"
+                )
             )
     if not data.has("video.scp") and not data.has("wav.scp"):
         raise MissingDataError(describe(f"{data.path} has neither wav.scp nor video.scp", fix="run stage 1 (prepare)"))

@@ -23,7 +23,12 @@ class SheetRow:
 
 
 def write_contact_sheet(
-    path: str | os.PathLike, rows: Sequence[SheetRow], *, title: str = "", num_columns: int = 12, notes: Sequence[str] = ()
+    path: str | os.PathLike,
+    rows: Sequence[SheetRow],
+    *,
+    title: str = "",
+    num_columns: int = 12,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write a PNG with ``num_columns`` evenly spaced frames of every clip.
 

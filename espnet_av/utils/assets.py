@@ -98,9 +98,7 @@ def cached_asset(name: str, cache: str | os.PathLike | None = None) -> Path | No
     return path if _is_good(asset, path) else None
 
 
-def fetch_asset(
-    name: str, cache: str | os.PathLike | None = None, *, wheel: str | os.PathLike | None = None
-) -> Path:
+def fetch_asset(name: str, cache: str | os.PathLike | None = None, *, wheel: str | os.PathLike | None = None) -> Path:
     """Return the path of an asset, downloading its wheel first when the cache does not hold it.
 
     Processes that ask at the same time wait for each other; the file appears whole or not at all.
@@ -183,9 +181,7 @@ def pip_command(asset: WheelAsset, folder: Path) -> Sequence[str]:
 
 def _run_pip(asset: WheelAsset, folder: Path) -> None:
     try:
-        subprocess.run(
-            pip_command(asset, folder), check=True, capture_output=True, text=True, timeout=PIP_TIMEOUT_SEC
-        )
+        subprocess.run(pip_command(asset, folder), check=True, capture_output=True, text=True, timeout=PIP_TIMEOUT_SEC)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as error:
         said = str(getattr(error, "stderr", None) or error).strip().splitlines() or [""]
         raise EnvironmentProblem(
