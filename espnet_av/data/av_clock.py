@@ -158,7 +158,7 @@ def exact_fps(fps: float | Fraction) -> Fraction:
     if isinstance(fps, (int, Fraction)):
         return Fraction(fps)
     whole = round(fps * 1.001)
-    if abs(fps - round(fps)) > 1e-6 and abs(whole * 1000 / 1001 - fps) < 1e-2 * fps / 10:
+    if abs(fps - round(fps)) > 1e-6 and abs(whole * 1000 / 1001 - fps) < 5e-3:
         return Fraction(whole * 1000, 1001)
     return Fraction(fps).limit_denominator(10000)
 

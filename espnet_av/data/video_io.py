@@ -71,7 +71,9 @@ class VideoInfo:
     duration_sec: float
 
 
-def read_video(path: str | os.PathLike, *, gray: bool = False, fps: float | None = None, resample: bool = False) -> Video:
+def read_video(
+    path: str | os.PathLike, *, gray: bool = False, fps: float | None = None, resample: bool = False
+) -> Video:
     """Decode all frames of a clip (mp4, mkv, mov, avi, mpg, ...).
 
     Gray frames are OpenCV's RGB2GRAY of the decoded RGB, so that crops of gray and of RGB clips agree.
@@ -267,7 +269,9 @@ def _video_start(container: "InputContainer") -> float | None:
     return float(videos[0].start_time * videos[0].time_base)
 
 
-def _decode_audio(container: "InputContainer", stream: av.AudioStream, path: str | os.PathLike) -> tuple[np.ndarray, float]:
+def _decode_audio(
+    container: "InputContainer", stream: av.AudioStream, path: str | os.PathLike
+) -> tuple[np.ndarray, float]:
     """Return ``(mono wave (N,), time of its first sample in seconds)`` at the stream's own rate."""
     blocks: list[np.ndarray] = []
     start, position = 0.0, 0

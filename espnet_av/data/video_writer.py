@@ -141,7 +141,9 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
 def _check_frame(path: Path, image: np.ndarray, shape: tuple[int, ...]) -> None:
     good = image.dtype == np.uint8 and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
     if not good or image.shape != shape:
-        raise UsageError(describe(f"{path}: frames must be alike", (str(image.dtype), image.shape), "uint8 (H, W[, 3])"))
+        raise UsageError(
+            describe(f"{path}: frames must be alike", (str(image.dtype), image.shape), "uint8 (H, W[, 3])")
+        )
     if image.shape[0] % 2 or image.shape[1] % 2:
         raise UsageError(describe(f"{path}: odd frame size", image.shape[:2], "even H and W", "crop or pad by a pixel"))
 
@@ -149,5 +151,7 @@ def _check_frame(path: Path, image: np.ndarray, shape: tuple[int, ...]) -> None:
 def _checked_audio(path: Path, audio: np.ndarray) -> np.ndarray:
     audio = np.asarray(audio)
     if audio.ndim != 1 or audio.dtype.kind != "f" or not np.isfinite(audio).all():
-        raise UsageError(describe(f"{path}: wrong audio", (str(audio.dtype), audio.shape), "finite float (N,) in [-1, 1]"))
+        raise UsageError(
+            describe(f"{path}: wrong audio", (str(audio.dtype), audio.shape), "finite float (N,) in [-1, 1]")
+        )
     return np.clip(audio, -1.0, 1.0).astype(np.float32)
