@@ -56,4 +56,4 @@ clean: ## Remove caches and build leftovers; recipes and the environment stay
 	@rm -rf build dist .hypothesis tools/install.log
 
 clean-env: ## Remove tools/venv
-	@rm -rf tools/venv tools/.install*
+	@rm -rf tools/venv tools/venv.lock

