@@ -33,7 +33,7 @@ def interferer_set_name(snr_db: int, num_interferers: int = 1) -> str:
 def draw_interferers(utt2spk: dict[str, str], seed: int) -> dict[str, str]:
     """Draw another clip for every clip: of another speaker where the set has one, else another of the same speaker.
 
-    The draw of a clip depends on the seed, its place in the sorted set and the set's clips; it is the same for all SNRs.
+    The draw depends on the seed, the place in the sorted set and the clips of the set; it is the same for all SNRs.
     """
     utts = sorted(utt2spk)
     if len(utts) < 2:
