@@ -20,6 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--max_drift_frames", type=float, default=2.0, help="largest difference of sound and video in frames"
     )
     parser.add_argument("--keep_empty_text", action="store_true", help="keep utterances with an empty transcript")
+    parser.add_argument("--skip_media_check", action="store_true", help="look at the tables only, not into the files")
     parser.add_argument("--max_dropped_share", type=float, default=0.2, help="more dropped than this fail the stage")
     return parser
 
@@ -34,6 +35,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
         max_sec=args.max_sec,
         max_drift_frames=args.max_drift_frames,
         keep_empty_text=args.keep_empty_text,
+        check_media=not args.skip_media_check,
     )
     line = filter_set(args.data_dir, args.output_dir, rules, max_dropped_share=args.max_dropped_share)
     sys.stdout.write(f"{args.output_dir}: {line}\n")

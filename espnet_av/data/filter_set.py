@@ -11,6 +11,7 @@ from espnet_av.data.av_clock import AVClock
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.drops import Drops, write_json
 from espnet_av.data.format_set import copy_tables
+from espnet_av.data.validate import validate_data_dir
 from espnet_av.utils.errors import MissingDataError, UsageError, describe
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
@@ -26,12 +27,15 @@ class FilterRules:
         max_sec: Longest length in seconds.
         max_drift_frames: Largest difference between the length of the sound and of the video, in video frames.
         keep_empty_text: Whether an empty transcript is allowed.
+        check_media: Whether to open every sound and crop file and compare its rate and length with the tables
+            (headers only, about 2 ms an utterance).
     """
 
     min_sec: float = 0.4
     max_sec: float = 15.0
     max_drift_frames: float = 2.0
     keep_empty_text: bool = False
+    check_media: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_sec < self.max_sec:
@@ -50,7 +54,8 @@ def filter_set(
     """Filter a formatted data folder.
 
     Reasons: ``incomplete`` (an id that some file of the folder lacks), ``empty_text``, ``no_crops`` and ``no_audio``
-    (the file is gone), ``too_short``, ``too_long``, ``av_drift``.
+    (the file is gone), ``too_short``, ``too_long``, ``av_drift``, and those of :mod:`espnet_av.data.validate` that the
+    files themselves give (``unreadable``, ``wrong_rate``, ``wrong_length``, ...).
 
     Args:
         data_dir: Folder of stage 2.
@@ -90,7 +95,7 @@ def filter_set(
 
 
 def find_drops(data: DataDir, rules: FilterRules) -> Drops:
-    """Apply the rules to a folder; nothing is decoded."""
+    """Apply the rules to a folder; tables first, then the headers of the files; nothing is decoded."""
     tables: dict[str, Mapping[str, object]] = {
         name: data.read(name, allow_empty=name == "text")
         for name in dict.fromkeys([*(stream.file for stream in data.streams), "text", "utt2spk"])
@@ -118,4 +123,9 @@ def find_drops(data: DataDir, rules: FilterRules) -> Drops:
         drift = clock.drift_frames(samples[utt], frames[utt])
         if "mouth.scp" in tables and abs(drift) > rules.max_drift_frames:
             drops.add(utt, "av_drift", f"the sound is {drift:+.2f} frames longer than the video")
+    if rules.check_media:
+        good = [utt for utt in utts if utt not in drops]
+        for problem in validate_data_dir(data.path, clock=clock, max_drift_frames=rules.max_drift_frames, utts=good):
+            if problem.utt in tables["text"] and not (rules.keep_empty_text and problem.code == "empty_text"):
+                drops.add(problem.utt, problem.code, problem.message)
     return drops
