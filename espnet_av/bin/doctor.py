@@ -287,9 +287,7 @@ def check_memory() -> Check:
     """Main memory that this process may use."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        limit = _first_word(name)
-        if limit.isdigit():
-            total = min(total, int(limit))
+        total = min([total, *(int(word) for word in _words(name) if word.isdigit())])
     detail = f"{total / GIB:.1f} GiB"
     if total < 4 * GIB:
         return Check("memory", WARN, detail, "use --nj 1, --num_workers 0 and a smaller batch")
@@ -299,7 +297,7 @@ def check_memory() -> Check:
 def check_cores() -> Check:
     """Processor cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _first_word("/sys/fs/cgroup/cpu.max", count=2)
+    quota = _words("/sys/fs/cgroup/cpu.max")
     detail = f"{cores} ({platform.machine()})"
     if len(quota) == 2 and quota[0].isdigit() and int(quota[0]) < cores * int(quota[1]):
         detail += f", limited to {int(quota[0]) / int(quota[1]):.1f}"
@@ -428,13 +426,12 @@ def _pip_extra(extra: str) -> str:
     return f"{sys.executable} -m pip install -c tools/constraints.txt -e '.[{extra}]'"
 
 
-def _first_word(path: str, count: int = 1):
-    """Return the first word of a file, or its first words as a list; empty where the file cannot be read."""
+def _words(path: str) -> list[str]:
+    """Return the words of a small file; none where it cannot be read."""
     try:
-        words = Path(path).read_text(encoding="utf-8").split()
+        return Path(path).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError):
-        words = []
-    return words[:count] if count > 1 else (words[0] if words else "")
+        return []
 
 
 def _driver_gpus() -> list[str]:

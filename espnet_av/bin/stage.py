@@ -101,6 +101,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         description="Run stages of a recipe by name.",
+        usage="%(prog)s [-h] recipe stages [options of run.sh]",
         epilog="All other options go to the recipe's run.sh; see bash egs/<dataset>/<task>/run.sh --help.",
     )
     parser.add_argument("recipe", help="dataset/task, e.g. mini_av/avsr, or a folder")
@@ -110,8 +111,9 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(cmd: Sequence[str] | None = None) -> int:
     """Run the stages; return the exit code of ``run.sh``."""
-    args, options = get_parser().parse_known_args(cmd)
-    return run_stages(args.recipe, args.stages, options)
+    arguments = list(sys.argv[1:] if cmd is None else cmd)
+    args = get_parser().parse_args(arguments[:2])  # what follows belongs to run.sh
+    return run_stages(args.recipe, args.stages, arguments[2:])
 
 
 if __name__ == "__main__":
