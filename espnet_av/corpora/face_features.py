@@ -120,7 +120,7 @@ def _lip_shape(who: Identity, x: np.ndarray, articulation: np.ndarray) -> tuple:
     half_width = who.mouth_width * (1 + 0.20 * spread - 0.42 * rounded) * (1 - 0.05 * opening)
     ax = np.abs(x) / half_width
     inside = np.clip(1 - ax**2, 0, 1)
-    line = (who.mouth_curve - 0.022 * spread) * np.minimum(ax, 1.3) ** 2 + 0.004 * np.cos(np.minimum(ax, 1.2) * 6)
+    line = (who.mouth_curve - 0.022 * spread) * np.minimum(ax, 1.3) ** 2 + 0.003 * np.cos(np.minimum(ax, 1.0) * 6)
     profile = inside ** (0.8 - 0.3 * rounded)
     lift = 0.030 * opening + 0.045 * raise_up * min(1.0, 0.35 + 3 * opening) * (opening > 0)
     upper = line - lift * profile

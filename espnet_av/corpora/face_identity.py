@@ -84,7 +84,8 @@ def make_identity(index: int, seed: int, *, high_voice: bool) -> Identity:
 
     tone = (index * 2 + index // 3) % len(SKIN_TONES)
     skin = np.clip(np.array(SKIN_TONES[tone]) * between(0.95, 1.04), 0, 1)
-    lip = np.clip(skin * (between(0.80, 0.93), between(0.52, 0.64), between(0.54, 0.68)), 0, 1)
+    red = (0.50, 0.62) if high_voice else (0.62, 0.72)
+    lip = np.clip(skin * (between(0.82, 0.93), between(*red), between(*red) + 0.03), 0, 1)
     colour = HAIR_COLOURS[(index * 5 + 1) % 6 if tone < 3 else index % 2]
     style = LONG_STYLES[index % 3] if high_voice else SHORT_STYLES[(index + index // 5) % 5]
     light = _unit((between(-0.5, 0.5), between(-0.6, -0.25), between(0.75, 1.0)))
@@ -118,7 +119,7 @@ def make_identity(index: int, seed: int, *, high_voice: bool) -> Identity:
         mouth_y=between(0.47, 0.53),
         upper_lip=between(0.055, 0.078) if high_voice else between(0.042, 0.064),
         lower_lip=between(0.078, 0.100) if high_voice else between(0.062, 0.088),
-        mouth_curve=between(-0.016, 0.016),
+        mouth_curve=between(-0.026, 0.002),
         tooth_width=between(0.046, 0.060),
         light=light,
         light_drift=_unit((light[0] + between(0.2, 0.35) * (-1) ** index, light[1] + between(-0.1, 0.1), light[2])),

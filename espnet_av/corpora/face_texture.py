@@ -48,7 +48,7 @@ def mix(under: np.ndarray, over: np.ndarray | tuple, mask: np.ndarray) -> np.nda
 def make_texture(identity: Identity) -> FaceTexture:
     """Paint the still face of ``identity``."""
     rng = np.random.default_rng(identity.seed)
-    grain = _noise(rng, 1.0) * 0.03 + _noise(rng, 2.5) * 0.03 + _noise(rng, 9.0) * 0.05
+    grain = _noise(rng, 0.8) * 0.020 + _noise(rng, 2.5) * 0.012 + _noise(rng, 12.0) * 0.025
     normals = _normals(_height(identity))
     albedo = _albedo(identity, grain)
     strands = _hair_strands(identity, rng)
@@ -113,7 +113,9 @@ def _albedo(identity: Identity, grain: np.ndarray) -> np.ndarray:
     skin *= 1 - rosy[..., None] * np.array([0.0, 0.10, 0.09], dtype=np.float32)
     for side in (-1, 1):
         skin *= 1 - (0.08 + 0.10 * identity.age) * bump(side * ex, ey + 0.085, 0.11, 0.035)[..., None]
-        skin *= 1 - 0.55 * bump(side * 0.062 * w, tip, 0.030, 0.016)[..., None]  # nostril
+        skin *= 1 - 0.55 * bump(side * 0.058 * w, tip + 0.004, 0.026, 0.014)[..., None]  # nostril
+        wing = _stroke(side * 0.118 * w, tip - 0.055, side * 0.108 * w, tip + 0.012, 0.016, bow=side * 0.012)
+        skin *= 1 - 0.26 * wing[..., None]
         fold = _stroke(side * 0.15, tip - 0.03, side * 0.33, identity.mouth_y - 0.02, 0.018, bow=side * 0.03)
         skin *= 1 - (0.05 + 0.15 * identity.age) * fold[..., None]
         for k in range(3):  # beside the eye
@@ -160,19 +162,19 @@ def _brows(identity: Identity, skin: np.ndarray, grain: np.ndarray) -> np.ndarra
 def _hair_strands(identity: Identity, rng: np.random.Generator) -> np.ndarray:
     """Return the lightness of hair ``(S, S)`` around 1: strands that run down from the parting, or curls."""
     if identity.hair_style == "curly":
-        curl = _noise(rng, 2.2)
-        return (1 + 0.30 * np.tanh(1.5 * curl) + 0.08 * _noise(rng, 0.8)).astype(np.float32)
+        curl = _noise(rng, 1.6) + 0.8 * _noise(rng, 3.5)
+        return (1 + 0.22 * np.tanh(curl) + 0.05 * _noise(rng, 0.8)).astype(np.float32)
     sheet = rng.standard_normal((256, 1024)).astype(np.float32)
     fine = cv2.GaussianBlur(sheet, (0, 0), sigmaX=0.9, sigmaY=34)
     locks = cv2.GaussianBlur(sheet, (0, 0), sigmaX=5, sigmaY=40)
     strands = fine / fine.std() * 0.16 + locks / locks.std() * 0.16
     top_x = identity.parting if identity.hair_style in ("side", "long", "bob") else 0.0
-    dx, dy = X - top_x, Y + identity.half_height + 0.12
-    angle = np.arctan2(dx, dy + 0.02) / (2 * np.pi) + 0.5
+    dx, dy = X - top_x, Y + identity.half_height + 0.30
+    angle = np.arctan2(dx, dy) * (0.32 / np.pi) + 0.5
     angle += 0.015 * np.sin(5 * np.hypot(dx, dy) + 3 * np.sign(dx))
     radius = np.hypot(dx, dy)
     field = cv2.remap(strands, (angle * 1023).astype(np.float32), (radius * 110).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    gloss = 0.28 * np.exp(-(((radius - 0.42 - 0.05 * field) / 0.12) ** 2))
+    gloss = 0.28 * np.exp(-(((radius - 0.58 - 0.05 * field) / 0.12) ** 2))
     return (1 + field + gloss).astype(np.float32)
 
 
@@ -219,7 +221,8 @@ def _back_hair(identity: Identity, strands: np.ndarray) -> np.ndarray:
     style = identity.hair_style
     volume = {"short": 0.09, "side": 0.12, "crop": 0.045, "curly": 0.16, "receding": 0.05}.get(style, 0.13)
     rough = (0.30 if style == "curly" else 0.10) * (strands - 1) * volume / 0.1
-    cap = np.sqrt((X / (identity.half_width + volume)) ** 2 + ((Y + 0.10) / (identity.half_height + volume * 0.75 - 0.06)) ** 2)
+    across, along = np.abs(X) / (identity.half_width + volume), np.abs(Y + 0.10) / (identity.half_height + volume * 0.75 - 0.08)
+    cap = (across**2.5 + along**2.5) ** (1 / 2.5)
     mask = step(1.02, 0.98, cap + rough * 0.25)
     if style in ("long", "bob"):
         length = 1.35 if style == "long" else 0.62
@@ -242,7 +245,7 @@ def _front_hair(identity: Identity, strands: np.ndarray) -> np.ndarray:
         line = line - 0.16 * np.exp(-(((side - 0.55) / 0.28) ** 2)) + 0.05 * np.exp(-((side / 0.2) ** 2))
     rough = (0.20 if style == "curly" else 0.13) * (strands - 1)
     feather = 0.05 if style in ("crop", "receding") else 0.03
-    inside = step(1.03, 0.97, _face_radius(identity))
+    inside = np.maximum(step(1.03, 0.97, _face_radius(identity)), _back_hair(identity, strands) * step(-0.45, -0.6, Y))
     mask = step(feather, -feather, Y - line - rough) * inside
     burns = step(0.90, 0.97, _face_radius(identity)) * step(0.05, -0.15, Y + rough) * inside
     return np.maximum(mask, burns * (0.0 if style in ("tied", "receding") else 0.85))
