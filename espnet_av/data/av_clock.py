@@ -140,7 +140,8 @@ class AVClock:
         if len(times) == 0 or np.any(np.diff(times) <= 0):
             raise DataError(describe("frame times must be rising and not empty", got=times[:5].tolist()))
         fps = float(exact_fps(self.fps))
-        ticks = np.arange(max(1, int(np.floor(duration_sec * fps + 0.5)))) / fps
+        # 1e-6 frames: half a frame counts up whatever the last bit of the duration says
+        ticks = np.arange(max(1, int(np.floor(duration_sec * fps + 0.5 + 1e-6)))) / fps
         right = np.clip(np.searchsorted(times, ticks, side="left"), 0, len(times) - 1)
         left = np.maximum(right - 1, 0)
         # 1e-9 s: a tick in the exact middle goes to the earlier frame whatever the last bit of the times says

@@ -193,7 +193,8 @@ def _check_speakers(folder: DataDir, tables: Mapping[str, Mapping[str, str]], pr
     if "utt2spk" not in tables or not folder.has("spk2utt"):
         return
     expected = spk2utt(tables["utt2spk"])
-    found = {key: " ".join(sorted(value.split())) for _, key, value in iter_lines(folder / "spk2utt")}
+    table = _check_table(folder / "spk2utt", "", problems)
+    found = {key: " ".join(sorted(value.split())) for key, value in table.items()}
     if found != expected:
         message = f"{folder / 'spk2utt'}: not the inverse of utt2spk; fix: utils/fix_data_dir {folder.path}"
         problems.append(Problem("", "speaker_mismatch", message))

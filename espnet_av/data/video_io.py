@@ -97,8 +97,8 @@ def read_video(
         stream = _video_stream(container, path)
         for frame, image in _decode(container, stream, path, gray):
             frames.append(image)
-            times.append(None if frame.pts is None else float(frame.pts * frame.time_base))
-        _refuse_truncated(path, stream, len(frames))
+            times.append(frame.time)
+        _refuse_truncated(path, stream, len(frames), times[-1] if times else None)
         nominal = float(stream.average_rate or stream.base_rate or 0.0)
     times_sec, rate = _frame_times(times, nominal, path)
     stack = np.stack(frames)
@@ -123,11 +123,11 @@ def iter_frames(path: str | os.PathLike, *, gray: bool = False) -> Iterator[np.n
     """
     with _open(path) as container:
         stream = _video_stream(container, path)
-        count = 0
-        for _, image in _decode(container, stream, path, gray):
-            count += 1
+        count, time = 0, None
+        for frame, image in _decode(container, stream, path, gray):
+            count, time = count + 1, frame.time
             yield image
-        _refuse_truncated(path, stream, count)
+        _refuse_truncated(path, stream, count, time)
 
 
 def read_audio_track(
@@ -228,17 +228,20 @@ def _decode(
         yield frame, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if gray else rgb
 
 
-def _refuse_truncated(path: str | os.PathLike, stream: "VideoStream", decoded: int) -> None:
-    """Compare the number of decoded frames with what the header promised."""
-    if decoded == 0:
+def _refuse_truncated(
+    path: str | os.PathLike, stream: "VideoStream", num_decoded: int, last_time: float | None
+) -> None:
+    """Compare the decoded frames with what the header promised: their number, or in Matroska the time of the end."""
+    if num_decoded == 0:
         raise _damaged(path, "not one frame could be decoded")
-    expected = stream.frames
-    stated = stream.metadata.get("DURATION")  # Matroska
-    if expected <= 0 and stated and stream.average_rate:
+    if num_decoded < stream.frames:
+        raise _damaged(path, f"{num_decoded} of {stream.frames} frames")
+    stated = stream.metadata.get("DURATION")
+    if stated and last_time is not None and stream.average_rate:
         hours, minutes, seconds = stated.split(":")
-        expected = int((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * stream.average_rate) - 1
-    if decoded < expected:
-        raise _damaged(path, f"{decoded} of {expected} frames")
+        end = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        if last_time + 2 / stream.average_rate < end:
+            raise _damaged(path, f"ends at {last_time:.2f} s of {end:.2f} s")
 
 
 def _frame_times(times: list[float | None], nominal: float, path: str | os.PathLike) -> tuple[np.ndarray, float]:

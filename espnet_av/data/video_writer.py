@@ -56,7 +56,10 @@ def write_video(
     if first is None:
         raise UsageError(f"{path}: a clip needs at least one frame")
     _check_frame(path, first, first.shape)
-    with atomic_path(path) as temporary, av.open(str(temporary), "w", container_options={"fflags": "+bitexact"}) as out:
+    options = {"fflags": "+bitexact"}
+    if path.suffix.lower() in (".mp4", ".mov"):
+        options["movie_timescale"] = str(sample_rate)  # else the length of the sound is rounded up to a millisecond
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", container_options=options) as out:
         video = _video_stream(out, first.shape, fps, crf, preset, path.suffix.lower())
         blocks = iter(())
         if audio is not None:
