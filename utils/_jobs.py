@@ -29,7 +29,7 @@ PASSED_ON = (EXIT_USAGE, 3, EXIT_BAD_ENVIRONMENT, EXIT_REQUEUE)
 TAIL_LINES = 30
 OWN_LINE = re.compile(r"# (command|directory|host|commit|versions|started|Accounting|Ended)\b|#$")
 OPERATORS = re.compile(r"\d?>>?|\d?>&\d|&>>?|<|\||\|\||&&|;")
-ARRAY = re.compile(r"([A-Za-z_]\w*)=(-?\d+)(?::(-?\d+))?")
+ARRAY = re.compile(r"([A-Za-z_]\w*)=(?:(-?\d+)(?::(-?\d+))?|([\w.@+-]+(?:,[\w.@+-]+)*))")
 MEANINGS = {
     2: "wrong option",
     3: "missing data",
@@ -58,24 +58,18 @@ class Request:
     words: list[str]
     log: str
     name: str = ""
-    first: int = 1
-    last: int = 1
+    jobs: list[str] = field(default_factory=lambda: ["1"])
     options: argparse.Namespace = field(default_factory=argparse.Namespace)
 
-    @property
-    def jobs(self) -> range:
-        """Numbers of the jobs."""
-        return range(self.first, self.last + 1)
-
-    def log_of(self, job: int) -> Path:
+    def log_of(self, job: str) -> Path:
         """Return the log file of one job."""
         return Path(self._fill(self.log, job))
 
     def log_pattern(self) -> str:
         """Return the log files of all jobs as one pattern for messages."""
-        return self.log.replace(self.name, "*") if self.name and len(self.jobs) > 1 else str(self.log_of(self.first))
+        return self.log.replace(self.name, "*") if len(self.jobs) > 1 else str(self.log_of(self.jobs[0]))
 
-    def argv_of(self, job: int) -> list[str]:
+    def argv_of(self, job: str) -> list[str]:
         """Return the program and arguments of one job.
 
         Words are data. Only words that are a shell operator (``|``, ``>``, ``&&`` ...) make it a shell command, and
@@ -87,8 +81,8 @@ class Request:
         line = " ".join(word if OPERATORS.fullmatch(word) else shlex.quote(word) for word in words)
         return ["bash", "-c", "set -o pipefail; " + line]
 
-    def _fill(self, text: str, job: int) -> str:
-        return text.replace(self.name, str(job)) if self.name else text
+    def _fill(self, text: str, job: str) -> str:
+        return text.replace(self.name, job) if self.name else text
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +94,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(*names, **kwargs)
 
     add("max_jobs_run", type=int, default=0, metavar="N", help="jobs at a time (default: one per CPU core)")
-    add("num_threads", type=int, default=0, metavar="N", help="threads of a job (sets OMP_NUM_THREADS)")
+    add("num_threads", type=int, default=0, metavar="N", help="CPU cores of a job (used by slurm)")
     add("gpu", type=int, default=0, metavar="N", help="GPUs of a job")
     add("mem", metavar="X", help="memory of a job, such as 8G (used by slurm)")
     add("time", metavar="T", help="time limit of a job, such as 4:00:00 (used by slurm)")
@@ -117,22 +111,37 @@ def parse_request(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -
     """
     options = parser.parse_args(argv)
     rest = list(options.rest)
-    name, first, last = "", 1, 1
+    name, jobs = "", ["1"]
     array = ARRAY.fullmatch(rest[0]) if rest else None
     if array:
-        name, first = array[1], int(array[2])
-        last = int(array[3]) if array[3] else first
+        name, jobs = array[1], read_jobs(array)
         rest = rest[1:]
-        if first < 1 or last < first:
-            raise UsageProblem(f"jobs are numbered from 1 upwards; got {array[0]}")
     if len(rest) < 2:
         raise UsageProblem("expected [JOB=1:N] LOG COMMAND...; --help explains")
-    if last > first and name not in rest[0]:
-        raise UsageProblem(f"{last - first + 1} jobs would share the log {rest[0]}; put {name} into its name")
+    if len(jobs) > 1 and name not in rest[0]:
+        raise UsageProblem(f"{len(jobs)} jobs would share the log {rest[0]}; put {name} into its name")
     for option in ("max_jobs_run", "num_threads", "gpu"):
         if getattr(options, option) < 0:
             raise UsageProblem(f"--{option} takes a number from 0; got {getattr(options, option)}")
-    return Request(rest[1:], rest[0], name, first, last, options)
+    return Request(rest[1:], rest[0], name, jobs, options)
+
+
+def read_jobs(array: re.Match[str]) -> list[str]:
+    """Return what stands for JOB in each job, from ``JOB=1:N``, ``JOB=N`` or ``JOB=name,name``.
+
+    Raises:
+        UsageProblem: The range is empty or starts below 1, or a name comes twice.
+    """
+    if array[4]:
+        names = array[4].split(",")
+        if len(set(names)) < len(names):
+            raise UsageProblem(f"a job comes twice in {array[0]}")
+        return names
+    first = int(array[2])
+    last = int(array[3]) if array[3] else first
+    if first < 1 or last < first:
+        raise UsageProblem(f"jobs are numbered from 1 upwards; got {array[0]}")
+    return [str(number) for number in range(first, last + 1)]
 
 
 def start_log(path: Path, command: Sequence[str]) -> None:
@@ -177,8 +186,8 @@ def source_commit() -> str:
 class Job:
     """One process with its own session and log file."""
 
-    def __init__(self, number: int, argv: Sequence[str], log: Path, environ: dict[str, str] | None = None) -> None:
-        self.number = number
+    def __init__(self, name: str, argv: Sequence[str], log: Path, environ: dict[str, str] | None = None) -> None:
+        self.name = name
         self.log = log
         self.code: int | None = None
         self.wall_s = self.cpu_s = self.max_rss_mb = 0.0
@@ -244,7 +253,7 @@ class Job:
 
     def usage_line(self) -> str:
         """Return job, wall seconds, CPU seconds, peak megabytes, exit code and log, separated by tabs."""
-        return f"{self.number}\t{self.wall_s:.2f}\t{self.cpu_s:.2f}\t{self.max_rss_mb:.1f}\t{self.code}\t{self.log}\n"
+        return f"{self.name}\t{self.wall_s:.2f}\t{self.cpu_s:.2f}\t{self.max_rss_mb:.1f}\t{self.code}\t{self.log}\n"
 
 
 def _signal_group(pid: int, number: int) -> None:
@@ -309,12 +318,12 @@ def exit_code(codes: Iterable[int]) -> int:
     return 0 if not failed else (failed.pop() if len(failed) == 1 and failed <= set(PASSED_ON) else 1)
 
 
-def report_failures(program: str, request: Request, codes: dict[int, int]) -> None:
+def report_failures(program: str, request: Request, codes: dict[str, int]) -> None:
     """Say which jobs failed, where the logs are, and show the end of the first failing log.
 
     Below a recipe driver (``ESPNET_AV_STATUS`` names a file) the facts go into that file, and the driver shows them.
     """
-    failed = [job for job in sorted(codes) if codes[job] != 0]
+    failed = [job for job in request.jobs if codes.get(job, 0) != 0]
     first = failed[0]
     log = request.log_of(first)
     status = os.environ.get("ESPNET_AV_STATUS")
@@ -328,8 +337,10 @@ def report_failures(program: str, request: Request, codes: dict[int, int]) -> No
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-PROGRESS_LINE = re.compile(r"INFO:? .*?([\w./ -]+: )?.*(\d/s\b|\bleft\b|\beta\b)", re.IGNORECASE)
-PREFIX = re.compile(r"^(\[[^]]*\] )?(\d{4}-\d\d-\d\d )?(\d\d:\d\d:\d\d)(,\d+)? (\([\w.]+:\d+\) )?INFO:? ([\w.]+: )?")
+# Lines for the screen: those of espnet_av.utils.progress and of the trainer, in our and in ESPnet's log format.
+PROGRESS_LINE = re.compile(
+    r"^(?:\d\d:\d\d:\d\d INFO espnet_av\.(?:utils\.progress|train\.trainer)|.*\(trainer:\d+\) INFO): (.*)"
+)
 
 
 class Follower:
@@ -353,8 +364,9 @@ class Follower:
             sys.stdout.write("".join(line for line in text.splitlines(True) if not OWN_LINE.match(line)))
         else:
             for line in text.splitlines():
-                if PROGRESS_LINE.search(line):
-                    self._line(PREFIX.sub(r"\3 ", line))
+                found = PROGRESS_LINE.match(line)
+                if found:
+                    self._line(found[1])
         sys.stdout.flush()
 
     def _line(self, text: str) -> None:

@@ -143,9 +143,9 @@ Experiment:
   --datadir DIR            data folders of stage 1 (default: data)
   --dumpdir DIR            data folders of stages 2 and 3 (default: dump)
   --expdir DIR             experiments (default: exp)
-  --train_set NAME         (default: ${train_set})
-  --valid_set NAME         (default: ${valid_set})
-  --test_sets 'NAME NAME'  (default: ${test_sets})
+  --train_set NAME         set to train on (default: train, or what the recipe sets)
+  --valid_set NAME         set to select models on (default: valid)
+  --test_sets 'NAME NAME'  sets to test on (default: what the recipe sets)
 TEXT
 }
 
@@ -193,7 +193,7 @@ recipe_user_path() {
 recipe_data_args() {
   local name
   for name in "${recipe_roots[@]}"; do
-    [[ -n ${!name} ]] || die 3 "this recipe needs your copy of the corpus; say where it is: --${name} DIR"$'\n'"${recipe_help}"
+    [[ -n ${!name} || ${dry_run} == true ]] || die 3 "this recipe needs your copy of the corpus; say where it is: --${name} DIR"$'\n'"${recipe_help}"
     [[ -d ${!name} || ${dry_run} == true ]] || die 3 "--${name}: no folder ${!name}"$'\n'"${recipe_help}"
   done
   data_args=()
@@ -233,7 +233,7 @@ run_job() {
   shift
   log=${STAGE_LOGS}/${STAGE_NAME}.${name%%=*}.log
   if [[ ${dry_run} == true ]]; then
-    printf '  $ %s\n' "$(print_args "$@")"
+    printf '  $ %s%s\n' "$(print_args "$@")" "$([[ ${name} != *=* ]] || printf '   # %s' "${name}")"
     return
   fi
   [[ ${backend} == local ]] || runner=("${ESPNET_AV_ROOT}/utils/slurm" --config conf/slurm.conf)

@@ -9,10 +9,11 @@
 #   stage 3 filter do_filter group: data_prep in: dump/a dump/b out: dump/c options: min_sec max_sec
 #   stages_end
 #
-# `do_filter` is a function. It runs unless the stage is done: the marker <marks>/3.filter.done holds a digest of every
-# input (files of a folder: those directly in it; content, or size and time above 8 MB), of the named options and of the
-# outputs. Then: an option or input that differs, or an output that is gone -> the stage runs again and says why. An output
-# that was edited by hand is kept; the stages that read it see it as a changed input.
+# `do_filter` is a function; a function `check_do_filter` is called before it, and before anything is prepared for it.
+# It runs unless the stage is done: the marker <marks>/3.filter.done holds a digest of every input (of a folder: the
+# files directly in it; content, or size and time above 8 MB), of the named options and of the outputs. An option or
+# input that differs, or an output that is gone: the stage runs again and says why. An output that was edited by hand
+# is kept; the stages that read it see it as a changed input. While a stage runs its mark is 3.filter.started.
 
 : "${list:=false}" "${dry_run:=false}" "${force:=false}" "${skip_stages:=}" "${nj:=1}" "${ngpu:=0}" "${backend:=local}"
 STAGE_ID="" STAGE_NAME="" STAGE_PID="" STAGE_LOGS="" STAGE_MARKS="" STAGE_EXP="" STAGE_PREFLIGHT=false STAGE_STOPPED=false
@@ -207,6 +208,7 @@ _stage_run() {
   [[ -z ${STAGE_WHY} ]] || because=" again: ${STAGE_WHY}"
   mkdir -p "${STAGE_LOGS}" "${STAGE_MARKS}"
   _stage_refuse_second "${mark}.started" "${id}" "${name}"
+  if declare -F "check_${work}" >/dev/null; then "check_${work}"; fi
   _stage_banner "${id}" "${name}" "${because}"
   STAGE_ID=${id} STAGE_NAME=${name} STAGE_BEGAN=${SECONDS} STAGE_WHERE=""
   _stage_preflight
@@ -308,6 +310,7 @@ _stage_dry_run() {
   last=$(sed -n "s/.*\"stage\": \"${id}\",.*\"wall_s\": \([0-9]*\).*/\1/p" "${STAGE_EXP}/stages.jsonl" 2>/dev/null | tail -n 1) || true
   [[ -z ${last} ]] || printf '  took %s last time\n' "$(hms "${last}")"
   STAGE_NAME=${name}
+  if declare -F "check_${work}" >/dev/null; then "check_${work}"; fi
   "${work}"
   STAGE_NUM_RUN=$((STAGE_NUM_RUN + 1))
 }

@@ -77,9 +77,12 @@ comma_separated() { local IFS=,; printf '%s' "$*"; }
 [[ ${follow} == false ]] || recipe_follow "${exp}/logs"
 
 # ------------------------------------------------------------------------------------------------------------ stages
+check_prepare() {
+  recipe_data_args
+}
+
 prepare() {
   local name count=16
-  recipe_data_args
   run_job 1 -- env ESPNET_AV_NJ="${nj}" ESPNET_AV_DEBUG="${debug}" \
     bash local/data.sh --output_dir "${datadir}" --seed "${seed}" "${data_args[@]}"
   [[ ${debug} == true ]] || return 0
