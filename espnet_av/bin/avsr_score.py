@@ -110,6 +110,7 @@ def collect_results(
     origin = {
         "config_digest": config_digest(config),
         "commit": source_commit(),
+        "train_commit": (config or {}).get("git_commit"),
         "seed": (config or {}).get("seed"),
         "command": shlex.join(["python", "-m", "espnet_av.bin.avsr_score", *command_line]),
     }

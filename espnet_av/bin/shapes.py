@@ -32,19 +32,19 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Write the shape files of one data folder."""
-    from espnet_av.data.data_dir import read_scp
+    from espnet_av.data.data_dir import read_ints, read_text
 
     args = get_parser().parse_args(cmd)
     for name, source in (("speech", "utt2num_samples"), ("video", "utt2num_frames")):
         path = args.data_dir / source
         if not path.is_file():
             raise MissingDataError(describe("no lengths", got=str(path), fix="run stage 2 (format) and 3 (filter)"))
-        write_shapes(args.output_dir / f"{name}_shape", {key: int(value) for key, value in read_scp(path).items()})
+        write_shapes(args.output_dir / f"{name}_shape", read_ints(path))
     if args.tokens_dir is not None:
-        from espnet_av.avsr.tokenizer import Tokenizer
+        from espnet_av.avsr.tokenizer import load_tokens_dir
 
-        tokenizer = Tokenizer.from_dir(args.tokens_dir)
-        texts = read_scp(args.data_dir / "text")
+        tokenizer = load_tokens_dir(args.tokens_dir)
+        texts = read_text(args.data_dir / "text")
         write_shapes(args.output_dir / "text_shape", {key: len(tokenizer.encode(text)) for key, text in texts.items()})
     if args.batch_frames or args.batch_size:
         report_padding(args)
@@ -58,16 +58,18 @@ def write_shapes(path: Path, lengths: dict[str, int]) -> None:
 
 def report_padding(args: argparse.Namespace) -> None:
     """Log how much of the batches would be padding."""
-    from espnet_av.data.data_dir import read_scp
-    from espnet_av.data.samplers import BucketBatchSampler, padding_share
+    from espnet_av.data.data_dir import read_ints
+    from espnet_av.data.samplers import BucketBatchSampler
 
-    lengths = {key: int(value) for key, value in read_scp(args.data_dir / "utt2num_frames").items()}
+    lengths = read_ints(args.data_dir / "utt2num_frames")
     sampler = BucketBatchSampler(
         lengths, batch_frames=args.batch_frames or None, batch_size=args.batch_size or None, seed=args.seed
     )
     batches = sampler.batches(1)
-    share = padding_share(batches, lengths)
-    logger.info("%s: %d utterances, %d batches, padding %.2f %%", args.data_dir, len(lengths), len(batches), 100 * share)
+    share = sampler.padding_share(batches)
+    logger.info(
+        "%s: %d utterances, %d batches, padding %.2f %%", args.data_dir, len(lengths), len(batches), 100 * share
+    )
 
 
 if __name__ == "__main__":

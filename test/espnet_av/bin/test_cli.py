@@ -1,0 +1,93 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The program ``espnet-av``: verbs, tasks, options, and what it says about mistakes."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from espnet_av import __version__
+from espnet_av.bin import cli, doctor
+from espnet_av.utils.cli import run_main
+from espnet_av.utils.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def keep_argv() -> Iterator[None]:
+    """Put back the arguments that a verb replaces."""
+    before = sys.argv
+    yield
+    sys.argv = before
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture) -> None:
+    """Help lists every verb; no verb at all shows the help too."""
+    for command in ([], ["--help"], ["help"]):
+        assert cli.main(command) == 0
+        shown = capsys.readouterr().out
+        assert all(verb in shown for verb in cli.VERBS)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"espnet_av {__version__}\n"
+
+
+def test_verb_runs_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb hands its options over, with dashes as underscores, and returns the exit code."""
+    seen = []
+
+    def main(options: list[str]) -> int:
+        seen.append((options, sys.argv[0]))
+        return 7
+
+    monkeypatch.setattr(doctor, "main", main)
+    assert cli.main(["doctor", "--problems-only", "--path=a-b", "x-y", "--"]) == 7
+    assert seen == [(["--problems_only", "--path=a-b", "x-y", "--"], "espnet-av doctor")]
+
+
+def test_verbs_with_a_task() -> None:
+    """Verbs that each task has on its own take the task as next word."""
+    assert cli.find_module(["train", "avsr", "--max-epoch", "3"]) == (
+        "espnet_av.bin.avsr_train",
+        "espnet-av train avsr",
+        ["--max_epoch", "3"],
+    )
+    assert cli.find_module(["new_recipe"])[0] == "espnet_av.bin.new_recipe"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["docter"], "did you mean 'doctor'?"),
+        (["train", "avrs"], "did you mean 'avsr'?"),
+        (["train", "--config", "x.yaml"], "espnet-av train avsr --config x.yaml"),
+        (["score"], "espnet-av score avsr --help"),
+    ],
+)
+def test_mistakes(command: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    """An unknown verb or task ends with exit code 2 and the nearest name."""
+    assert run_main(cli.main, command) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_verb_without_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb whose module is missing is a clear error; a missing package inside a module is not hidden."""
+    monkeypatch.setitem(cli.VERBS, "ghost", cli.Verb("espnet_av.bin.ghost", "nothing"))
+    with pytest.raises(UsageError, match="not part of this version"):
+        cli.main(["ghost"])
+    monkeypatch.setitem(cli.VERBS, "ghost", cli.Verb("no_such_package.module", "nothing"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["ghost"])
+
+
+def test_every_verb_has_its_module() -> None:
+    """Every verb leads to a module that exists."""
+    modules = [verb.module.format(task=task) for verb in cli.VERBS.values() for task in cli.TASKS]
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+
+
+def test_installed_program() -> None:
+    """The program runs as a module in a process of its own."""
+    answer = subprocess.run([sys.executable, "-m", "espnet_av.bin.cli", "fetsh"], capture_output=True, text=True)
+    assert answer.returncode == 2 and "did you mean 'fetch'?" in answer.stderr
