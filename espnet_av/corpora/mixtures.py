@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from espnet_av.corpora.mixing import limit_peak, mix_at_snr
+
 INNER_SNRS_DB = (-5, 0, 5, 10, 15)  # of the second interferer against the first
 TEST_SNRS_DB = (-5, 0, 5, 10)
-_PEAK = 0.999
 
 
 @dataclass(frozen=True)
@@ -35,32 +36,9 @@ def set_name(base: str, snr_db: int, num_interferers: int) -> str:
     return f"{base}_snr_{level}_interferer_{num_interferers}"
 
 
-def fit_length(wave: np.ndarray, num_samples: int) -> np.ndarray:
-    """Cut ``wave`` (n,) at the end, or repeat it, to ``(N,)``."""
+def repeat_to_length(wave: np.ndarray, num_samples: int) -> np.ndarray:
+    """Cut ``wave`` (n,) at the end, or repeat it, to ``(N,)``, so that an interferer talks all the time."""
     return np.resize(wave, num_samples)
-
-
-def mix_at_snr(target: np.ndarray, interferer: np.ndarray, snr_db: float) -> np.ndarray:
-    """Add ``interferer`` to ``target`` so that 10 log10 of their energy ratio over the whole clip is ``snr_db``.
-
-    Args:
-        target: ``(N,)``, left as it is.
-        interferer: ``(N,)``, scaled.
-        snr_db: Any value; an SNR of 0 dB is an SNR like others.
-
-    Returns:
-        float64 ``(N,)``; it can exceed 1.
-
-    Raises:
-        ValueError: Different lengths, or one of the two is silent.
-    """
-    if target.shape != interferer.shape:
-        raise ValueError(f"target {target.shape} and interferer {interferer.shape} must be equally long")
-    target, interferer = target.astype(np.float64), interferer.astype(np.float64)
-    energy, other = np.sum(target**2), np.sum(interferer**2)
-    if energy == 0 or other == 0:
-        raise ValueError("an SNR needs energy in the target and in the interferer")
-    return target + interferer * np.sqrt(energy / other * 10 ** (-snr_db / 10))
 
 
 def plan_interferers(
@@ -101,15 +79,13 @@ def mix_plan(plan: InterfererPlan, read: Callable[[str], np.ndarray]) -> tuple[n
         read: Gives the waveform ``(n,)`` of an utterance.
 
     Returns:
-        The mixture float64 ``(N,)`` and the scale (1.0 where nothing clipped).
+        The mixture float32 ``(N,)`` and the scale (1.0 where nothing clipped).
     """
     target = read(plan.utt_id)
-    other = fit_length(read(plan.interferers[0]), len(target))
+    other = repeat_to_length(read(plan.interferers[0]), len(target))
     if plan.inner_snr_db is not None:
-        other = mix_at_snr(other, fit_length(read(plan.interferers[1]), len(target)), plan.inner_snr_db)
-    mixture = mix_at_snr(target, other, plan.snr_db)
-    scale = min(1.0, _PEAK / float(np.abs(mixture).max()))
-    return mixture * scale, scale
+        other = mix_at_snr(other, repeat_to_length(read(plan.interferers[1]), len(target)), plan.inner_snr_db)
+    return limit_peak(mix_at_snr(target, other, plan.snr_db))
 
 
 def two_speaker_pairs(
