@@ -148,9 +148,8 @@ def from_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Conv
     result, report = _rename(state, rename)
     strange = [key for key in result if key.split(".", 1)[0] not in ("encoder", "decoder", "ctc", "bridge")]
     if strange:
-        raise CheckpointError(
-            f"not an AVSRCocktail checkpoint: {len(strange)} of {len(result)} keys are unknown, the first being {strange[0]!r}"
-        )
+        counts = f"{len(strange)} of {len(result)} keys are unknown, the first being {strange[0]!r}"
+        raise CheckpointError(f"not an AVSRCocktail checkpoint: {counts}")
     return result, report
 
 

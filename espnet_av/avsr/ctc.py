@@ -62,5 +62,5 @@ class CTC(nn.Module):
     def greedy(self, encoded: Tensor, lengths: Tensor) -> list[list[int]]:
         """Best label per frame, repeats and blanks removed: ``(B, T, D)`` -> one list of ids per item."""
         best = self.ctc_lo(encoded).argmax(dim=-1).cpu()
-        collapsed = (torch.unique_consecutive(row[:length]) for row, length in zip(best, lengths.tolist()))
+        collapsed = (torch.unique_consecutive(row[:length]) for row, length in zip(best, lengths.tolist(), strict=True))
         return [row[row != self.blank].tolist() for row in collapsed]

@@ -248,7 +248,7 @@ class TransformerDecoder(nn.Module):
         x = positions(embedding(tokens.unsqueeze(1)), start=position)
         pasts = cache.prefix or [None] * len(self.decoders)
         cache.prefix = []
-        for layer, past, cross in zip(self.decoders, pasts, cache.cross):
+        for layer, past, cross in zip(self.decoders, pasts, cache.cross, strict=True):
             x, kept = layer.step(x, past, cross, cache.cross_mask)
             cache.prefix.append(kept)
         return F.log_softmax(self.output_layer(self.after_norm(x.squeeze(1))).float(), dim=-1)

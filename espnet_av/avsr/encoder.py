@@ -371,7 +371,7 @@ class AVHubertEncoder(nn.Module):
 
     def _draw_used_streams(self, modality: str, audio: Tensor | None, video: Tensor | None) -> tuple[bool, bool]:
         used = [modality != "video", modality != "audio"]
-        for name, wanted, stream in zip(("audio", "video"), used, (audio, video)):
+        for name, wanted, stream in zip(("audio", "video"), used, (audio, video), strict=True):
             if wanted and stream is None:
                 usage_error(f"modality '{modality}' needs the {name} stream, which is missing", fix="pass both streams")
         if self.training and modality == "av":

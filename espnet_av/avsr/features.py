@@ -39,7 +39,7 @@ def mel_filterbank(num_mels: int = 26, fft_size: int = 512, sample_rate: int = S
     corners_hz = 700.0 * (10.0 ** (np.linspace(0.0, top, num_mels + 2) / 2595.0) - 1.0)
     bins = np.floor((fft_size + 1) * corners_hz / sample_rate)
     bank = np.zeros((num_mels, fft_size // 2 + 1))
-    for row, (left, middle, right) in enumerate(zip(bins, bins[1:], bins[2:])):
+    for row, (left, middle, right) in enumerate(zip(bins[:-2], bins[1:-1], bins[2:], strict=True)):
         rising = np.arange(int(left), int(middle))
         bank[row, rising] = (rising - left) / (middle - left)
         falling = np.arange(int(middle), int(right))

@@ -34,14 +34,14 @@ class AVSROutput:
         loss_ctc: CTC loss in nats per utterance, detached; None where its weight is 0.
         loss_att: Label-smoothed decoder loss in nats per utterance, detached; None where its weight is 0.
         acc: Teacher-forced token accuracy, 0 to 1; None without decoder loss.
-        encoded: Encoder output ``(B, T, D)``.
+        encoder_out: Encoder output ``(B, T, D)``.
     """
 
     loss: Tensor
     loss_ctc: Tensor | None
     loss_att: Tensor | None
     acc: Tensor | None
-    encoded: Tensor
+    encoder_out: Tensor
 
 
 class AVSRModel(nn.Module):
@@ -147,7 +147,7 @@ class AVSRModel(nn.Module):
             if lengths is None:
                 lengths = torch.full((video.shape[0],), video.shape[1], device=video.device)
             outside = ~self.valid_mask(lengths.to(video.device), video.shape[1])
-            frames = video_input.normalise(video_input.center_crop(video))
+            frames = video_input.normalize(video_input.center_crop(video))
             frames.masked_fill_(outside[:, :, None, None], 0.0)
             frames = frames.unsqueeze(1)  # (B, T, 88, 88) -> (B, 1, T, 88, 88)
         if speech is None:

@@ -64,7 +64,7 @@ def random_crop(video: np.ndarray, rng: np.random.Generator, crop: int = CROP_SI
     return video[..., top : top + crop, left : left + crop]
 
 
-def normalise(video: np.ndarray | Tensor) -> Tensor:
+def normalize(video: np.ndarray | Tensor) -> Tensor:
     """Map 8-bit gray levels to floats: ``(level / 255 - 0.421) / 0.165``.
 
     Args:
@@ -79,4 +79,4 @@ def normalise(video: np.ndarray | Tensor) -> Tensor:
 
 def eval_transform(video: np.ndarray | Tensor, crop: int = CROP_SIZE) -> Tensor:
     """Gray frames ``(T, H, W)`` uint8 -> the model's input ``(1, T, 88, 88)`` float32, as in evaluation."""
-    return normalise(center_crop(torch.as_tensor(video), crop)).unsqueeze(0)
+    return normalize(center_crop(torch.as_tensor(video), crop)).unsqueeze(0)
