@@ -29,9 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--roi_dir", metavar="DIR", help="folder of the crops (default: mouth beside the output folder)"
     )
-    parser.add_argument(
-        "--audio_dir", metavar="DIR", help="folder of the sound (default: audio beside --roi_dir)"
-    )
+    parser.add_argument("--audio_dir", metavar="DIR", help="folder of the sound (default: audio beside --roi_dir)")
     parser.add_argument("--crop_size", type=int, default=96, help="side of a crop in pixels")
     parser.add_argument("--min_detected", type=float, default=0.95, help="share of frames that must show a face")
     parser.add_argument("--max_gap", type=int, default=5, help="longest run of frames without a face; -1: any")

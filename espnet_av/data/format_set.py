@@ -36,7 +36,7 @@ _worker: ClipFormatter | None = None
 
 def settings_from(args: argparse.Namespace) -> FormatSettings:
     """Return the settings of the command line ``format_av``."""
-    beside = Path(os.path.abspath(args.output_dir)).parent
+    roi_dir = Path(os.path.abspath(args.roi_dir or Path(args.output_dir).absolute().parent / "mouth"))
     rules = CropRules(
         crop_size=args.crop_size,
         min_detected=0.0 if args.reference_compat else args.min_detected,
@@ -45,8 +45,8 @@ def settings_from(args: argparse.Namespace) -> FormatSettings:
     return FormatSettings(
         roi=args.roi,
         roi_format=args.roi_format,
-        roi_dir=os.path.abspath(args.roi_dir or beside / "mouth"),
-        audio_dir=os.path.abspath(args.audio_dir or beside / "audio"),
+        roi_dir=str(roi_dir),
+        audio_dir=os.path.abspath(args.audio_dir or roi_dir.parent / "audio"),
         rules=rules,
     )
 
@@ -203,10 +203,10 @@ def _collect_drops(clips: dict[str, FormattedClip], text: dict[str, str], utt2sp
     for utt, clip in clips.items():
         if utt not in text:
             drops.add(utt, "no_text", "no line in text")
-        elif utt2spk and utt not in utt2spk:
-            drops.add(utt, "no_speaker", "no line in utt2spk")
         elif clip.reason is not None:
             drops.add(utt, clip.reason, clip.detail)
+        elif utt2spk and utt not in utt2spk:
+            drops.add(utt, "no_speaker", "no line in utt2spk")
     return drops
 
 
