@@ -3,7 +3,8 @@
 """Noise and rooms made from numbers: coloured noise, babble, and impulse responses of shoebox rooms.
 
 The rooms follow the image-source method (Allen and Berkley, "Image method for efficiently simulating small-room
-acoustics", JASA 1979) with the fractional delays of Peterson (1986). Legend: N samples.
+acoustics", JASA 1979) with the fractional delays of Peterson (1986). Measured reverberation times come out 15 to 30 %
+above the wanted ones, which hold for a diffuse field. Legend: N samples.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 SPEED_OF_SOUND = 343.0  # m/s
 NOISE_SLOPES = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # power falls with frequency to this exponent
+_HIGH_PASS_HZ = 60.0  # images all have the same sign and would ring at 0 Hz (Allen and Berkley, section III)
 _HALF_TAPS = 32  # of the fractional delay filter
 
 
@@ -91,6 +93,8 @@ def shoebox_rir(room: Room, sample_rate: int) -> np.ndarray:
     Raises:
         ValueError: A position outside the room.
     """
+    from scipy.signal import butter, sosfilt
+
     size, source, microphone = (np.array(v) for v in (room.size, room.source, room.microphone))
     if not (np.all(source > 0) and np.all(source < size) and np.all(microphone > 0) and np.all(microphone < size)):
         raise ValueError(f"source {room.source} and microphone {room.microphone} must lie inside the room {room.size}")
@@ -107,6 +111,7 @@ def shoebox_rir(room: Room, sample_rate: int) -> np.ndarray:
     near = distance < reach - _HALF_TAPS / sample_rate * SPEED_OF_SOUND
     gains = reflection_coefficient(room) ** contacts[near] / distance[near]
     response = _sum_of_pulses(distance[near] / SPEED_OF_SOUND * sample_rate, gains, num_samples)
+    response = sosfilt(butter(2, _HIGH_PASS_HZ, "high", fs=sample_rate, output="sos"), response)
     return response / np.abs(response).max()
 
 

@@ -11,6 +11,7 @@ refused (``BREATHY``).
 import ctypes
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,9 @@ class Espeak:
         self.sample_rate = self._lib.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(loader.get_data_path()), flags)
         if self.sample_rate <= 0:
             raise EnvironmentProblem(
-                describe("espeak-ng did not start", self.sample_rate, fix="pip install --force-reinstall espeakng-loader")
+                describe(
+                    "espeak-ng did not start", self.sample_rate, fix="pip install --force-reinstall espeakng-loader"
+                )
             )
         self._keep = _CALLBACK(self._receive)  # ctypes does not hold a reference
         self._lib.espeak_SetSynthCallback(self._keep)
@@ -91,14 +94,16 @@ class Espeak:
         path = ctypes.c_char_p()
         return self._lib.espeak_Info(ctypes.byref(path)).decode()
 
-    def _receive(self, wave, count, events) -> int:  # noqa: ANN001 (ctypes calls it)
+    def _receive(self, wave: Any, count: int, events: Any) -> int:
         if wave and count > 0:
             self._blocks.append(np.ctypeslib.as_array(wave, shape=(count,)).copy())
         k = 0
         while events[k].type != _END:
             event = events[k]
             if event.type in (_WORD, _PHONEME):
-                name = bytes(event.id.string).split(b"\0")[0].decode("utf-8", "replace") if event.type == _PHONEME else ""
+                name = (
+                    bytes(event.id.string).split(b"\0")[0].decode("utf-8", "replace") if event.type == _PHONEME else ""
+                )
                 self._events.append((event.type, event.sample, event.text_position, name))
             k += 1
         return 0
@@ -134,7 +139,7 @@ class Espeak:
 
 
 def spelling(word: str) -> str:
-    """Return what the synthesiser is given for a word: lower case; the letter A as a phoneme, or it becomes an article."""
+    """Return how the synthesiser is given a word: lower case; the letter A as a phoneme, or it would be an article."""
     return "[['eI]]" if word == "A" else word.lower()
 
 

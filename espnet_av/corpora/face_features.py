@@ -53,7 +53,7 @@ class MouthPainter:
         self._tooth_tone = 1 + 0.05 * rng.standard_normal(24)
 
     def paint(self, picture: np.ndarray, articulation: np.ndarray, light: float) -> None:
-        """Paint into ``picture`` uint8 ``(S, S, 3)``; ``articulation`` is ``(A,)``, ``light`` in 0..1 blends the two lights."""
+        """Paint into ``picture`` uint8 ``(S, S, 3)`` for ``articulation`` ``(A,)``; ``light`` 0..1 blends the lights."""
         x, y = self._window.x, self._window.y
         patch = picture[self._window.place].astype(np.float32) / 255
         shade = self._shades[0] + light * (self._shades[1] - self._shades[0])
@@ -68,7 +68,9 @@ class MouthPainter:
         _lay(patch, np.array(self._who.lip, dtype=np.float32) * 0.22, 0.75 * seam)
         picture[self._window.place] = np.clip(patch * 255 + 0.5, 0, 255).astype(np.uint8)
 
-    def _paint_surroundings(self, patch: np.ndarray, half_width: float, lower_edge: np.ndarray, upper: np.ndarray) -> None:
+    def _paint_surroundings(
+        self, patch: np.ndarray, half_width: float, lower_edge: np.ndarray, upper: np.ndarray
+    ) -> None:
         """Shade the hollow under the lower lip and the corners."""
         x, y = self._window.x, self._window.y
         hollow = np.exp(-(((y - lower_edge - 0.034) / 0.030) ** 2)) * np.exp(-((x / (0.7 * half_width)) ** 2))
@@ -82,7 +84,9 @@ class MouthPainter:
         t_up = np.clip((y - upper_edge) / np.maximum(upper - upper_edge, 1e-3), 0, 1)
         t_low = np.clip((y - lower) / np.maximum(lower_edge - lower, 1e-3), 0, 1)
         crease = np.interp(x / half_width, np.linspace(-1, 1, len(self._creases)), self._creases)
-        shine = np.exp(-(((t_low - 0.42) / 0.22) ** 2)) * np.exp(-((x / (0.55 * half_width)) ** 2)) * (0.20 + 0.06 * crease)
+        shine = (
+            np.exp(-(((t_low - 0.42) / 0.22) ** 2)) * np.exp(-((x / (0.55 * half_width)) ** 2)) * (0.20 + 0.06 * crease)
+        )
         light = np.where(y < (upper + lower) / 2, 0.98 - 0.32 * t_up, 1.04 - 0.26 * t_low**2 + shine)
         return light * (1 + 0.05 * crease) + self._grain
 
@@ -97,7 +101,9 @@ class MouthPainter:
         tone = gap * self._tooth_tone[np.clip(np.floor(phase).astype(int) + 12, 0, 23)] * (1 - 0.35 * (x / 0.25) ** 2)
         scallop = 0.006 * (2 * np.abs(phase - np.floor(phase) - 0.5)) ** 2
         lower_top = lower - 0.020 - 0.020 * teeth
-        lower_mask = ramp(y - lower_top - scallop) * ramp(0.74 * half_width - np.abs(x)) * (0.75 * teeth * (1 - 0.7 * tongue))
+        lower_mask = (
+            ramp(y - lower_top - scallop) * ramp(0.74 * half_width - np.abs(x)) * (0.75 * teeth * (1 - 0.7 * tongue))
+        )
         _lay(inside, _TOOTH * (tone * 0.82)[None, :, None], lower_mask)
         height = (0.03 + 0.14 * tongue) * min(1.0, 2.2 * opening + 0.4 * tongue)
         top = lower - height * np.exp(-((x / (0.62 * half_width)) ** 4))
@@ -106,14 +112,19 @@ class MouthPainter:
         _lay(inside, _TONGUE * (groove * (0.85 + 0.15 * np.clip((y - top) / 0.05, 0, 1)))[..., None], flesh)
         upper_bottom = np.maximum(0.014 + 0.010 * teeth, upper + 0.010 + 0.018 * teeth) - scallop
         out = np.clip((tongue - 0.85) / 0.15, 0, 1)  # the tip between the teeth
-        upper_mask = ramp(upper_bottom - y) * ramp(0.84 * half_width - np.abs(x)) * (0.22 + 0.78 * teeth) * (1 - 0.75 * out * flesh)
+        upper_mask = (
+            ramp(upper_bottom - y)
+            * ramp(0.84 * half_width - np.abs(x))
+            * (0.22 + 0.78 * teeth)
+            * (1 - 0.75 * out * flesh)
+        )
         _lay(inside, _TOOTH * (tone * (1 - 0.25 * np.clip(1 - (y - upper) / 0.02, 0, 1)))[..., None], upper_mask)
         mask = ramp(y - upper) * ramp(lower - y) * edge * np.clip((lower - upper) / 0.008, 0, 1)
         _lay(patch, inside * shade[..., None], mask)
 
 
 def _lip_shape(who: Identity, x: np.ndarray, articulation: np.ndarray) -> tuple:
-    """Return half width, and per column (W,): inner upper, inner lower, outer upper, outer lower edge, and a side mask."""
+    """Return half width, and per column (W,): inner upper, inner lower, outer upper, outer lower edge, side mask."""
     opening = max(0.0, float(articulation[OPENING])) * who.articulation_gain
     width, raise_up, tuck, press = (float(articulation[k]) for k in (WIDTH, UPPER_RAISE, LOWER_TUCK, PRESS))
     spread, rounded = max(0.0, width), max(0.0, -width)

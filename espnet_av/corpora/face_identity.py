@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who a generated face is: the numbers that shape head, features, hair, skin, light and manner of moving.
 
-Lengths are in face units: the origin is between and below the eyes, x to the right of the picture, y down, the face about
-2 high; colours are RGB in 0..1.
+Lengths are in face units: the origin is between and below the eyes, x to the right of the picture, y down, the face
+about 2 high; colours are RGB in 0..1.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,12 @@ import numpy as np
 
 # light to dark; neighbours in the list of speakers get different ones
 SKIN_TONES = (
-    (1.00, 0.86, 0.77), (0.94, 0.76, 0.62), (0.87, 0.68, 0.52), (0.76, 0.55, 0.40), (0.60, 0.40, 0.28), (0.43, 0.28, 0.20),
+    (0.97, 0.83, 0.74), (0.94, 0.76, 0.62), (0.87, 0.68, 0.52),
+    (0.76, 0.55, 0.40), (0.60, 0.40, 0.28), (0.43, 0.28, 0.20),
 )  # fmt: skip
 HAIR_COLOURS = (
-    (0.09, 0.07, 0.06), (0.24, 0.15, 0.09), (0.42, 0.27, 0.14), (0.72, 0.56, 0.33), (0.58, 0.57, 0.56), (0.48, 0.22, 0.11),
+    (0.09, 0.07, 0.06), (0.24, 0.15, 0.09), (0.42, 0.27, 0.14),
+    (0.72, 0.56, 0.33), (0.58, 0.57, 0.56), (0.48, 0.22, 0.11),
 )  # fmt: skip
 IRIS_COLOURS = ((0.24, 0.15, 0.09), (0.35, 0.48, 0.60), (0.34, 0.44, 0.28), (0.16, 0.11, 0.08), (0.42, 0.33, 0.18))
 SHORT_STYLES = ("short", "side", "crop", "curly", "receding")
@@ -87,7 +89,7 @@ def make_identity(index: int, seed: int, *, high_voice: bool) -> Identity:
     red = (0.50, 0.62) if high_voice else (0.62, 0.72)
     lip = np.clip(skin * (between(0.82, 0.93), between(*red), between(*red) + 0.03), 0, 1)
     colour = HAIR_COLOURS[(index * 5 + 1) % 6 if tone < 3 else index % 2]
-    style = LONG_STYLES[index % 3] if high_voice else SHORT_STYLES[(index + index // 5) % 5]
+    style = LONG_STYLES[(index + index // 3) % 3] if high_voice else SHORT_STYLES[(index + index // 5) % 5]
     light = _unit((between(-0.5, 0.5), between(-0.6, -0.25), between(0.75, 1.0)))
     hue = rng.uniform(0.0, 1.0)
     return Identity(
@@ -123,7 +125,10 @@ def make_identity(index: int, seed: int, *, high_voice: bool) -> Identity:
         tooth_width=between(0.046, 0.060),
         light=light,
         light_drift=_unit((light[0] + between(0.2, 0.35) * (-1) ** index, light[1] + between(-0.1, 0.1), light[2])),
-        background=(_colour(hue, 0.30, between(0.45, 0.8)), _colour(hue + between(0.05, 0.4), 0.35, between(0.25, 0.6))),
+        background=(
+            _colour(hue, 0.30, between(0.45, 0.8)),
+            _colour(hue + between(0.05, 0.4), 0.35, between(0.25, 0.6)),
+        ),
         shirt=_colour(hue + 0.5, between(0.1, 0.6), between(0.2, 0.7)),
         zoom=between(0.90, 0.96),
         sway=between(0.5, 1.2),

@@ -21,8 +21,8 @@ def pose_track(identity: Identity, num_frames: int, rng: np.random.Generator, fp
         fps: Frames per second.
 
     Returns:
-        float32 ``(T, 6)`` in the order of ``POSE``: roll in rad, shifts in face units, scale around 1, yaw and pitch as the
-        shift of the nearest point of the face in face units.
+        float32 ``(T, 6)`` in the order of ``POSE``: roll in rad, shifts in face units, scale around 1, yaw and pitch
+        as the shift of the nearest point of the face in face units.
     """
     times = np.arange(num_frames)[:, None] / fps
     track = np.zeros((num_frames, len(POSE)))

@@ -93,7 +93,7 @@ class FaceRenderer:
         return [float(value) for value in 0.5 + 0.4 * slow + 0.01 * rng.standard_normal(num_frames)]
 
     def _warp(self, articulation: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """Return for each pixel of the frame where it comes from in the texture, float32 ``(224, 224, 2)`` in pixels."""
+        """Return where in the texture (pixels) each pixel of the frame comes from, float32 ``(224, 224, 2)``."""
         roll, shift_x, shift_y, scale, yaw, pitch = (float(value) for value in pose)
         zoom = self._who.zoom * scale
         cos, sin = np.cos(roll) / zoom, np.sin(roll) / zoom
@@ -106,4 +106,6 @@ class FaceRenderer:
         jaw = step(my + 0.02, my + 0.40, y) * step(fh + 0.22, fh + 0.02, y)
         y = y - drop * jaw * np.exp(-((x / 0.75) ** 4))
         away = np.stack([x - self._u, y - self._v], axis=-1) * (self._hold * PIXELS_PER_UNIT)[..., None]
-        return self._base + cv2.resize(away.astype(np.float32), (FRAME_SIDE, FRAME_SIDE), interpolation=cv2.INTER_LINEAR)
+        return self._base + cv2.resize(
+            away.astype(np.float32), (FRAME_SIDE, FRAME_SIDE), interpolation=cv2.INTER_LINEAR
+        )

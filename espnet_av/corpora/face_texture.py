@@ -22,7 +22,7 @@ X, Y = np.meshgrid(_AXIS, _AXIS)
 
 @dataclass(frozen=True)
 class FaceTexture:
-    """``pictures`` uint8 ``(2, S, S, 3)`` under the two lights, ``shades`` float32 ``(2, S, S)`` of the skin, ``grain`` ``(S, S)``."""
+    """``pictures`` uint8 ``(2, S, S, 3)`` under the two lights; of the skin ``shades`` ``(2, S, S)``, ``grain`` ``(S, S)``."""
 
     pictures: np.ndarray
     shades: np.ndarray
@@ -122,7 +122,9 @@ def _albedo(identity: Identity, grain: np.ndarray) -> np.ndarray:
             wrinkle = _stroke(side * (ex + 0.17), ey + 0.02 * k, side * (ex + 0.26), ey - 0.05 + 0.06 * k, 0.007)
             skin *= 1 - 0.16 * identity.age * wrinkle[..., None]
     for k in range(3):
-        line = np.exp(-(((Y - ey + 0.30 + 0.075 * k - 0.03 * (X / 0.4) ** 2) / 0.008) ** 2)) * step(0.45, 0.25, np.abs(X))
+        line = np.exp(-(((Y - ey + 0.30 + 0.075 * k - 0.03 * (X / 0.4) ** 2) / 0.008) ** 2)) * step(
+            0.45, 0.25, np.abs(X)
+        )
         skin *= 1 - 0.14 * identity.age * line[..., None]
     skin *= (1 + grain)[..., None]
     return _brows(identity, _beard(identity, skin, grain), grain)
@@ -173,7 +175,13 @@ def _hair_strands(identity: Identity, rng: np.random.Generator) -> np.ndarray:
     angle = np.arctan2(dx, dy) * (0.32 / np.pi) + 0.5
     angle += 0.015 * np.sin(5 * np.hypot(dx, dy) + 3 * np.sign(dx))
     radius = np.hypot(dx, dy)
-    field = cv2.remap(strands, (angle * 1023).astype(np.float32), (radius * 110).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    field = cv2.remap(
+        strands,
+        (angle * 1023).astype(np.float32),
+        (radius * 110).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
+    )
     gloss = 0.28 * np.exp(-(((radius - 0.58 - 0.05 * field) / 0.12) ** 2))
     return (1 + field + gloss).astype(np.float32)
 
@@ -192,7 +200,12 @@ def _backdrop(identity: Identity, rng: np.random.Generator) -> np.ndarray:
 
 
 def _compose(
-    identity: Identity, albedo: np.ndarray, shade: np.ndarray, glint: np.ndarray, strands: np.ndarray, backdrop: np.ndarray
+    identity: Identity,
+    albedo: np.ndarray,
+    shade: np.ndarray,
+    glint: np.ndarray,
+    strands: np.ndarray,
+    backdrop: np.ndarray,
 ) -> np.ndarray:
     """Stack room, back hair, neck, shirt, ears, face, front hair and glasses: ``(S, S, 3)``."""
     skin, hair = np.array(identity.skin, dtype=np.float32), np.array(identity.hair, dtype=np.float32)
@@ -203,7 +216,10 @@ def _compose(
     chin_shadow = 0.50 + 0.28 * step(0.95, 1.25, Y) - 0.15 * (np.abs(X) / 0.45) ** 2
     out = mix(out, skin * chin_shadow[..., None], neck)
     collar = step(0.0, 0.03, Y - (1.06 + 0.30 * X**2 - 0.10 * np.exp(-((np.abs(X) - 0.42) ** 2) / 0.02)))
-    cloth = np.array(identity.shirt) * (0.75 - 0.25 * np.abs(X) + 0.12 * np.sin(X * 9 + Y * 4) * step(1.0, 1.2, Y))[..., None]
+    cloth = (
+        np.array(identity.shirt)
+        * (0.75 - 0.25 * np.abs(X) + 0.12 * np.sin(X * 9 + Y * 4) * step(1.0, 1.2, Y))[..., None]
+    )
     out = mix(out, cloth, collar)
     for side in (-1, 1):
         ear = np.sqrt(((X - side * identity.half_width * 0.99) / 0.085) ** 2 + ((Y - 0.0) / 0.17) ** 2)
@@ -221,7 +237,10 @@ def _back_hair(identity: Identity, strands: np.ndarray) -> np.ndarray:
     style = identity.hair_style
     volume = {"short": 0.09, "side": 0.12, "crop": 0.045, "curly": 0.16, "receding": 0.05}.get(style, 0.13)
     rough = (0.30 if style == "curly" else 0.10) * (strands - 1) * volume / 0.1
-    across, along = np.abs(X) / (identity.half_width + volume), np.abs(Y + 0.10) / (identity.half_height + volume * 0.75 - 0.08)
+    across, along = (
+        np.abs(X) / (identity.half_width + volume),
+        np.abs(Y + 0.10) / (identity.half_height + volume * 0.75 - 0.08),
+    )
     cap = (across**2.5 + along**2.5) ** (1 / 2.5)
     mask = step(1.02, 0.98, cap + rough * 0.25)
     if style in ("long", "bob"):
@@ -259,5 +278,7 @@ def _glasses(identity: Identity, picture: np.ndarray) -> np.ndarray:
         rim = np.maximum(rim, np.exp(-(((lens - 1) / 0.075) ** 2)))
         arm = np.exp(-(((Y - identity.eye_y + 0.03) / 0.014) ** 2)) * (X * side > identity.eye_x + 0.20)
         rim = np.maximum(rim, arm * step(identity.half_width + 0.03, identity.half_width, np.abs(X)))
-    bridge = np.exp(-(((Y - identity.eye_y + 0.03 - 0.02 * np.cos(X * 14)) / 0.013) ** 2)) * (np.abs(X) < identity.eye_x - 0.20)
+    bridge = np.exp(-(((Y - identity.eye_y + 0.03 - 0.02 * np.cos(X * 14)) / 0.013) ** 2)) * (
+        np.abs(X) < identity.eye_x - 0.20
+    )
     return mix(picture, (0.10, 0.09, 0.09), 0.9 * np.maximum(rim, bridge))

@@ -59,7 +59,9 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num_speakers", type=int, help="all speakers; one in seven is kept out of training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nj", type=int, default=2, help="speakers made at the same time; the result does not depend on it")
+    parser.add_argument(
+        "--nj", type=int, default=2, help="speakers made at the same time; the result does not depend on it"
+    )
     return parser
 
 
@@ -148,7 +150,11 @@ class SpeakerPool:
 
     def _run(self, job: SpeakerJob) -> None:
         root = str(Path(espnet_av.__file__).resolve().parents[1])
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": "1",
+        }
         command = [sys.executable, "-m", "espnet_av.corpora.mini_av_speaker"]
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(

@@ -20,8 +20,8 @@ from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress
 
 LICENCE = (
-    "Generated from numbers by espnet_av (Apache-2.0): no recording of a person is in it. The voices were synthesised with "
-    "espeak-ng (GPL-3.0-or-later; its output is not covered by that licence). Use it as you like."
+    "Generated from numbers by espnet_av (Apache-2.0): no recording of a person is in it. The voices were synthesised "
+    "with espeak-ng (GPL-3.0-or-later; its output is not covered by that licence). Use it as you like."
 )
 STREAMS = (("wav.scp", "speech", "sound"), ("video.scp", "video", "video"), ("text", "text", "text"))
 SILENT_TEXT = "<unk>"
@@ -136,7 +136,12 @@ class SetWriter:
         """Write the interferer pool of training and the lists of two-speaker mixtures."""
         train = self._ids("train")
         write_scp(self._output_dir / "interferers.scp", {utt: self._media(utt, ".flac") for utt in train})
-        for name, split in (("train", "train"), ("valid", "valid"), ("test", "test_seen"), ("test_unseen", "test_unseen")):
+        for name, split in (
+            ("train", "train"),
+            ("valid", "valid"),
+            ("test", "test_seen"),
+            ("test_unseen", "test_unseen"),
+        ):
             speakers = self._speakers(self._ids(split))
             pairs = mixtures.two_speaker_pairs(speakers, len(speakers), self._rng(f"mixtures {name}"))
             with atomic_write(self._output_dir / "mixtures" / f"{name}.list") as stream:

@@ -3,8 +3,8 @@
 """What the speakers of mini_av say: GRID commands and short free sentences, and who says which in which split.
 
 GRID grammar: Cooke et al., "An audio-visual corpus for speech perception and automatic speech recognition", JASA 2006:
-command colour preposition letter digit adverb, e.g. ``BIN BLUE AT F TWO NOW`` (no letter W). The free sentences come out of a
-small template grammar over 84 further words. Words are dealt from shuffled decks, so that those of one slot are
+command colour preposition letter digit adverb, e.g. ``BIN BLUE AT F TWO NOW`` (no letter W). The free sentences come out
+of a small template grammar over 84 further words. Words are dealt from shuffled decks, so that those of one slot are
 equally frequent, and a sentence of the valid or test sets is never one of train.
 """
 
@@ -24,8 +24,7 @@ GRID_SLOTS: tuple[tuple[str, ...], ...] = (
 FREE_WORDS: dict[str, tuple[str, ...]] = {
     "determiner": ("MY", "HIS", "HER", "THEIR", "THAT"),
     "person": (
-        ("MOTHER", "FATHER", "BROTHER", "SISTER", "DOCTOR")
-        + ("TEACHER", "FARMER", "CAPTAIN", "SOLDIER", "STUDENT")
+        ("MOTHER", "FATHER", "BROTHER", "SISTER", "DOCTOR") + ("TEACHER", "FARMER", "CAPTAIN", "SOLDIER", "STUDENT")
     ),
     "pronoun": ("SHE", "HE", "WE", "THEY", "NOBODY"),
     "verb": (
@@ -90,7 +89,7 @@ def free_vocabulary() -> list[str]:
 
 
 class _Deck:
-    """Deal cards; shuffle them anew whenever all are gone. A hand can be taken back as long as nothing else was dealt."""
+    """Deal cards; shuffle them anew whenever all are gone. A card that was not used goes back to a random place."""
 
     def __init__(self, cards: tuple, rng: np.random.Generator) -> None:
         self._cards, self._rng, self._left = cards, rng, []

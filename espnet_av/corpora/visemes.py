@@ -97,7 +97,9 @@ def viseme_spans(phones: Sequence[tuple[str, float, float]]) -> list[VisemeSpan]
     return spans
 
 
-def articulation_track(spans: Sequence[VisemeSpan], num_frames: int, fps: float = 25.0, lag_sec: float = 0.0) -> np.ndarray:
+def articulation_track(
+    spans: Sequence[VisemeSpan], num_frames: int, fps: float = 25.0, lag_sec: float = 0.0
+) -> np.ndarray:
     """Return the movement of the mouth.
 
     Args:

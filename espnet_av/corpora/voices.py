@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Voice:
-    """A variant with rate (words per minute), pitch and pitch range (0-100); ``high`` marks voices above about 170 Hz."""
+    """A variant with rate (words per minute), pitch and pitch range (0-100); ``high``: above about 170 Hz."""
 
     name: str
     rate: int
@@ -33,7 +33,14 @@ TRAINING_VOICES = (
     Voice("ed", 150, 50, 50),
 )
 UNSEEN_VOICES = (Voice("f4", 152, 50, 50, high=True), Voice("david", 150, 50, 50))
-_SHIFTS = ((0, 0), (12, 14), (-8, -12), (-12, 10), (8, -14), (4, 24))  # rate, pitch: further speakers on the same variants
+_SHIFTS = (
+    (0, 0),
+    (12, 14),
+    (-8, -12),
+    (-12, 10),
+    (8, -14),
+    (4, 24),
+)  # rate, pitch: further speakers on the same variants
 
 
 def voice_of(rank: int, *, unseen: bool) -> Voice:

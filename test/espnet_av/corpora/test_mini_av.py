@@ -17,9 +17,9 @@ import pytest
 pytest.importorskip("espeakng_loader")
 
 from espnet_av.corpora import mini_av, mixtures
+from espnet_av.corpora.face_identity import Identity
 from espnet_av.corpora.face_renderer import FaceRenderer, MotionTracks
 from espnet_av.corpora.mini_av_speaker import frames_md5
-from espnet_av.corpora.face_identity import Identity
 from espnet_av.corpora.sentences import CorpusSize
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir, read_scp
@@ -106,7 +106,12 @@ def test_data_dirs_hold_what_they_promise(corpus):
             ("wav.scp", "speech", "sound"), ("video.scp", "video", "video"), ("text", "text", "text"),
         ]  # fmt: skip
         assert data.meta["sample_rate"] == 16000 and data.meta["fps"] == 25
-        waves, clips, samples, frames = data.read("wav.scp"), data.read("video.scp"), data.num_samples(), data.num_frames()
+        waves, clips, samples, frames = (
+            data.read("wav.scp"),
+            data.read("video.scp"),
+            data.num_samples(),
+            data.num_frames(),
+        )
         for utt in data.keys:
             info, (wave, rate) = probe(clips[utt]), read_audio(waves[utt])
             assert rate == 16000 and len(wave) == samples[utt] == 640 * frames[utt] == 640 * info.num_frames
