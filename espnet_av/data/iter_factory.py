@@ -4,7 +4,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader
@@ -27,18 +27,23 @@ class AVLoader(DataLoader):
     """A ``DataLoader`` whose workers' data errors reach the user as one line instead of a traceback in a message."""
 
     def __iter__(self) -> Iterator[Any]:
-        return self._plain_errors(super().__iter__())  # the workers start here, not at the first batch
+        return _plain_errors(super().__iter__(), self.num_workers)  # workers start here, not at the first batch
 
-    @staticmethod
-    def _plain_errors(iterator: Iterator[Any]) -> Iterator[Any]:
-        while True:
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            except EspnetAVError as error:
-                _raise_plain(error)
+
+def _plain_errors(iterator: Iterator[Any], num_workers: int) -> Iterator[Any]:
+    failure: Exception | None = None
+    while failure is None:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            failure = _plain(error) if num_workers else error
+        else:
             yield batch
+    # An error that keeps the iterator alive through its frames delays the end of each worker by seconds.
+    del iterator
+    raise failure
 
 
 class AVIterFactory(AbsIterFactory):
@@ -244,12 +249,12 @@ def _start_worker(worker_id: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _raise_plain(error: EspnetAVError) -> NoReturn:
-    """Raise an error that came out of a worker with its own message only."""
-    kind = type(error)
+def _plain(error: Exception) -> Exception:
+    """Return an error out of a worker without the frames of this process, and our own kinds with their message only."""
+    error.__traceback__ = None
+    kind, message = type(error), str(error)
     marker = f"{kind.__module__}.{kind.__qualname__}: "
-    message = str(error)
-    if message.startswith("Caught ") and marker in message:
-        logger.debug("%s", message)
-        raise kind(message.rsplit(marker, 1)[1].strip()) from None
-    raise error
+    if not isinstance(error, EspnetAVError) or not message.startswith("Caught ") or marker not in message:
+        return error
+    logger.debug("%s", message)
+    return kind(message.rsplit(marker, 1)[1].strip())

@@ -240,7 +240,7 @@ def _refuse_truncated(
     if stated and last_time is not None and stream.average_rate:
         hours, minutes, seconds = stated.split(":")
         end = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        if last_time + 2 / stream.average_rate < end:
+        if last_time + 1.5 / stream.average_rate < end:
             raise _damaged(path, f"ends at {last_time:.2f} s of {end:.2f} s")
 
 
