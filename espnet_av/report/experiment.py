@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.errors import DataError, describe
 
 logger = logging.getLogger(__name__)
 MODALITY_ORDER = ("av", "audio", "video")
+_PARTS = (("train",), ("valid", "dev"))  # first parts of the names of data sets, in reading order
 
 
 @dataclass(frozen=True)
@@ -30,33 +31,6 @@ class Decode:
     def folder(self) -> Path:
         """Folder of the hypotheses, where ``infer.json`` may lie too."""
         return self.text.parent
-
-
-def read_text_table(path: str | Path) -> dict[str, str]:
-    """Read ``id text`` lines of UTF-8; the text may be empty (an empty hypothesis, a silent face).
-
-    Raises:
-        MissingDataError: There is no such file.
-        DataError: A line without an id, an id twice, or bytes that are no UTF-8; the line number is named.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(describe(f"no transcripts: {path} does not exist"))
-    table: dict[str, str] = {}
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
-        try:
-            line = raw.decode("utf-8").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise DataError(describe(f"{path} line {number} is not UTF-8 ({error.reason})")) from error
-        if not line.strip():
-            continue
-        uid, _, text = line.strip().partition(" ") if not line[0].isspace() else ("", "", line)
-        if not uid:
-            raise DataError(describe(f"{path} line {number} starts without an utterance id", got=line[:60]))
-        if uid in table:
-            raise DataError(describe(f"{path} line {number}: utterance id appears twice", got=uid))
-        table[uid] = text.strip()
-    return table
 
 
 def read_json(path: str | Path, default: Any = None) -> Any:
@@ -159,11 +133,13 @@ def noise_condition(set_name: str) -> NoiseCondition | None:
 
 
 def set_order(set_name: str) -> tuple[Any, ...]:
-    """Sort key of a test set: by clean set, the clean set first, then interferers, then falling noise."""
+    """Sort key of a data set: training, validation, test; the clean set first, then interferers, then falling noise."""
     noise = noise_condition(set_name)
+    base = noise.base if noise else set_name
+    part = next((number for number, names in enumerate(_PARTS) if base.startswith(names)), len(_PARTS))
     if noise is None:
-        return (set_name, 0, -math.inf, set_name)
-    return (noise.base, noise.num_interferers, noise.snr_db, set_name)
+        return (part, base, 0, -math.inf, set_name)
+    return (part, base, noise.num_interferers, noise.snr_db, set_name)
 
 
 def iterate_data_json(dump_dir: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

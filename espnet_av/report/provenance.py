@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +22,14 @@ config dry_run print_config log_level log_interval output_dir ngpu num_workers i
 resume_mode dist_backend dist_init_method dist_world_size dist_rank local_rank dist_master_addr dist_master_port
 dist_launcher multiprocessing_distributed unused_parameters sharded_ddp use_tensorboard use_wandb wandb_project
 wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_graph_in_tensorboard version
-max_train_sec save_every_steps prefetch_factor
+max_train_sec save_every_steps prefetch_factor git_commit espnet_av_version
 """
 UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
+_SECRET_VALUE = re.compile(r"\b(hf_\w{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{12,})")
+_SECRET_FIELD = re.compile(
+    r"(?i)\b((?:\w*_)?(?:api_key|apikey|password|passwd|secret|access_token|auth_token|hf_token))"
+    r"(['\"]?\s*[:= ]\s*)(\S+)"
+)
 
 
 def utc_now() -> str:
@@ -35,14 +41,14 @@ def utc_now() -> str:
 
 
 def source_commit() -> str | None:
-    """Return the commit of the checkout the package runs from, with ``+dirty`` after it when tracked files differ.
+    """Return the commit of the checkout the package runs from, with ``-dirty`` after it when tracked files differ.
 
     None when the package is not in a git checkout or git is absent.
     """
     head = _git("rev-parse", "--short=12", "HEAD")
     if head is None:
         return None
-    return head + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def package_versions() -> dict[str, str]:
@@ -86,6 +92,19 @@ def config_digest(config: Mapping[str, Any] | None) -> str | None:
     counted = {key: value for key, value in config.items() if key not in UNCOUNTED_KEYS}
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def scrub(text: str) -> str:
+    """Take secrets and the paths of this machine out of a text that will be published.
+
+    Known key formats and values of fields such as ``api_key`` become ``***``; the working folder is dropped from
+    paths, and the home folder becomes ``~``.
+    """
+    text = _SECRET_FIELD.sub(r"\1\2***", _SECRET_VALUE.sub("***", text))
+    for folder, short in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if len(folder) > 1:
+            text = text.replace(folder.rstrip("/") + "/", short)
+    return text
 
 
 def _git(*arguments: str) -> str | None:

@@ -228,7 +228,8 @@ def _silence_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _reproduce_section(results: Mapping[str, Any]) -> str:
     facts = [
         ("date", results.get("date")),
-        ("commit", results.get("commit")),
+        ("commit of the training", results.get("train_commit")),
+        ("commit of the scoring", results.get("commit")),
         ("seed of the training", results.get("seed")),
         ("digest of the configuration", results.get("config_digest")),
         ("versions", ", ".join(f"{name} {value}" for name, value in results.get("versions", {}).items())),

@@ -20,7 +20,8 @@ from espnet_av.avsr.metrics import (
     score_by_group,
     score_corpus,
 )
-from espnet_av.report.experiment import Decode, read_json, read_text_table
+from espnet_av.data.data_dir import read_text
+from espnet_av.report.experiment import Decode, read_json
 from espnet_av.report.results import percent, write_json
 from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.files import atomic_write
@@ -80,8 +81,8 @@ def score_decode(decode: Decode, reference_path: str | Path, options: ScoreOptio
         DataError: Ids differ (and missing ones are not allowed), or a file cannot be read.
     """
     reference_path = Path(reference_path)
-    references = read_text_table(reference_path)
-    hypotheses = read_text_table(decode.text)
+    references = read_text(reference_path, allow_empty=True)
+    hypotheses = read_text(decode.text, allow_empty=True)
     if options.keep is not None:
         references = {uid: text for uid, text in references.items() if uid in options.keep}
         hypotheses = {uid: text for uid, text in hypotheses.items() if uid in options.keep}
@@ -187,7 +188,7 @@ def _make_row(
     decode: Decode, reference_path: Path, score: CorpusScore, missing: Sequence[str], options: ScoreOptions
 ) -> dict[str, Any]:
     data_dir = reference_path.parent
-    speaker_of = read_text_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
+    speaker_of = read_text(data_dir / "utt2spk", allow_empty=True) if (data_dir / "utt2spk").is_file() else {}
     interval = _interval(score, speaker_of, options, data_dir)
     row: dict[str, Any] = {
         "set": decode.set_name,
@@ -239,7 +240,7 @@ def _silence_figures(score: CorpusScore, data_dir: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"n_silent": len(silent), "silent_ins": invented}
     lengths_path = data_dir / "utt2num_samples"
     if lengths_path.is_file():
-        lengths = read_text_table(lengths_path)
+        lengths = read_text(lengths_path, allow_empty=True)
         rate_hz = (read_json(data_dir / "data.json") or {}).get("sample_rate", DEFAULT_SAMPLE_RATE_HZ)
         minutes = sum(int(lengths.get(item.uid, 0)) for item in silent) / rate_hz / 60
         figures["silent_ins_per_min"] = invented / minutes if minutes else math.nan
@@ -269,4 +270,4 @@ def _without(row: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def read_key_file(path: str | Path) -> frozenset[str]:
     """Read the utterance ids in the first column of a file."""
-    return frozenset(read_text_table(path))
+    return frozenset(read_text(path, allow_empty=True))

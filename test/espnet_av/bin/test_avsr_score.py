@@ -123,13 +123,13 @@ def test_unknown_hypotheses_are_refused(work):
 def test_bad_files_are_named(work):
     path = work[0] / "decode" / "av" / "test" / "text"
     path.write_text("s1-a one\ns1-a two\n")
-    with pytest.raises(DataError, match="line 2: utterance id appears twice; got 's1-a'"):
+    with pytest.raises(DataError, match="text:2: duplicate id 's1-a'"):
         _score(work)
     path.write_bytes(b"s1-a \xff\xfe\n")
-    with pytest.raises(DataError, match="line 1 is not UTF-8"):
+    with pytest.raises(DataError, match="text:1: not UTF-8"):
         _score(work)
     (work[1] / "test" / "text").unlink()
-    with pytest.raises(MissingDataError, match="no transcripts"):
+    with pytest.raises(MissingDataError, match="no file .*test/text"):
         _score(work)
 
 

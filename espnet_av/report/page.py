@@ -1,0 +1,125 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report of an experiment: one HTML file that opens without a network and holds its own sound and pictures."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from espnet_av.report import sections
+from espnet_av.report.complexity import card_rows
+from espnet_av.report.experiment import read_config
+from espnet_av.report.licences import ledger
+from espnet_av.report.provenance import package_version, utc_now
+from espnet_av.report.results import MODALITY_TITLES, percent, read_results
+from espnet_av.utils.errors import MissingDataError, describe
+from espnet_av.utils.files import atomic_write
+
+logger = logging.getLogger(__name__)
+TEMPLATES = Path(__file__).with_name("templates")
+MAX_PAGE_BYTES = 20_000_000
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report holds.
+
+    Attributes:
+        num_worst: Utterances with the most errors.
+        num_noisy: Typical utterances of the noisiest set.
+        max_media_bytes: Room for sound and pictures of the examples, as they stand in the page.
+        title: Heading; None takes the name of the experiment folder.
+    """
+
+    num_worst: int = 10
+    num_noisy: int = 4
+    max_media_bytes: int = 14_000_000
+    title: str | None = None
+
+
+def build_report(exp_dir: str | Path, dump_dir: str | Path, options: ReportOptions | None = None) -> str:
+    """Return the page of an experiment; parts whose files are missing say so.
+
+    Args:
+        exp_dir: Experiment folder of stages 5-7.
+        dump_dir: Data folders of stage 3.
+        options: What the page holds.
+
+    Raises:
+        MissingDataError: The experiment folder does not exist.
+        DataError: A file that is there is broken.
+    """
+    exp_dir, dump_dir, options = Path(exp_dir), Path(dump_dir), options or ReportOptions()
+    if not exp_dir.is_dir():
+        raise MissingDataError(describe(f"no experiment: {exp_dir} is not a folder", fix="pass the folder of stage 5"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["modality"] = lambda name: MODALITY_TITLES.get(name, name)
+    return (
+        environment.get_template("report.html")
+        .render(
+            page=_content(exp_dir, dump_dir, options),
+            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
+            js=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704  our own file
+        )
+        .lstrip()
+    )
+
+
+def write_report(
+    exp_dir: str | Path, dump_dir: str | Path, output: str | Path, options: ReportOptions | None = None
+) -> Path:
+    """Write the page of an experiment and return its path; warns when it grew beyond 20 MB."""
+    page = build_report(exp_dir, dump_dir, options)
+    with atomic_write(output) as stream:
+        stream.write(page)
+    size = Path(output).stat().st_size
+    if size > MAX_PAGE_BYTES:
+        logger.warning("%s has %.1f MB; use a smaller --max_media_mb", output, size / 1e6)
+    return Path(output)
+
+
+def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
+    config = read_config(exp_dir)
+    results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
+    entries = ledger(config, dump_dir)
+    complexity = sections.complexity_of_experiment(exp_dir, config)
+    subtitle = [part for part in (_sets_phrase(results), (results or {}).get("date")) if part]
+    return {
+        "title": options.title or exp_dir.resolve().name,
+        "subtitle": ", ".join(("Audio-visual speech recognition", *subtitle)),
+        "cards": sections.headline_cards(results, sections.read_history(exp_dir), complexity),
+        "results": sections.results_section(results),
+        "training": sections.training_section(exp_dir, config),
+        "examples": sections.examples_section(
+            exp_dir,
+            dump_dir,
+            num_worst=options.num_worst,
+            num_noisy=options.num_noisy,
+            max_bytes=options.max_media_bytes,
+        ),
+        "data": sections.data_section(dump_dir),
+        "stages": sections.stages_section(exp_dir),
+        "complexity": card_rows(complexity) if complexity else [],
+        "configuration": sections.configuration_section(config),
+        "environment": sections.environment_section(results, config),
+        "commands": sections.commands_text(results),
+        "licences": sections.licence_rows(entries),
+        "licence_notes": sections.licence_notes(entries),
+        "footer": f"Made by espnet_av {package_version()} on {utc_now()}.",
+    }
+
+
+def _sets_phrase(results: dict[str, Any] | None) -> str:
+    count = len({row["set"] for row in results["rows"]}) if results else 0
+    return f"{count} test set{'s' if count != 1 else ''}" if count else "not scored yet"
