@@ -8,19 +8,25 @@ all". Waveforms are float32 ``(N,)`` in [-1, 1] at 16 kHz, videos uint8 ``(T, H,
 """
 
 import math
-import os
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from espnet_av.avsr.video import CROP_SIZE, random_crop
+from espnet_av.avsr.video import CROP_SIZE, center_crop, random_crop
 from espnet_av.utils.errors import DataError, describe, usage_error
 
 SAMPLE_RATE = 16000
+AUDIO_MASK_LENGTH = 6400  # samples, 0.4 s
+AUDIO_MASK_STRIDE = 16000  # one mask per second
+VIDEO_MASK_LENGTH = 10  # frames
+VIDEO_MASK_STRIDE = 25
 INTERFERER_COUNTS = (0, 0, 1, 2)
 MUTUAL_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 TARGET_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
+
+#: Gives one random clip, float32 ``(N,)``.
+ClipSource = Callable[[np.random.Generator], np.ndarray]
 
 
 def fit_length(wave: np.ndarray, num_samples: int) -> np.ndarray:
@@ -85,167 +91,128 @@ def mask_time(signal: np.ndarray, rng: np.random.Generator, *, max_length: int, 
     return signal
 
 
-class ClipBank:
-    """Random clips out of a ``wav.scp``; only their lengths and paths stay in memory.
-
-    Args:
-        scp: Table ``key path`` of sound files at ``sample_rate``.
-        utt2spk: Table ``key speaker``; clips of the target's speaker are then not drawn.
-        sample_rate: Samples per second that all files must have.
-    """
-
-    def __init__(
-        self, scp: str | os.PathLike, *, utt2spk: str | os.PathLike | None = None, sample_rate: int = SAMPLE_RATE
-    ) -> None:
-        from espnet_av.data.data_dir import read_scp
-
-        self.paths = read_scp(scp)
-        self.keys = list(self.paths)
-        self.speakers = {} if utt2spk is None else read_scp(utt2spk)
-        self.sample_rate = sample_rate
-
-    def draw(self, rng: np.random.Generator, exclude: str | None = None) -> np.ndarray:
-        """Return a random clip float32 ``(N,)`` other than the utterance ``exclude`` and those of its speaker.
-
-        Raises:
-            DataError: No other clip is left.
-        """
-        from espnet_av.data.audio_io import read_audio
-
-        speaker = self.speakers.get(exclude)
-        for index in rng.permutation(len(self.keys)) if exclude is not None else [rng.integers(len(self.keys))]:
-            key = self.keys[index]
-            if key != exclude and (speaker is None or self.speakers.get(key) != speaker):
-                return read_audio(self.paths[key], self.sample_rate)[0]
-        raise DataError(describe("no clip of another speaker to mix in", got=exclude, fix="list more speakers"))
-
-
-class AudioAugment:
-    """Masks the target's audio, then mixes other speakers and noise into it. The defaults are the reference's.
-
-    Args:
-        time_mask: Zero random spans of the target.
-        time_mask_sec: Upper bound of a span; one is drawn per second.
-        interferer_scp: ``wav.scp`` of clips of other speakers; None mixes none.
-        interferer_utt2spk: Speakers of these clips; a target is then never mixed with its own speaker.
-        interferer_counts: How many clips are mixed in, each entry with the same probability.
-        mutual_snrs_db: Ratios at which the second clip is mixed into the first.
-        target_snrs_db: Ratios at which their sum is mixed into the target.
-        min_target_sec: Shorter targets get no interferer.
-        min_interferer_sec: Shorter clips are skipped, not drawn again.
-        max_interferer_sec: Longer clips likewise.
-        noise_scp: Table of noise files; None adds none.
-        noise_snrs_db: Ratios of the noise; None among them stands for no noise.
-        sample_rate: Samples per second of everything.
-
-    Raises:
-        UsageError: A list is empty or a bound negative.
-    """
-
-    def __init__(
-        self,
-        *,
-        time_mask: bool = True,
-        time_mask_sec: float = 0.4,
-        interferer_scp: str | os.PathLike | None = None,
-        interferer_utt2spk: str | os.PathLike | None = None,
-        interferer_counts: Sequence[int] = INTERFERER_COUNTS,
-        mutual_snrs_db: Sequence[float] = MUTUAL_SNRS_DB,
-        target_snrs_db: Sequence[float] = TARGET_SNRS_DB,
-        min_target_sec: float = 2.0,
-        min_interferer_sec: float = 2.0,
-        max_interferer_sec: float = 10.0,
-        noise_scp: str | os.PathLike | None = None,
-        noise_snrs_db: Sequence[float | None] = (*TARGET_SNRS_DB, None),
-        sample_rate: int = SAMPLE_RATE,
-    ) -> None:
-        for name, values in (
-            ("interferer_counts", interferer_counts),
-            ("mutual_snrs_db", mutual_snrs_db),
-            ("target_snrs_db", target_snrs_db),
-            ("noise_snrs_db", noise_snrs_db),
-        ):
-            if len(values) == 0:
-                usage_error(f"{name} is empty", got=list(values), allowed="one value or more")
-        self.time_mask = time_mask
-        max_length = int(time_mask_sec * sample_rate)
-        if max_length < 1:
-            usage_error("time_mask_sec is too short", got=time_mask_sec, fix="use time_mask: false for no masks")
-        self._mask = partial(mask_time, max_length=max_length, stride=sample_rate)
-        self.interferers = self.noise = None
-        if interferer_scp is not None:
-            self.interferers = ClipBank(interferer_scp, utt2spk=interferer_utt2spk, sample_rate=sample_rate)
-        if noise_scp is not None:
-            self.noise = ClipBank(noise_scp, sample_rate=sample_rate)
-        self.interferer_counts = tuple(interferer_counts)
-        self.mutual_snrs_db = tuple(mutual_snrs_db)
-        self.target_snrs_db = tuple(target_snrs_db)
-        self.noise_snrs_db = tuple(noise_snrs_db)
-        self.min_target = int(min_target_sec * sample_rate)
-        self.interferer_range = int(min_interferer_sec * sample_rate), int(max_interferer_sec * sample_rate)
-
-    def __call__(self, speech: np.ndarray, rng: np.random.Generator, exclude: str | None = None) -> np.ndarray:
-        """Augment one clip.
-
-        Args:
-            speech: float32 ``(N,)`` in [-1, 1].
-            rng: Source of randomness.
-            exclude: Utterance id of the clip, which is not mixed with itself.
-
-        Returns:
-            float32 ``(N,)``; mixtures are not renormalised and may leave [-1, 1].
-        """
-        if self.time_mask:
-            speech = self._mask(speech, rng)
-        if self.interferers is not None:
-            speech = self.mix_interferers(speech, rng, exclude)
-        return speech if self.noise is None else self.mix_noise(speech, rng)
-
-    def mix_interferers(self, speech: np.ndarray, rng: np.random.Generator, exclude: str | None = None) -> np.ndarray:
-        """Mix random other speakers into ``(N,)``."""
-        if len(speech) < self.min_target:
-            return speech
-        shortest, longest = self.interferer_range
-        mixture = None
-        for _ in range(_pick(self.interferer_counts, rng)):
-            clip = self.interferers.draw(rng, exclude)
-            if not shortest <= len(clip) <= longest:
-                continue
-            clip = fit_length(clip, len(speech))
-            mixture = clip if mixture is None else add_at_snr(mixture, clip, _pick(self.mutual_snrs_db, rng))
-        return speech if mixture is None else add_at_snr(speech, mixture, _pick(self.target_snrs_db, rng))
-
-    def mix_noise(self, speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Mix random noise into ``(N,)``: a random part of it, repeated where it is shorter."""
-        snr_db = _pick(self.noise_snrs_db, rng)
-        if snr_db is None:
-            return speech
-        noise = self.noise.draw(rng)
-        start = int(rng.integers(max(1, len(noise) - len(speech) + 1)))
-        return add_at_snr(speech, np.resize(noise[start:], len(speech)), snr_db)
-
-
 def _pick(values: Sequence, rng: np.random.Generator) -> object:
     return values[int(rng.integers(len(values)))]
 
 
-class VideoAugment:
-    """Cuts one random square out of all frames of a clip and blackens random spans of frames.
+def _refuse_empty(**lists: Sequence) -> None:
+    for name, values in lists.items():
+        if len(values) == 0:
+            usage_error(f"{name} is empty", got=list(values), allowed="one value or more")
 
-    Args:
-        crop_size: Side of the square in pixels.
-        time_mask: Blacken frames.
-        time_mask_frames: Upper bound of a span; one is drawn per 25 frames.
+
+@dataclass(frozen=True)
+class Interferers:
+    """Mixes other speakers into the target. The defaults are the reference's.
+
+    Attributes:
+        source: Gives one random clip of another speaker.
+        counts: How many are drawn, each entry with the same probability.
+        mutual_snrs_db: Ratios at which the second is mixed into the first.
+        target_snrs_db: Ratios at which their sum is mixed into the target.
+        min_target_sec: Shorter targets are left alone.
+        min_sec: Shorter clips are skipped, not drawn again.
+        max_sec: Longer clips likewise.
     """
 
-    def __init__(self, *, crop_size: int = CROP_SIZE, time_mask: bool = True, time_mask_frames: int = 10) -> None:
-        if time_mask_frames < 1:
-            usage_error("time_mask_frames is too small", got=time_mask_frames, fix="use time_mask: false for no masks")
-        self.crop_size = crop_size
-        self.time_mask = time_mask
-        self._mask = partial(mask_time, max_length=time_mask_frames, stride=25)
+    source: ClipSource
+    counts: Sequence[int] = INTERFERER_COUNTS
+    mutual_snrs_db: Sequence[float] = MUTUAL_SNRS_DB
+    target_snrs_db: Sequence[float] = TARGET_SNRS_DB
+    min_target_sec: float = 2.0
+    min_sec: float = 2.0
+    max_sec: float = 10.0
 
-    def __call__(self, video: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8 ``(T, H, W)`` -> uint8 ``(T, crop_size, crop_size)``."""
-        video = random_crop(video, rng, self.crop_size)
-        return np.ascontiguousarray(self._mask(video, rng) if self.time_mask else video)
+    def __post_init__(self) -> None:
+        _refuse_empty(counts=self.counts, mutual_snrs_db=self.mutual_snrs_db, target_snrs_db=self.target_snrs_db)
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Mix random other speakers into ``(N,)``."""
+        if len(wave) < self.min_target_sec * SAMPLE_RATE:
+            return wave
+        mixture = None
+        for _ in range(_pick(self.counts, rng)):
+            clip = self.source(rng)
+            if not self.min_sec * SAMPLE_RATE <= len(clip) <= self.max_sec * SAMPLE_RATE:
+                continue
+            clip = fit_length(clip, len(wave))
+            mixture = clip if mixture is None else add_at_snr(mixture, clip, _pick(self.mutual_snrs_db, rng))
+        return wave if mixture is None else add_at_snr(wave, mixture, _pick(self.target_snrs_db, rng))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Adds noise to the whole clip.
+
+    Attributes:
+        source: Gives one random noise; a random part of it is taken, repeated where it is shorter than the target.
+        snrs_db: Ratios, each with the same probability; None stands for no noise.
+    """
+
+    source: ClipSource
+    snrs_db: Sequence[float | None] = (*TARGET_SNRS_DB, None)
+
+    def __post_init__(self) -> None:
+        _refuse_empty(snrs_db=self.snrs_db)
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Mix noise into ``(N,)``."""
+        snr_db = _pick(self.snrs_db, rng)
+        if snr_db is None:
+            return wave
+        noise = self.source(rng)
+        start = int(rng.integers(max(1, len(noise) - len(wave) + 1)))
+        return add_at_snr(wave, np.resize(noise[start:], len(wave)), snr_db)
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """What training does to one clip before it is collated.
+
+    Attributes:
+        audio_masks: Zero random spans of the target's audio, before anything is mixed in.
+        video_masks: Blacken random spans of frames.
+        interferers: Other speakers, or None.
+        noise: Noise, or None.
+        crop: Side of the random square cut out of the mouth video, one place per clip.
+    """
+
+    audio_masks: bool = True
+    video_masks: bool = True
+    interferers: Interferers | None = None
+    noise: Noise | None = None
+    crop: int = CROP_SIZE
+
+    def audio(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """float32 ``(N,)`` -> float32 ``(N,)``; mixtures are not renormalised and may leave [-1, 1]."""
+        if self.audio_masks:
+            wave = mask_time(wave, rng, max_length=AUDIO_MASK_LENGTH, stride=AUDIO_MASK_STRIDE)
+        if self.interferers is not None:
+            wave = self.interferers(wave, rng)
+        return wave if self.noise is None else self.noise(wave, rng)
+
+    def video(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 ``(T, H, W)`` -> uint8 ``(T, crop, crop)``."""
+        frames = random_crop(frames, rng, self.crop)
+        if self.video_masks:
+            frames = mask_time(frames, rng, max_length=VIDEO_MASK_LENGTH, stride=VIDEO_MASK_STRIDE)
+        return np.ascontiguousarray(frames)
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """What evaluation does: the centre crop and nothing else.
+
+    Attributes:
+        crop: Side of the square.
+    """
+
+    crop: int = CROP_SIZE
+
+    def audio(self, wave: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Return the waveform as it is."""
+        return wave
+
+    def video(self, frames: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """uint8 ``(T, H, W)`` -> uint8 ``(T, crop, crop)``."""
+        return np.ascontiguousarray(center_crop(frames, self.crop))

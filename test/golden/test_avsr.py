@@ -22,7 +22,7 @@ from espnet_av.avsr.features import LogFbankStack, padded_num_samples
 from espnet_av.avsr.losses import add_sos_eos
 from espnet_av.avsr.model import AVSRModel
 from espnet_av.avsr.text import normalize_text
-from espnet_av.avsr.tokenizer import Tokenizer
+from espnet_av.avsr.tokenizer import SentencePieceTokenizer
 from espnet_av.avsr.video import center_crop, eval_transform, normalize, to_gray
 
 TOKEN_MODEL_VARIABLE = "ESPNET_AV_UNIGRAM5000"  # path of unigram5000.model, unigram5000_units.txt beside it
@@ -158,7 +158,7 @@ def test_tokens(folder):
     description = json.loads((folder / "e_text.json").read_text())
     vocabulary = description["vocab"]
     units = Path(path).with_name(Path(path).stem + "_units.txt")
-    tokenizer = Tokenizer.from_units(path, units)
+    tokenizer = SentencePieceTokenizer.from_units(path, units)
     assert tokenizer.vocab_size == vocabulary["size"]
     assert (tokenizer.blank_id, tokenizer.unk_id, tokenizer.eos_id) == (0, vocabulary["unk"], vocabulary["eos"])
     for case in description["tokens"]:
