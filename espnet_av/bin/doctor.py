@@ -54,6 +54,7 @@ OTHER_EXTRAS = {
     "scoring-neural": ("distillmos",),
     "demo": ("gradio",),
     "cluster": ("submitit",),
+    "hub": ("huggingface_hub",),
 }
 
 
@@ -247,13 +248,13 @@ def check_venv() -> Check:
 
 
 def check_bash() -> Check:
-    """Recipes need bash 4.3 or later; macOS comes with 3.2."""
+    """Recipes need bash 4.4 or later; macOS comes with 3.2."""
     path = shutil.which("bash")
     if path is None:
         return Check("bash", FAIL, "not found", "install bash")
     answer = subprocess.run([path, "-c", "echo $BASH_VERSION"], capture_output=True, text=True).stdout.strip()
-    if as_tuple(answer) < (4, 3):
-        return Check("bash", FAIL, f"{answer}; 4.3 or later is needed", "install a newer bash and put it first in PATH")
+    if as_tuple(answer) < (4, 4):
+        return Check("bash", FAIL, f"{answer}; 4.4 or later is needed", "install a newer bash and put it first in PATH")
     return Check("bash", OK, answer)
 
 

@@ -1,0 +1,83 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Start a recipe for a new dataset: ``espnet-av new-recipe my_corpus/avsr``.
+
+Copies ``egs/TEMPLATE/<task>/new_recipe`` and the configuration of an existing recipe to ``egs/my_corpus/<task>``. The
+new recipe runs as it is on a plain folder layout; ``local/prepare.py`` is the file to change.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_av.bin.stage import ROOT, find_recipe
+from espnet_av.utils.cli import run_main
+from espnet_av.utils.errors import UsageError, describe
+
+PLACE_NAME = "my_dataset"
+
+
+def make_recipe(name: str, source: str = "mini_av/avsr", root: Path = ROOT) -> Path:
+    """Make the folder of a new recipe.
+
+    Args:
+        name: ``<dataset>/<task>``; the dataset in lower case letters, digits and underscores.
+        source: The recipe whose ``conf`` is copied.
+        root: The checkout.
+
+    Returns:
+        The folder of the recipe.
+
+    Raises:
+        UsageError: When the name is malformed, the task has no template, or the recipe exists already.
+        MissingDataError: When there is no recipe ``source``.
+    """
+    dataset, _, task = name.partition("/")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", dataset):
+        raise UsageError(describe("bad name of a recipe", got=name, allowed="<dataset>/<task>, e.g. my_corpus/avsr"))
+    templates = sorted(path.parent.name for path in root.glob("egs/TEMPLATE/*/new_recipe"))
+    if task not in templates:
+        raise UsageError(describe("no template for this task", got=task, allowed=templates))
+    folder = root / "egs" / dataset / task
+    if folder.exists():
+        raise UsageError(describe("the recipe exists", got=str(folder), fix="choose another name, or remove it"))
+    configuration = find_recipe(source, root) / "conf"
+    temporary = folder.with_name(f".{task}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(root / "egs" / "TEMPLATE" / task / "new_recipe", temporary)
+    shutil.copytree(configuration, temporary / "conf")
+    for path in temporary.rglob("*"):
+        if path.is_file() and path.parent.name != "conf":
+            text = path.read_text(encoding="utf-8")
+            text = text.replace(PLACE_NAME, dataset).replace(PLACE_NAME.upper(), dataset.upper())
+            path.write_text(text, encoding="utf-8")
+    temporary.rename(folder)
+    return folder
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(description="Start a recipe for a new dataset.")
+    parser.add_argument("name", help="<dataset>/<task>, e.g. my_corpus/avsr")
+    parser.add_argument("--like", default="mini_av/avsr", help="recipe whose configuration is copied")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Make the recipe and say what to do next."""
+    args = get_parser().parse_args(cmd)
+    folder = make_recipe(args.name, args.like)
+    sys.stdout.write(
+        f"made {folder}\n"
+        "  1. change local/prepare.py to the layout of the corpus\n"
+        f"  2. bash {folder}/run.sh --help, then --debug, then all of it\n"
+        "  3. fill in README.md and add the recipe to the table of the project's README\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

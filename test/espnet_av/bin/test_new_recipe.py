@@ -1,0 +1,78 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""A new recipe from the template: its files, its name everywhere, and a first stage that works."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from espnet_av.bin.new_recipe import make_recipe
+from espnet_av.data.data_dir import DataDir
+from espnet_av.utils.errors import MissingDataError, UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a checkout with the template and one recipe."""
+    shutil.copytree(ROOT / "egs" / "TEMPLATE", tmp_path / "egs" / "TEMPLATE")
+    shutil.copytree(ROOT / "utils", tmp_path / "utils")
+    recipe = tmp_path / "egs" / "mini_av" / "avsr"
+    (recipe / "conf").mkdir(parents=True)
+    (recipe / "conf" / "train.yaml").write_text("max_epoch: 3\n")
+    (recipe / "run.sh").write_text("exit 0\n")
+    return tmp_path
+
+
+def test_files_carry_the_name(root: Path) -> None:
+    """The new recipe holds the configuration of the other one and nowhere the name of the template."""
+    folder = make_recipe("lip_news/avsr", root=root)
+    assert folder == root / "egs" / "lip_news" / "avsr"
+    assert (folder / "conf" / "train.yaml").read_text() == "max_epoch: 3\n"
+    assert os.access(folder / "run.sh", os.X_OK)
+    for path in folder.rglob("*"):
+        assert path.is_dir() or "my_dataset" not in path.read_text().lower()
+    shown = subprocess.run(["bash", str(folder / "run.sh"), "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "--lip_news_root" in shown.stdout, shown.stderr
+
+
+def test_first_stage_of_the_new_recipe(root: Path, tmp_path: Path) -> None:
+    """The reader makes data folders out of the plain layout, and names a clip without transcript."""
+    folder = make_recipe("lip_news/avsr", root=root)
+    corpus = tmp_path / "corpus"
+    for number in range(10):
+        clip = corpus / f"anchor{number % 2}" / f"clip{number}.mp4"
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        clip.touch()
+        clip.with_suffix(".txt").write_text(f"word {number}\n")
+    command = ["bash", "local/data.sh", "--lip_news_root", str(corpus)]
+    environment = {**os.environ, "ESPNET_AV_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    environment.pop("ESPNET_AV_VENV", None)
+    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    train, valid, test = (DataDir(folder / "data" / name) for name in ("train", "valid", "test"))
+    assert [len(each.keys) for each in (train, valid, test)] == [8, 1, 1]
+    assert train.read("text")["anchor1-clip1"] == "word 1"
+    assert (corpus / "anchor0" / "clip0.txt").unlink() is None
+    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 3 and "clip0.mp4" in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["Lip News/avsr", "lip_news", "lip_news/avrs", "mini_av/avsr", "../x/avsr"])
+def test_refused_names(root: Path, name: str) -> None:
+    """Malformed names, unknown tasks and existing recipes are refused, and nothing is made."""
+    before = sorted(root.rglob("*"))
+    with pytest.raises(UsageError):
+        make_recipe(name, root=root)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_unknown_source(root: Path) -> None:
+    """The recipe to copy from must exist."""
+    with pytest.raises(MissingDataError):
+        make_recipe("lip_news/avsr", source="gird/avsr", root=root)
