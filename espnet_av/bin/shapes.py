@@ -41,7 +41,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             raise MissingDataError(describe("no lengths", got=str(path), fix="run stage 2 (format) and 3 (filter)"))
         write_shapes(args.output_dir / f"{name}_shape", read_ints(path))
     if args.tokens_dir is not None:
-        from espnet_av.avsr.tokenizer import load_tokens_dir
+        from espnet_av.bin.tokens import load_tokens_dir
 
         tokenizer = load_tokens_dir(args.tokens_dir)
         texts = read_text(args.data_dir / "text")

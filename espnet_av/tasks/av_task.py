@@ -7,7 +7,6 @@ that cannot carry video or cannot resume exactly: the dataset, the batch iterato
 """
 
 import argparse
-import logging
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,17 +15,15 @@ from typing import Any
 
 import torch
 
-from espnet_av import __version__, _espnet
+from espnet_av import __version__
 from espnet_av.data.collate import AVCollate
 from espnet_av.data.dataset import AVDataset, AVIterableDataset
 from espnet_av.data.iter_factory import AVIterFactory, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.parser import AVArgumentParser
-from espnet_av.train.loading import load_into, load_weights
+from espnet_av.train.loading import load_from_spec
 from espnet_av.train.trainer import AVTrainer
-from espnet_av.utils.errors import CheckpointError, MissingDataError, UsageError, describe
-
-logger = logging.getLogger(__name__)
+from espnet_av.utils.errors import MissingDataError, UsageError, describe
 
 # Options of AbsTask that our data layer replaces, with their replacement.
 REPLACED_OPTIONS = {
@@ -97,7 +94,7 @@ class AVTaskMixin:
         """
         model = cls.build_network(args)
         for spec in args.init_param:
-            initialise(model, spec, min_share=args.init_min_share)
+            load_from_spec(model, spec, min_share=args.init_min_share)
         args.initialised_from = list(args.init_param)
         args.init_param = []  # done here; ESPnet's own loader would ignore wrong keys in silence
         return model
@@ -180,7 +177,8 @@ def read_lengths(shape_files: Sequence[str], mode: str) -> dict[str, int]:
         MissingDataError: The shape file does not exist.
     """
     if not shape_files:
-        raise UsageError(describe(f"no shape file for {mode}", fix=f"pass --{mode}_shape_file STATS/{mode}/video_shape"))
+        fix = f"pass --{mode}_shape_file STATS/{mode}/video_shape"
+        raise UsageError(describe(f"no shape file for {mode}", fix=fix))
     path = Path(shape_files[0])
     if not path.is_file():
         raise MissingDataError(describe("shape file not found", got=str(path), fix="run stage 4 first"))
@@ -191,42 +189,6 @@ def read_lengths(shape_files: Sequence[str], mode: str) -> dict[str, int]:
             raise UsageError(describe(f"{path}:{number}: expected 'utterance length[,size...]'", got=line))
         lengths[fields[0]] = int(fields[1].split(",")[0])
     return lengths
-
-
-def initialise(model: torch.nn.Module, spec: str, min_share: float) -> None:
-    """Load ``file[:source prefix[:target prefix]]`` into ``model`` and log what fitted.
-
-    Args:
-        model: The model to fill.
-        spec: A ``.safetensors`` or ``.pth`` file; keys under the source prefix go to the target prefix.
-        min_share: Smallest allowed share of the model's values (below the target prefix) that the file fills.
-
-    Raises:
-        CheckpointError: Less than ``min_share`` was filled.
-    """
-    path, _, prefixes = spec.partition(":")
-    source, _, target = prefixes.partition(":")
-    state = {key[len(source) :].lstrip("."): value for key, value in load_weights(path).items() if key.startswith(source)}
-    part = model.get_submodule(target) if target else model
-    report = load_into(part, state, strict=False)
-    filled = sum(part.state_dict()[key].numel() for key in report.loaded)
-    share = filled / max(1, sum(value.numel() for value in part.state_dict().values()))
-    logger.info(
-        "%s: %.1f %% of the values loaded, %d keys missing, %d unexpected, %d of another shape",
-        path,
-        100 * share,
-        len(report.missing),
-        len(report.unexpected),
-        len(report.mismatched),
-    )
-    if share < min_share:
-        raise CheckpointError(
-            describe(
-                f"{path} fills {100 * share:.1f} % of the model, --init_min_share asks for {100 * min_share:.1f} %",
-                got=[*report.missing[:3], *report.mismatched[:3]],
-                fix="use a checkpoint of this model, or lower --init_min_share",
-            )
-        )
 
 
 def git_commit() -> str | None:

@@ -1,2 +1,0 @@
-# Copyright 2026 espnet_av authors
-# SPDX-License-Identifier: Apache-2.0

@@ -1,0 +1,155 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Audio-visual speech recognition as an ESPnet task.
+
+The task derives from ``AbsTask`` and not from ESPnet's ``ASRTask``: the recogniser takes two streams, and none of the
+front ends, spectrogram masks and normalisers whose options ``ASRTask`` adds applies to it.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from espnet_av import _espnet
+from espnet_av.registry import LazyChoices
+from espnet_av.tasks.av_task import AVTaskMixin
+from espnet_av.utils.config import NestedDictAction
+from espnet_av.utils.errors import UsageError, describe
+
+if TYPE_CHECKING:
+    from espnet_av.avsr.tokenizer import Tokenizer
+
+model_choices = LazyChoices("avsr.model", {"avsr": "espnet_av.avsr.model:AVSRModel"}, default="avsr")
+
+
+class ESPnetAVSRModel(_espnet.AbsESPnetModel):
+    """Puts the recogniser behind ESPnet's model interface; its weights lie below ``avsr.``, as published ones do.
+
+    Args:
+        avsr: The network.
+        decode: Function from token ids to text, for the word error rate of greedy CTC in validation.
+    """
+
+    def __init__(self, avsr: torch.nn.Module, decode: Callable[[list[int]], str]) -> None:
+        super().__init__()
+        self.avsr = avsr
+        self.decode = decode
+
+    def forward(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        video: torch.Tensor,
+        video_lengths: torch.Tensor,
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        **_: Any,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """Return loss, statistics and the batch size.
+
+        Args:
+            speech: Waveforms in [-1, 1], (B, N).
+            speech_lengths: Samples of each, (B,).
+            video: Mouth crops, uint8 (B, T, H, W).
+            video_lengths: Frames of each, (B,).
+            text: Token ids padded with -1, (B, L).
+            text_lengths: Tokens of each, (B,).
+        """
+        audio_feats, frames = self.avsr.prepare_inputs(speech, speech_lengths, video, video_lengths)
+        output = self.avsr(audio_feats, frames, video_lengths, text[:, : int(text_lengths.max())])
+        parts = {"loss_ctc": output.loss_ctc, "loss_att": output.loss_att, "acc": output.acc}
+        stats = {"loss": output.loss.detach(), **{name: part for name, part in parts.items() if part is not None}}
+        if not self.training:
+            stats["wer_ctc"] = self._greedy_wer(output.encoded, video_lengths, text, text_lengths)
+        return _espnet.force_gatherable((output.loss, stats, speech.shape[0]), output.loss.device)
+
+    def _greedy_wer(
+        self, encoder_out: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor, text_lengths: torch.Tensor
+    ) -> float:
+        from espnet_av.avsr.metrics import score_utterance
+
+        errors = words = 0
+        best = self.avsr.ctc.greedy(encoder_out, lengths)
+        for ids, reference, length in zip(best, text.tolist(), text_lengths.tolist(), strict=True):
+            score = score_utterance("", self.decode(reference[:length]), self.decode(ids))
+            errors += score.words.errors
+            words += score.words.num_reference
+        return errors / max(1, words)
+
+    def collect_feats(self, speech: torch.Tensor, speech_lengths: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
+        """Return the waveform as the feature; the network normalises its own features."""
+        return {"feats": speech, "feats_lengths": speech_lengths}
+
+
+class AVSRTask(AVTaskMixin, _espnet.AbsTask):
+    """Train an audio-visual speech recogniser (AV-HuBERT encoder, CTC/attention decoder)."""
+
+    num_optimizers = 1
+    class_choices_list = [model_choices]
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the options of this task."""
+        group = parser.add_argument_group("recogniser")
+        required = parser.get_default("required")
+        required += ["token_list"]
+        group.add_argument("--token_list", type=_espnet.str_or_none, default=None, help="tokens.txt of stage 4")
+        group.add_argument("--token_type", default="bpe", choices=["bpe", "char", "word"])
+        group.add_argument("--bpemodel", type=_espnet.str_or_none, default=None, help="SentencePiece model of stage 4")
+        group.add_argument(
+            "--preprocessor_conf",
+            action=NestedDictAction,
+            default={},
+            help="crop, masks, interferers and noise of training (espnet_av/avsr/preprocess.py: build_transform)",
+        )
+        for choices in cls.class_choices_list:
+            choices.add_arguments(group)
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        """Return the step from files to arrays; see :class:`~espnet_av.avsr.preprocess.AVSRPreprocessor`."""
+        from espnet_av.avsr.preprocess import AVSRPreprocessor, build_transform
+
+        speech = [path for path, name, _ in args.train_data_path_and_name_and_type if name == "speech"]
+        transform = build_transform(train, args.preprocessor_conf, speech_scp=speech[0] if speech else None)
+        return AVSRPreprocessor(transform, get_tokenizer(args).encode)
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Return the streams that must be given."""
+        return ("speech", "video") if inference else ("speech", "video", "text")
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Return the streams that may be given."""
+        return ("text",) if inference else ()
+
+    @classmethod
+    def build_network(cls, args: argparse.Namespace) -> ESPnetAVSRModel:
+        """Build the network; the token list goes into ``config.yaml`` as a list.
+
+        Raises:
+            UsageError: ``model_conf`` holds a keyword that the network does not take.
+        """
+        tokenizer = get_tokenizer(args)
+        args.token_list = list(tokenizer.tokens)
+        model_class = model_choices.get_class(args.model)
+        try:
+            network = model_class(vocab_size=tokenizer.vocab_size, **args.model_conf)
+        except TypeError as error:
+            raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
+        return ESPnetAVSRModel(network, tokenizer.decode)
+
+
+def get_tokenizer(args: argparse.Namespace) -> "Tokenizer":
+    """Return the tokenizer that ``token_list`` (a file or the list itself), ``token_type`` and ``bpemodel`` describe.
+
+    Raises:
+        DataError: A file is missing or has another form.
+    """
+    from espnet_av.avsr.tokenizer import build_tokenizer, load_tokenizer
+
+    make = load_tokenizer if isinstance(args.token_list, str) else build_tokenizer
+    return make(args.token_type, args.token_list, args.bpemodel)
