@@ -15,7 +15,7 @@ import numpy as np
 SPEED_OF_SOUND = 343.0  # m/s
 NOISE_SLOPES = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # power falls with frequency to this exponent
 _HIGH_PASS_HZ = 60.0  # images all have the same sign and would ring at 0 Hz (Allen and Berkley, section III)
-_HALF_TAPS = 32  # of the fractional delay filter
+_HALF_TAPS = 16  # of the fractional delay filter
 
 
 @dataclass(frozen=True)

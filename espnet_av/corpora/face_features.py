@@ -53,7 +53,7 @@ class MouthPainter:
         self._tooth_tone = 1 + 0.05 * rng.standard_normal(24)
 
     def paint(self, picture: np.ndarray, articulation: np.ndarray, light: float) -> None:
-        """Paint into ``picture`` uint8 ``(S, S, 3)`` for ``articulation`` ``(A,)``; ``light`` 0..1 blends the lights."""
+        """Paint into ``picture`` uint8 ``(S, S, 3)`` for ``articulation`` ``(A,)``; ``light`` 0..1 mixes lights."""
         x, y = self._window.x, self._window.y
         patch = picture[self._window.place].astype(np.float32) / 255
         shade = self._shades[0] + light * (self._shades[1] - self._shades[0])

@@ -22,7 +22,7 @@ X, Y = np.meshgrid(_AXIS, _AXIS)
 
 @dataclass(frozen=True)
 class FaceTexture:
-    """``pictures`` uint8 ``(2, S, S, 3)`` under the two lights; of the skin ``shades`` ``(2, S, S)``, ``grain`` ``(S, S)``."""
+    """``pictures`` uint8 ``(2, S, S, 3)`` under two lights; of the skin ``shades`` ``(2, S, S)`` and ``grain``."""
 
     pictures: np.ndarray
     shades: np.ndarray

@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ import espnet_av
 from espnet_av.corpora.mini_av_speaker import FORMAT, SPEAKER_FILE, SpeakerJob
 from espnet_av.corpora.sentences import CorpusSize, PlannedUtterance, plan_corpus
 from espnet_av.utils.cli import run_main
-from espnet_av.utils.errors import EspnetAVError, describe, usage_error
+from espnet_av.utils.errors import EnvironmentProblem, EspnetAVError, describe, usage_error
 from espnet_av.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -206,33 +207,44 @@ def generate(output_dir: Path, corpus_dir: Path, size: CorpusSize, seed: int, nj
     missing = [job for job in jobs if not job.is_done()]
     facts = {"output_dir": str(output_dir), "jobs": [job.digest() for job in jobs]}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    if not missing and _is_complete(corpus_dir / CORPUS_FILE, digest):
+    if not missing and _is_complete(corpus_dir / CORPUS_FILE, digest, output_dir):
         logger.info("%s is complete, nothing to do", corpus_dir)
         return False
     (corpus_dir / CORPUS_FILE).unlink(missing_ok=True)
     if len(missing) < len(jobs):
         logger.info("%d of %d speakers are complete and kept", len(jobs) - len(missing), len(jobs))
     if missing:
+        _check_synthesiser()
         total = sum(len(job.utterances) for job in missing)
         for _ in progress(SpeakerPool(missing, nj).clips(), total, "mini_av"):
             pass
     speakers, utterances = collect(jobs)
-    SetWriter(utterances, corpus_dir, output_dir, seed).write()
+    data_dirs = SetWriter(utterances, corpus_dir, output_dir, seed).write()
     versions = {name: _version(name) for name in _VERSIONED}
     about = {"corpus": "mini_av", "format": FORMAT, "seed": seed, "digest": digest, "licence": LICENCE}
-    counts = dataclasses.asdict(size)
-    content = {**about, "size": counts, "versions": versions, "speakers": speakers, "utterances": utterances}
+    made = {"size": dataclasses.asdict(size), "data_dirs": data_dirs}
+    content = {**about, **made, "versions": versions, "speakers": speakers, "utterances": utterances}
     write_corpus_file(corpus_dir / CORPUS_FILE, content)
     seconds = sum(item["num_samples"] for item in utterances.values()) / 16000
     logger.info("%d clips of %d speakers, %.1f min in %s", len(utterances), len(speakers), seconds / 60, corpus_dir)
     return True
 
 
-def _is_complete(path: Path, digest: str) -> bool:
+def _is_complete(path: Path, digest: str, output_dir: Path) -> bool:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["digest"] == digest
+        record = json.loads(path.read_text(encoding="utf-8"))
+        folders = [output_dir / name / "data.json" for name in record["data_dirs"]]
+        return record["digest"] == digest and all(folder.is_file() for folder in folders)
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _check_synthesiser() -> None:
+    """Refuse early, without importing it here."""
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise EnvironmentProblem(
+            describe("mini_av needs the speech synthesiser of espeakng-loader", fix="pip install 'espnet_av[tts]'")
+        )
 
 
 def _version(name: str) -> str:

@@ -46,14 +46,16 @@ class SetWriter:
     def __init__(self, utterances: Utterances, corpus_dir: Path, output_dir: Path, seed: int) -> None:
         self._utterances, self._corpus_dir, self._output_dir, self._seed = utterances, corpus_dir, output_dir, seed
 
-    def write(self) -> None:
-        """Write noise, rooms, interferer sets, data folders and lists."""
-        for split in sorted({facts["split"] for facts in self._utterances.values()}):
+    def write(self) -> list[str]:
+        """Write data folders, noise, rooms, interferer sets and lists; return the names of the data folders."""
+        splits = sorted({facts["split"] for facts in self._utterances.values()})
+        for split in splits:
             self._write_data_dir(split, self._ids(split), {})
         self._write_noises()
         self._write_rooms()
-        self._write_interferer_sets()
+        mixed = self._write_interferer_sets()
         self._write_lists()
+        return splits + mixed
 
     def _ids(self, split: str) -> list[str]:
         return sorted(utt for utt, facts in self._utterances.items() if facts["split"] == split)
@@ -111,13 +113,14 @@ class SetWriter:
         _write_json(folder / "rooms.json", rooms)
         write_scp(self._output_dir / "rirs.scp", table)
 
-    def _write_interferer_sets(self) -> None:
+    def _write_interferer_sets(self) -> list[str]:
         targets = self._ids(_INTERFERER_BASE)
         pool = self._speakers(targets + self._ids("test_unseen"))
         numbers = [n for n in (1, 2) if len(set(pool.values())) > n]
         sets = [(snr, n) for snr in mixtures.TEST_SNRS_DB for n in numbers]
         for snr, number in progress(sets, title="interferer sets", unit="set"):
             self._write_interferer_set(targets, pool, snr, number)
+        return [mixtures.set_name(_INTERFERER_BASE, snr, number) for snr, number in sets]
 
     def _write_interferer_set(self, targets: list[str], pool: Mapping[str, str], snr: int, number: int) -> None:
         name = mixtures.set_name(_INTERFERER_BASE, snr, number)

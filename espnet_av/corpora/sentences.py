@@ -3,9 +3,9 @@
 """What the speakers of mini_av say: GRID commands and short free sentences, and who says which in which split.
 
 GRID grammar: Cooke et al., "An audio-visual corpus for speech perception and automatic speech recognition", JASA 2006:
-command colour preposition letter digit adverb, e.g. ``BIN BLUE AT F TWO NOW`` (no letter W). The free sentences come out
-of a small template grammar over 84 further words. Words are dealt from shuffled decks, so that those of one slot are
-equally frequent, and a sentence of the valid or test sets is never one of train.
+command colour preposition letter digit adverb, e.g. ``BIN BLUE AT F TWO NOW`` (no letter W). The free sentences come
+out of a small template grammar over 84 further words. Words are dealt from shuffled decks, so that those of one slot
+are equally frequent, and a sentence of the valid or test sets is never one of train.
 """
 
 from collections.abc import Iterator

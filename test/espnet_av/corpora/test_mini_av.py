@@ -5,6 +5,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from espnet_av.corpora.sentences import CorpusSize
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir, read_scp
 from espnet_av.data.video_io import probe, read_video
-from espnet_av.utils.errors import UsageError
+from espnet_av.utils.errors import EnvironmentProblem, EspnetAVError, UsageError
 
 SIZE = CorpusSize(2, 1, train=2, valid=1, test=1, test_unseen=1, silent=1)
 SCRIPT = (
@@ -95,6 +96,26 @@ def test_second_run_does_nothing(corpus):
     stamp = (corpus / "data/corpus/mini_av.json").stat().st_mtime_ns
     assert not mini_av.generate(Path("data"), Path("data/corpus"), SIZE, 0, 1)
     assert (corpus / "data/corpus/mini_av.json").stat().st_mtime_ns == stamp
+
+
+def test_a_deleted_data_dir_comes_back_and_clips_are_kept(corpus):
+    clip = corpus / "data/corpus/s01/s01-train-001.mp4"
+    stamp, listed = clip.stat().st_mtime_ns, (corpus / "data/train/wav.scp").read_text()
+    shutil.rmtree(corpus / "data/train")
+    assert mini_av.generate(Path("data"), Path("data/corpus"), SIZE, 0, 1)
+    assert (corpus / "data/train/wav.scp").read_text() == listed and clip.stat().st_mtime_ns == stamp
+
+
+def test_missing_synthesiser_and_failing_speaker_are_reported(tmp_path, monkeypatch):
+    arguments = (tmp_path / "data", tmp_path / "corpus", SIZE, 0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(mini_av.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(EnvironmentProblem, match=r"espnet_av\[tts\]"):
+            mini_av.generate(*arguments)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / ".s01.partial").write_text("a file where a folder should be")
+    with pytest.raises(EspnetAVError, match="speaker s01 failed"):
+        mini_av.generate(*arguments)
 
 
 def test_data_dirs_hold_what_they_promise(corpus):
