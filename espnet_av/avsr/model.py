@@ -34,14 +34,14 @@ class AVSROutput:
         loss_ctc: CTC loss in nats per utterance, detached; None where its weight is 0.
         loss_att: Label-smoothed decoder loss in nats per utterance, detached; None where its weight is 0.
         acc: Teacher-forced token accuracy, 0 to 1; None without decoder loss.
-        encoder_out: Encoder output ``(B, T, D)``.
+        encoded: Encoder output ``(B, T, D)``.
     """
 
     loss: Tensor
     loss_ctc: Tensor | None
     loss_att: Tensor | None
     acc: Tensor | None
-    encoder_out: Tensor
+    encoded: Tensor
 
 
 class AVSRModel(nn.Module):

@@ -1,0 +1,331 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recogniser as one object: a clip in, text out.
+
+    recogniser = AVSR.from_pretrained("exp/avsr/pack")
+    recogniser("clip.wav", "mouth.npy").text
+
+Axes: ``N`` samples at 16 kHz, ``T`` video frames at 25 fps, ``H``/``W`` pixels.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from espnet_av.avsr.beam_search import BeamSearch, Hypothesis
+from espnet_av.avsr.convert import load_published
+from espnet_av.avsr.encoder import MODALITIES
+from espnet_av.avsr.model import AVSRModel
+from espnet_av.avsr.tokenizer import Tokenizer, build_tokenizer
+from espnet_av.avsr.video import CROP_SIZE, center_crop, to_gray
+from espnet_av.data.audio_io import read_audio
+from espnet_av.data.types import load_npy, load_video_npz
+from espnet_av.data.video_io import read_audio_track, read_video
+from espnet_av.train.loading import load_weights
+from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+
+SAMPLE_RATE = 16000
+FPS = 25
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mpg", ".mpeg", ".mov")
+
+#: Weights of an experiment folder, best first.
+WEIGHT_PATTERNS = ("model.safetensors", "*.ave.pth", "*.ave_*best.pth", "*.best.pth")
+
+AudioLike = str | os.PathLike | np.ndarray | Tensor
+VideoLike = str | os.PathLike | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Results for one clip, best first.
+
+    Attributes:
+        texts: Transcripts.
+        scores: Weighted log probability of each, higher is better.
+        nbest: Token ids and the scores of each scorer.
+    """
+
+    texts: list[str]
+    scores: list[float]
+    nbest: list[Hypothesis]
+
+    @property
+    def text(self) -> str:
+        """The best transcript."""
+        return self.texts[0] if self.texts else ""
+
+    @property
+    def score(self) -> float:
+        """Weighted log probability of the best transcript."""
+        return self.scores[0] if self.scores else float("-inf")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class AVSR:
+    """Recognise speech from sound, lips or both.
+
+    Args:
+        model: The network.
+        tokenizer: Ids to text.
+        device: Where to compute.
+        beam_size: Hypotheses kept per step of the search.
+        ctc_weight: Weight of the CTC score in the search, 0 to 1.
+        search_options: Further keywords of :class:`~espnet_av.avsr.beam_search.BeamSearch`.
+
+    Raises:
+        UsageError: Vocabulary and tokenizer differ in size.
+    """
+
+    def __init__(
+        self,
+        model: AVSRModel,
+        tokenizer: Tokenizer,
+        *,
+        device: str | torch.device = "cpu",
+        beam_size: int = 3,
+        ctc_weight: float = 0.1,
+        search_options: dict[str, Any] | None = None,
+    ) -> None:
+        if tokenizer.vocab_size != model.vocab_size:
+            usage_error("tokenizer and network differ in size", got=tokenizer.vocab_size, allowed=[model.vocab_size])
+        self.model = model.to(device).eval()
+        self.tokenizer = tokenizer
+        self.device = torch.device(device)
+        self.beam_size = beam_size
+        self.ctc_weight = ctc_weight
+        self.search_options = dict(search_options or {})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        device: str | torch.device = "cpu",
+        weights: str | os.PathLike | None = None,
+        **options: Any,
+    ) -> "AVSR":
+        """Load a packed model or an experiment folder.
+
+        Args:
+            folder: Holds ``config.yaml`` (``model_conf``, ``token_list``, ``token_type`` and, for pieces, ``bpemodel``,
+                looked for beside it too) and weights.
+            device: Where to compute.
+            weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
+                average of the best epochs and the best epoch.
+            **options: Keywords of :class:`AVSR`: ``beam_size``, ``ctc_weight``, ``search_options``.
+
+        Raises:
+            DataError: A file is missing or damaged.
+            CheckpointError: The weights do not fit the configuration.
+        """
+        folder = Path(folder)
+        path = folder / "config.yaml"
+        if not path.is_file():
+            raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            tokens = config["token_list"]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is no configuration of a recogniser ({error!r})") from error
+        if not isinstance(tokens, list):
+            tokens = _beside(folder, tokens).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        bpe_model = config.get("bpemodel")
+        tokenizer = build_tokenizer(
+            config.get("token_type", "bpe"), tokens, None if bpe_model is None else _beside(folder, bpe_model)
+        )
+        model = AVSRModel(vocab_size=tokenizer.vocab_size, **(config.get("model_conf") or {}))
+        load_published(model, load_weights(find_weights(folder, weights, config.get("best_model_criterion"))))
+        return cls(model, tokenizer, device=device, **options)
+
+    def __call__(
+        self,
+        audio: AudioLike | None = None,
+        video: VideoLike | None = None,
+        modality: str = "av",
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        fps: float = FPS,
+        beam_size: int | None = None,
+        ctc_weight: float | None = None,
+    ) -> Hypotheses:
+        """Recognise one clip.
+
+        Args:
+            audio: ``(N,)`` samples in [-1, 1] (or integer PCM), or the path of a sound or video file. None where the
+                modality is ``video``.
+            video: Mouth crops, uint8 ``(T, H, W)`` gray or ``(T, H, W, 3)`` RGB of at least 88x88 pixels, or the path
+                of a ``.npy``, ``.npz`` or video file that holds them. None where the modality is ``audio``.
+            modality: ``av``, ``audio`` or ``video``.
+            sample_rate: Of an array; anything but 16000 Hz is refused.
+            fps: Of an array; anything but 25 is refused.
+            beam_size: Overrides that of the constructor.
+            ctc_weight: Overrides that of the constructor.
+
+        Returns:
+            Transcripts, best first.
+
+        Raises:
+            UsageError: A needed stream is missing, or the modality is unknown.
+            DataError: A stream has a wrong shape, type, sample or frame rate.
+        """
+        if sample_rate != SAMPLE_RATE:
+            raise DataError(describe("wrong sample rate", got=sample_rate, allowed=[SAMPLE_RATE], fix="resample first"))
+        if fps != FPS:
+            raise DataError(describe("wrong frame rate", got=fps, allowed=[FPS], fix="run stage 2 (format)"))
+        return self.decode_batch([audio], [video], modality, beam_size=beam_size, ctc_weight=ctc_weight)[0]
+
+    @torch.inference_mode()
+    def decode_batch(
+        self,
+        audios: Sequence[AudioLike | None] | None,
+        videos: Sequence[VideoLike | None] | None,
+        modality: str = "av",
+        *,
+        beam_size: int | None = None,
+        ctc_weight: float | None = None,
+    ) -> list[Hypotheses]:
+        """Recognise several clips together; each gives what it gives alone.
+
+        Clips of about the same length waste the least. Arguments are lists of those of :meth:`__call__`.
+        """
+        if modality not in MODALITIES:
+            usage_error("unknown modality", got=modality, allowed=MODALITIES)
+        waves = _collect(audios, "audio", load_audio) if modality != "video" else None
+        clips = _collect(videos, "video", load_mouth_video) if modality != "audio" else None
+        if waves is not None and clips is not None and len(waves) != len(clips):
+            usage_error("the batch has unequal numbers of sounds and videos", got=(len(waves), len(clips)))
+        encoded, lengths = self.encode(waves, clips, modality)
+        search = BeamSearch(
+            self.model.decoder,
+            self.model.ctc,
+            sos=self.model.sos,
+            eos=self.model.eos,
+            beam_size=self.beam_size if beam_size is None else beam_size,
+            ctc_weight=self.ctc_weight if ctc_weight is None else ctc_weight,
+            bridge=self.model.bridge,
+            **self.search_options,
+        )
+        return [self._hypotheses(nbest) for nbest in search.search(encoded, lengths)]
+
+    @torch.inference_mode()
+    def encode(
+        self, waves: Sequence[np.ndarray] | None, clips: Sequence[np.ndarray] | None, modality: str = "av"
+    ) -> tuple[Tensor, Tensor]:
+        """Run the encoder over loaded clips.
+
+        Args:
+            waves: Float ``(N,)`` each, or None.
+            clips: uint8 ``(T, H, W)`` each, or None.
+            modality: ``av``, ``audio`` or ``video``.
+
+        Returns:
+            Encoder output ``(B, T, D)`` and ``(B,)`` lengths.
+        """
+        speech, speech_lengths = _pad(waves, self.device)
+        video, video_lengths = _pad(None if clips is None else [center_crop(clip) for clip in clips], self.device)
+        audio_rows, frames, lengths = self.model.prepare_inputs(speech, speech_lengths, video, video_lengths)
+        return self.model.encode(audio_rows, frames, lengths, modality=modality)[0], lengths
+
+    def _hypotheses(self, nbest: list[Hypothesis]) -> Hypotheses:
+        texts = [self.tokenizer.decode(hypothesis.ids) for hypothesis in nbest]
+        return Hypotheses(texts, [hypothesis.score for hypothesis in nbest], nbest)
+
+
+def find_weights(
+    folder: Path, weights: str | os.PathLike | None = None, criteria: Sequence[Sequence[str]] | None = None
+) -> Path:
+    """Return the weights file of a packed model or experiment.
+
+    Args:
+        folder: The folder.
+        weights: A path, a name in the folder, or None for the best one there; see :data:`WEIGHT_PATTERNS`.
+        criteria: Rows ``phase, name, min or max`` of the training; weights of the first come first.
+
+    Raises:
+        MissingDataError: There is none.
+    """
+    if weights is not None:
+        return _beside(folder, weights)
+    preferred = [f"{phase}.{name}." for phase, name, *_ in criteria or ()]
+    for pattern in WEIGHT_PATTERNS:
+        found = sorted(folder.glob(pattern))
+        for prefix in reversed(preferred):
+            found.sort(key=lambda path, prefix=prefix: not path.name.startswith(prefix))
+        if found:
+            return found[0]
+    raise MissingDataError(
+        describe("no weights", got=str(folder), allowed=WEIGHT_PATTERNS, fix="finish stage 5 (train)")
+    )
+
+
+def _beside(folder: Path, name: str | os.PathLike) -> Path:
+    """A file of a configuration: beside it, or where its path says, seen from the folder or the working directory."""
+    for candidate in (folder / Path(name).name, folder / name, Path(name)):
+        if candidate.is_file():
+            return candidate
+    raise MissingDataError(describe("a file of the model is missing", got=str(name), allowed=f"below {folder}"))
+
+
+def load_audio(source: AudioLike) -> np.ndarray:
+    """Turn what :class:`AVSR` accepts as audio into float32 ``(N,)`` in [-1, 1].
+
+    Raises:
+        DataError: It is empty, not mono, not finite, or at another sample rate.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        if Path(source).suffix.lower() in VIDEO_SUFFIXES:
+            return read_audio_track(source, SAMPLE_RATE)
+        return read_audio(source, SAMPLE_RATE)[0]
+    wave = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
+    if wave.ndim != 1 or wave.size == 0:
+        raise DataError(describe("audio must be one channel with samples", got=wave.shape, allowed="(N,)"))
+    if wave.dtype == np.int16:
+        return wave.astype(np.float32) / 32768.0
+    if wave.dtype.kind != "f":
+        raise DataError(describe("audio has a wrong type", got=str(wave.dtype), allowed=["float in [-1, 1]", "int16"]))
+    if not np.isfinite(wave).all():
+        raise DataError("audio holds values that are not finite; fix: read the file again")
+    return wave.astype(np.float32)
+
+
+def load_mouth_video(source: VideoLike) -> np.ndarray:
+    """Turn what :class:`AVSR` accepts as video into uint8 gray ``(T, H, W)``.
+
+    Raises:
+        DataError: It is empty, of a wrong type, smaller than 88x88, or at another frame rate.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        loaders: dict[str, Callable] = {".npy": load_npy, ".npz": load_video_npz}
+        loader = loaders.get(Path(source).suffix.lower())
+        source = loader(str(source)) if loader else read_video(source, gray=True, fps=FPS).frames
+    frames = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
+    if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[3] != 3):
+        allowed = "uint8 (T, H, W) or (T, H, W, 3)"
+        raise DataError(describe("video has a wrong shape or type", got=(frames.dtype, frames.shape), allowed=allowed))
+    if len(frames) == 0 or min(frames.shape[1:3]) < CROP_SIZE:
+        allowed = f"one frame or more of at least {CROP_SIZE}x{CROP_SIZE} pixels"
+        raise DataError(describe("video is too small", got=frames.shape, allowed=allowed, fix="cut mouths (stage 2)"))
+    return to_gray(frames) if frames.ndim == 4 else frames
+
+
+def _collect(items: Sequence | None, name: str, load: Callable) -> list[np.ndarray]:
+    if not items or any(item is None for item in items):
+        usage_error(f"the {name} stream is missing", fix=f"pass {name}, or choose another modality")
+    return [load(item) for item in items]
+
+
+def _pad(items: Sequence[np.ndarray] | None, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    if items is None:
+        return None, None
+    lengths = torch.tensor([len(item) for item in items], device=device)
+    tensors = [torch.from_numpy(np.array(item)) for item in items]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(device), lengths
