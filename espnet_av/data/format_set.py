@@ -7,6 +7,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -177,7 +178,16 @@ def _start_worker(settings: FormatSettings) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = ClipFormatter(settings)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the parent process and end as well: a killed parent leaves no process behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(source: ClipSource) -> FormattedClip:

@@ -314,27 +314,41 @@ def test_full_disk_stops_with_a_clear_word(corpus, tmp_path, monkeypatch):
     assert not (tmp_path / "set").exists()
 
 
-def test_killed_and_run_again_gives_the_same_files(corpus, tmp_path):
-    for index in range(12):
+def wait_until_empty(group):
+    """Wait until a process group has no member: a killed run leaves no process behind."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    raise AssertionError("processes were left behind")
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_killed_and_run_again_gives_the_same_files(corpus, tmp_path, num_processes):
+    for index in range(6):
         corpus.add(f"u{index:02d}", seed=index)
-    for index in range(12, 60):  # many ids, few clips to encode
+    for index in range(6, 60):  # many ids, few clips to encode
         for table in corpus.tables.values():
             if table:
-                table[f"u{index:02d}"] = table[f"u{index % 12:02d}"]
+                table[f"u{index:02d}"] = table[f"u{index % 6:02d}"]
         copy = corpus.root / f"u{index:02d}.mp4"
-        copy.write_bytes((corpus.root / f"u{index % 12:02d}.mp4").read_bytes())
+        copy.write_bytes((corpus.root / f"u{index % 6:02d}.mp4").read_bytes())
         corpus.tables["video.scp"][f"u{index:02d}"] = copy
     data = corpus.write()
     run(data, tmp_path / "whole" / "set")
     command = [sys.executable, "-m", "espnet_av.bin.format_av", "--roi", "landmarks", "--data_dir", str(data.path)]
-    with subprocess.Popen(
-        [*command, "--output_dir", str(tmp_path / "killed" / "set")], stderr=subprocess.DEVNULL
-    ) as job:
+    command += ["--output_dir", str(tmp_path / "killed" / "set"), "--nj", str(num_processes)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as job:
         deadline = time.monotonic() + 60
         while not list((tmp_path / "killed").rglob("*.npy.json")) and time.monotonic() < deadline:
             time.sleep(0.001)
         job.send_signal(signal.SIGKILL)
     assert job.returncode == -signal.SIGKILL
+    wait_until_empty(job.pid)
     assert not (tmp_path / "killed" / "set").exists()
     done = len(list((tmp_path / "killed").rglob("*.npy.json")))
     assert 0 < done < 60
