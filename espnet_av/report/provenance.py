@@ -25,6 +25,7 @@ wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_gra
 max_train_sec save_every_steps prefetch_factor git_commit espnet_av_version
 """
 UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~])(?:~|file:/)?/(?:[\w.+@%~-]+/)+(?=[\w.+@%~-])")
 _SECRET_VALUE = re.compile(r"\b(hf_\w{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{12,})")
 _SECRET_FIELD = re.compile(
     r"(?i)\b((?:\w*_)?(?:api_key|apikey|password|passwd|secret|access_token|auth_token|hf_token))"
@@ -70,15 +71,26 @@ def package_version() -> str:
 
 def machine() -> dict[str, str]:
     """Return the operating system, the processor, the number of cores and the memory of this machine."""
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
     found = {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _cpu_model(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0),
+        "cores": f"{num_cores} cores",
     }
     if hasattr(os, "sysconf"):
         total_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         found["memory"] = f"{total_bytes / 2**30:.0f} GiB"
     return found
+
+
+def without_paths(text: str) -> str:
+    """Scrub a text and shorten every absolute path that is left to its last part."""
+    return _ABSOLUTE_PATH.sub("", scrub(text))
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a setting of this name holds a key or password."""
+    return _SECRET_FIELD.fullmatch(f"{name}: value") is not None
 
 
 def config_digest(config: Mapping[str, Any] | None) -> str | None:

@@ -24,7 +24,7 @@ from espnet_av.report.experiment import (
 )
 from espnet_av.report.licences import LedgerEntry, find_conflicts, trained_licences, unknown_licences
 from espnet_av.report.media import data_uri, png_bytes
-from espnet_av.report.provenance import machine, package_versions, scrub, source_commit, utc_now
+from espnet_av.report.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
 from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, modalities, percent, stage_rows
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.progress import format_seconds
@@ -183,12 +183,12 @@ def configuration_section(config: Mapping[str, Any] | None) -> dict[str, Any]:
     if defaults is None:
         changed = {key: value for key, value in shown.items() if value not in (None, [], {}, "", False)}
         note = "The defaults are not known here; these are all settings that are not empty."
-        rows = [[key, scrub(_plain(value))] for key, value in sorted(changed.items())]
+        rows = [[key, _shown(key, value)] for key, value in sorted(changed.items())]
         header = ["setting", "value"]
     else:
         changed = {key: value for key, value in shown.items() if _differs(value, defaults.get(key))}
         note = f"{len(changed)} of {len(shown)} settings differ from the defaults."
-        rows = [[key, scrub(_plain(value)), scrub(_plain(defaults.get(key)))] for key, value in sorted(changed.items())]
+        rows = [[key, _shown(key, value), _shown(key, defaults.get(key))] for key, value in sorted(changed.items())]
         header = ["setting", "value", "default"]
     full = scrub(yaml.safe_dump(dict(shown), sort_keys=True, allow_unicode=True, default_flow_style=None, width=110))
     return {"note": note, "header": header, "rows": rows, "full": full}
@@ -343,8 +343,10 @@ def _differs(value: Any, default: Any) -> bool:
     return normal[0] != normal[1]
 
 
-def _plain(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+def _shown(name: str, value: Any) -> str:
+    if is_secret(name):
+        return "***"
+    return scrub(yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip())
 
 
 def _svg(content: bytes | None) -> str | None:

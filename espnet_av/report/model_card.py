@@ -1,0 +1,175 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model card that goes with packed weights: Markdown with the YAML head that model hubs read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from espnet_av.report.complexity import card_rows
+from espnet_av.report.experiment import modality_order, set_order
+from espnet_av.report.results import MODALITY_TITLES, markdown_table, percent, ratio_table, wer_table
+
+TASK_TYPE = "automatic-speech-recognition"
+
+
+def model_card(meta: Mapping[str, Any]) -> str:
+    """Return the text of ``README.md``.
+
+    Args:
+        meta: Content of ``meta.json``.
+    """
+    sections = [
+        f"# {meta['name']}",
+        "Audio-visual speech recognition: text from a talker's voice and mouth. Made with espnet_av "
+        f"{meta['versions'].get('espnet_av', '')}.".replace(" .", "."),
+        "## Use",
+        _use(meta),
+        "## Limits",
+        _limits(meta),
+        "## Training data",
+        _training_data(meta),
+        "## Metrics",
+        _metrics(meta),
+        "## Latency and size",
+        _cost(meta),
+        "## How to reproduce",
+        _reproduce(meta),
+        "## Licence",
+        _licence(meta),
+    ]
+    head = yaml.safe_dump(front_matter(meta), sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def front_matter(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the head of the card as a mapping: licence, tags, data sets and the results as ``model-index``."""
+    trained = sorted({item["set_name"] for item in meta["licences"] if item["trained_on"]})
+    head: dict[str, Any] = {
+        "license": meta["licence"].lower(),
+        "library_name": "espnet",
+        "pipeline_tag": TASK_TYPE,
+        "tags": ["espnet", "espnet_av", "audio-visual-speech-recognition", "lip-reading"],
+        "metrics": ["wer"],
+    }
+    if trained:
+        head["datasets"] = trained
+    results = _index_results(meta)
+    if results:
+        head["model-index"] = [{"name": meta["name"], "results": results}]
+    return head
+
+
+def _index_results(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = [row for row in (meta.get("results") or {}).get("rows", ()) if row.get("wer") is not None]
+    found = []
+    for name in sorted({row["set"] for row in rows}, key=set_order):
+        chosen = sorted((row for row in rows if row["set"] == name), key=lambda row: modality_order(row["modality"]))
+        metrics = [
+            {
+                "type": "wer",
+                "name": f"WER (%), {MODALITY_TITLES.get(row['modality'], row['modality'])}",
+                "value": round(100 * row["wer"], 2),
+            }
+            for row in chosen
+        ]
+        task = {"type": TASK_TYPE, "name": "Audio-visual speech recognition"}
+        found.append({"task": task, "dataset": {"name": name, "type": name}, "metrics": metrics})
+    return found
+
+
+def _use(meta: Mapping[str, Any]) -> str:
+    return (
+        "```python\n"
+        "from espnet_av.avsr.inference import AVSR\n\n"
+        'model = AVSR.from_pretrained("path/of/this/folder", device="cpu")\n'
+        "hypotheses = model(audio, video)  # 16 kHz samples (N,), mouth crops uint8 (T, H, W) at 25 frames per second\n"
+        "```\n\n"
+        "It is meant for research on speech recognition in noise. Either stream may be left out: "
+        '`model(audio, None, modality="audio")` or `model(None, video, modality="video")`. Mouth crops come from '
+        "`python -m espnet_av.bin.format_av`."
+    )
+
+
+def _limits(meta: Mapping[str, Any]) -> str:
+    rows = (meta.get("results") or {}).get("rows", ())
+    lines = [
+        "It knows the language, the vocabulary and the recording conditions of its training data; other speech, other "
+        "cameras and other face angles will give more errors than the table shows.",
+        "One talker at a time; whose mouth is shown decides who is transcribed.",
+        "It must not be used to listen in on people who have not agreed, and not where an error can harm someone.",
+    ]
+    silent = [row for row in rows if row.get("n_silent")]
+    if silent:
+        total = sum(row["silent_ins"] for row in silent)
+        lines.append(f"On {sum(row['n_silent'] for row in silent)} clips of silent faces it invented {total} words.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _training_data(meta: Mapping[str, Any]) -> str:
+    rows = [[item["set_name"], item["licence"], item["description"]] for item in meta["licences"] if item["trained_on"]]
+    return markdown_table(["set", "licence", "description"], rows, right=9) if rows else "Not recorded."
+
+
+def _metrics(meta: Mapping[str, Any]) -> str:
+    results = meta.get("results")
+    if not results or not results.get("rows"):
+        return "Not scored."
+    interval = results.get("bootstrap", {})
+    parts = [
+        f"Word error rate in per cent with {round(100 * interval.get('level', 0.95))} % confidence interval "
+        f"(bootstrap over {interval.get('unit', 'utterance')}s), text normalisation "
+        f"`{results.get('normalization', 'none')}`.",
+        wer_table(results["rows"]),
+    ]
+    if results.get("ratios"):
+        parts.append(ratio_table(results["ratios"]))
+    worst = _speaker_spread(results["rows"])
+    return "\n\n".join(parts + ([worst] if worst else []))
+
+
+def _speaker_spread(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    first = min(rows, key=lambda row: (set_order(row["set"]), modality_order(row["modality"])))
+    rates = {name: part["wer"] for name, part in (first.get("speakers") or {}).items() if part.get("wer") is not None}
+    if len(rates) < 2:
+        return None
+    best, worst = min(rates, key=rates.get), max(rates, key=rates.get)
+    return (
+        f"Between the speakers of `{first['set']}` the rate goes from {percent(rates[best])} ({best}) to "
+        f"{percent(rates[worst])} ({worst})."
+    )
+
+
+def _cost(meta: Mapping[str, Any]) -> str:
+    rows = card_rows(meta.get("complexity") or {})
+    size_mb = meta["weights"]["bytes"] / 1e6
+    rows = [*rows, ("weights", f"{size_mb:.1f} MB, {meta['weights']['num_tensors']} tensors")]
+    return markdown_table(["property", "value"], [list(row) for row in rows], right=9)
+
+
+def _reproduce(meta: Mapping[str, Any]) -> str:
+    facts = [
+        ("commit of the training", meta.get("train_commit")),
+        ("commit of the packing", meta.get("commit")),
+        ("seed", meta.get("seed")),
+        ("digest of the configuration", meta.get("config_digest")),
+        ("weights from", meta["weights"]["source"]),
+        ("sha256 of the weights", meta["weights"]["sha256"]),
+        ("versions", ", ".join(f"{name} {value}" for name, value in meta["versions"].items())),
+    ]
+    lines = [f"- {name}: `{value}`" for name, value in facts if value not in (None, "")]
+    results = meta.get("results") or {}
+    infer = dict.fromkeys(row["infer_command"] for row in results.get("rows", ()) if row.get("infer_command"))
+    commands = ["bash run.sh  # the recipe, all stages", *infer]
+    if results.get("command"):
+        commands.append(results["command"])
+    return "\n".join(lines) + "\n\n```bash\n" + "\n".join(commands) + "\n```"
+
+
+def _licence(meta: Mapping[str, Any]) -> str:
+    text = f"The weights are given under {meta['licence']}. The licences of the training data stand above."
+    if meta.get("unknown_licences"):
+        names = ", ".join(f"`{name}`" for name in meta["unknown_licences"])
+        text += f" These data licences could not be checked automatically: {names}."
+    return text

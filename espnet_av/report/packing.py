@@ -1,0 +1,359 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Packing of a trained model into a folder that can be given away: weights, configuration, tokens, card, digests."""
+
+import gzip
+import json
+import logging
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from espnet_av.report.experiment import find_decodes, read_config, read_json
+from espnet_av.report.licences import find_conflicts, ledger, trained_licences, unknown_licences
+from espnet_av.report.model_card import model_card
+from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
+from espnet_av.report.results import read_results, without_nan, write_json
+from espnet_av.report.sections import complexity_of_experiment
+from espnet_av.train.loading import load_weights
+from espnet_av.utils.errors import DataError, EspnetAVError, MissingDataError, UsageError, describe
+from espnet_av.utils.files import atomic_path, sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+WEIGHTS, CONFIG, META, CARD, TOKENS, BPE_MODEL = (
+    "model.safetensors",
+    "config.yaml",
+    "meta.json",
+    "README.md",
+    "tokens.txt",
+    "bpe.model",
+)
+MODEL_CLASS = "espnet_av.avsr.inference:AVSR"
+# What builds the model and prepares its input, then what is worth knowing of the training. Nothing else is packed.
+MODEL_KEYS = ("model", "model_conf", "token_type", "token_list", "bpemodel", "preprocessor_conf")
+TRAINING_KEYS = (
+    *("seed", "max_epoch", "max_steps", "batch_frames", "batch_size", "accum_grad", "grad_clip", "ema_decay"),
+    *("amp_dtype", "optim", "optim_conf", "scheduler", "scheduler_conf", "best_model_criterion", "keep_nbest_models"),
+)
+TRAINING_ONLY = ("audio_augment", "video_augment")  # parts of preprocessor_conf that may name noise files
+
+
+class LicenceConflict(DataError):
+    """The licences of the training data forbid what was asked for."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """How to pack.
+
+    Attributes:
+        checkpoint: ``ave`` (average of the best epochs), ``best`` (best epoch) or the name of a file.
+        licence: Licence of the packed weights.
+        name: Name of the model; None takes that of the experiment folder.
+        archive: Also write ``<output_dir>.tar.gz``.
+    """
+
+    checkpoint: str = "ave"
+    licence: str = "Apache-2.0"
+    name: str | None = None
+    archive: bool = False
+
+
+def pack_experiment(
+    exp_dir: str | Path, output_dir: str | Path, dump_dir: str | Path | None = None, options: PackOptions | None = None
+) -> Path:
+    """Pack an experiment; the folder appears only when it is complete, and replaces an earlier pack.
+
+    Args:
+        exp_dir: Experiment folder of stages 5-7.
+        output_dir: Folder to make.
+        dump_dir: Data folders, for their licences where the configuration does not name them.
+        options: How to pack.
+
+    Returns:
+        The folder.
+
+    Raises:
+        MissingDataError: There is no configuration or no checkpoint.
+        LicenceConflict: The licences of the training data forbid it.
+        UsageError: ``output_dir`` holds something that is no pack.
+        CheckpointError: The checkpoint is damaged or unsafe.
+    """
+    exp_dir, output_dir, options = Path(exp_dir), Path(output_dir), options or PackOptions()
+    config = read_config(exp_dir)
+    if config is None:
+        raise MissingDataError(describe(f"no {exp_dir / CONFIG}", fix="bash run.sh --stage 5 --stop_stage 5"))
+    entries = ledger(config, dump_dir)
+    _refuse_conflicts(trained_licences(entries), options.licence)
+    _refuse_foreign_folder(output_dir)
+    checkpoint = choose_checkpoint(exp_dir, config, options.checkpoint)
+    _warn_about_other_weights(exp_dir, checkpoint)
+    folder = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.tmp")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        weights = _write_weights(checkpoint, folder)
+        _write_config(config, exp_dir, folder)
+        meta = {
+            **_describe(exp_dir, config, options),
+            "weights": weights,
+            "licences": [asdict(entry) for entry in entries],
+            "unknown_licences": unknown_licences(trained_licences(entries)),
+        }
+        meta = json.loads(without_paths(json.dumps(without_nan(meta))))
+        (folder / CARD).write_text(model_card(meta), encoding="utf-8")
+        meta["files"] = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+        write_json(folder / META, meta)
+        _move_into_place(folder, output_dir)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if options.archive:
+        write_archive(output_dir, output_dir.with_name(output_dir.name + ".tar.gz"))
+    return output_dir
+
+
+def choose_checkpoint(exp_dir: Path, config: Mapping[str, Any], choice: str) -> Path:
+    """Return the checkpoint to pack.
+
+    ``ave`` is the average of the most epochs by the first criterion of the training, else the best epoch by it;
+    ``best`` is the best epoch; anything else is the name of a file in the folder or a path.
+
+    Raises:
+        MissingDataError: There is none.
+    """
+    if choice not in ("ave", "best"):
+        for path in (exp_dir / choice, Path(choice)):
+            if path.is_file():
+                return path
+        raise MissingDataError(describe("no such checkpoint", got=choice, allowed=_checkpoint_names(exp_dir)))
+    criteria = [".".join(map(str, item[:2])) for item in config.get("best_model_criterion") or ()]
+    for prefix in (*criteria, "valid.*"):
+        averages = sorted(exp_dir.glob(f"{prefix}.ave_*best.pth"), key=_average_size)
+        best = sorted(exp_dir.glob(f"{prefix}.best.pth"))
+        wanted = [*averages[-1:], *best] if choice == "ave" else best
+        if wanted:
+            if choice == "ave" and not averages:
+                logger.warning("no averaged checkpoint in %s; packing %s", exp_dir, wanted[0].name)
+            return wanted[0]
+    raise MissingDataError(
+        describe(
+            f"no checkpoint to pack in {exp_dir}",
+            got=_checkpoint_names(exp_dir) or "no .pth file",
+            allowed="valid.*.ave_*best.pth or valid.*.best.pth",
+            fix="bash run.sh --stage 5 --stop_stage 5",
+        )
+    )
+
+
+def portable_config(config: Mapping[str, Any], token_list: Sequence[str]) -> dict[str, Any]:
+    """Return the part of a training configuration that goes with the weights, without paths of this machine.
+
+    Args:
+        config: The training configuration.
+        token_list: The tokens, in the order of their ids.
+
+    Raises:
+        DataError: A value that must be kept is a path of this machine.
+    """
+    kept = {key: config[key] for key in (*MODEL_KEYS, *TRAINING_KEYS) if config.get(key) is not None}
+    kept["token_list"] = list(token_list)
+    kept["bpemodel"] = BPE_MODEL if config.get("bpemodel") else None
+    preprocess = kept.get("preprocessor_conf")
+    if isinstance(preprocess, Mapping):
+        kept["preprocessor_conf"] = {key: value for key, value in preprocess.items() if key not in TRAINING_ONLY}
+    for key, value in kept.items():
+        path = None if key == "token_list" else _find_path(value)
+        if path is not None:
+            fix = f"train with a {key} without absolute paths"
+            raise DataError(describe(f"{key} holds a path of this machine, which a pack cannot keep", path, fix=fix))
+    return kept
+
+
+def verify_pack(folder: str | Path) -> dict[str, Any]:
+    """Check every file of a pack against its digest and return ``meta.json``.
+
+    Raises:
+        MissingDataError: It is no pack, or a file is absent.
+        DataError: A file is not what was packed.
+    """
+    folder = Path(folder)
+    meta = read_json(folder / META)
+    if not isinstance(meta, Mapping) or not isinstance(meta.get("files"), Mapping):
+        raise MissingDataError(describe(f"{folder} is no packed model: it has no usable {META}"))
+    for name, digest in meta["files"].items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise MissingDataError(describe(f"{path} is missing", fix="pack or download the model again"))
+        if sha256_file(path) != digest:
+            raise DataError(describe(f"{path} is not what was packed", fix="pack or download the model again"))
+    return dict(meta)
+
+
+def write_archive(folder: str | Path, archive: str | Path) -> Path:
+    """Write a folder as ``.tar.gz``; equal folders give equal bytes (sorted names, no times, no owners)."""
+    folder = Path(folder)
+    with atomic_path(archive) as temporary:
+        with (
+            open(temporary, "wb") as raw,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                entry = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
+                entry.size, entry.mode = path.stat().st_size, 0o644
+                with path.open("rb") as stream:
+                    tar.addfile(entry, stream)
+    return Path(archive)
+
+
+def _refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
+    conflicts = find_conflicts(licences, model_licence)
+    if conflicts:
+        raise LicenceConflict(
+            describe(
+                f"the model cannot be packed under {model_licence}: {'; '.join(conflicts)}",
+                fix="pass a --licence that the data allow, or train on other data",
+            )
+        )
+    for text in unknown_licences(licences):
+        logger.warning("the data licence '%s' is not known here; check it before you pass the model on", text)
+
+
+def _refuse_foreign_folder(output_dir: Path) -> None:
+    if output_dir.exists() and (
+        not output_dir.is_dir() or (any(output_dir.iterdir()) and not (output_dir / META).is_file())
+    ):
+        raise UsageError(
+            describe(f"{output_dir} holds something that is no packed model", fix="pass another --output_dir")
+        )
+
+
+def _warn_about_other_weights(exp_dir: Path, checkpoint: Path) -> None:
+    for decode in find_decodes(exp_dir / "decode"):
+        used = (read_json(decode.folder / "infer.json") or {}).get("checkpoint")
+        if used and Path(str(used)).name != checkpoint.name:
+            logger.warning(
+                "packing %s, but %s/%s was decoded with %s", checkpoint.name, decode.modality, decode.set_name, used
+            )
+            return
+
+
+def _write_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    state = _unshared(load_weights(checkpoint))
+    path = folder / WEIGHTS
+    path.touch()  # with the usual permissions, which the library would make private
+    mode = path.stat().st_mode
+    save_file(state, str(path), metadata={"format": "pt", "class": MODEL_CLASS})
+    path.chmod(mode)
+    return {
+        "file": WEIGHTS,
+        "source": checkpoint.name,
+        "sha256": sha256_file(path),
+        "bytes": path.stat().st_size,
+        "num_tensors": len(state),
+        "num_values": sum(value.numel() for value in state.values()),
+    }
+
+
+def _unshared(state: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+    """Give every tensor memory of its own, which the file format asks for."""
+    seen: set[int] = set()
+    own = {}
+    for key, value in sorted(state.items()):
+        value = value.detach().contiguous()
+        pointer = value.untyped_storage().data_ptr()
+        whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
+        own[key] = value if whole and pointer not in seen else value.clone()
+        seen.add(pointer)
+    return own
+
+
+def _write_config(config: Mapping[str, Any], exp_dir: Path, folder: Path) -> None:
+    tokens = config.get("token_list")
+    if isinstance(tokens, str):
+        tokens = _asset(tokens, exp_dir, "token_list").read_text(encoding="utf-8").splitlines()
+    if not tokens:
+        raise DataError(describe(f"{exp_dir / CONFIG} has no token_list", fix="train the model again"))
+    (folder / TOKENS).write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    if config.get("bpemodel"):
+        shutil.copyfile(_asset(config["bpemodel"], exp_dir, "bpemodel"), folder / BPE_MODEL)
+    text = yaml.safe_dump(portable_config(config, tokens), sort_keys=True, allow_unicode=True)
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+def _asset(path: str, exp_dir: Path, key: str) -> Path:
+    """Find a file that the configuration names: from the working folder (the recipe), or in the experiment folder."""
+    for candidate in (Path(path), exp_dir / path, exp_dir / Path(path).name):
+        if candidate.is_file():
+            return candidate
+    raise MissingDataError(
+        describe(f"{key} of {exp_dir / CONFIG} not found", got=path, fix="run pack in the recipe folder")
+    )
+
+
+def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions) -> dict[str, Any]:
+    results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
+    try:
+        complexity = complexity_of_experiment(exp_dir, config)
+    except EspnetAVError as error:
+        logger.warning("the card has no complexity figures: %s", error)
+        complexity = None
+    return {
+        "format": 1,
+        "name": options.name or exp_dir.resolve().name,
+        "class": MODEL_CLASS,
+        "task": "avsr",
+        "licence": options.licence,
+        "date": utc_now(),
+        "commit": source_commit(),
+        "train_commit": config.get("git_commit"),
+        "seed": config.get("seed"),
+        "config_digest": config_digest(config),
+        "versions": package_versions(),
+        "results": results,
+        "complexity": complexity.to_dict() if complexity else None,
+    }
+
+
+def _move_into_place(folder: Path, output_dir: Path) -> None:
+    old = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.old")
+    if output_dir.exists():
+        os.rename(output_dir, old)
+    try:
+        os.rename(folder, output_dir)
+    except OSError:
+        if old.exists():
+            os.rename(old, output_dir)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _find_path(value: Any) -> str | None:
+    """Return the first string inside ``value`` that is an absolute path or one of a home folder."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return next((found for item in value if (found := _find_path(item)) is not None), None)
+    if isinstance(value, str) and (value.startswith(("/", "~", "file:")) or PureWindowsPath(value).drive):
+        return value
+    return None
+
+
+def _average_size(path: Path) -> int:
+    digits = path.name.rpartition(".ave_")[2].removesuffix("best.pth")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _checkpoint_names(exp_dir: Path) -> list[str]:
+    return sorted(path.name for path in exp_dir.glob("*.pth"))
