@@ -48,6 +48,11 @@ def test_arrays_of_another_kind_are_refused(tmp_path, stamped):
     np.savez(tmp_path / "fast.npz", video=stamped.frames(3), fps=30)
     with pytest.raises(DataError, match="wrong frame rate; got 30"):
         LOADERS["video_npz"](str(tmp_path / "fast.npz"))
+    write_video(tmp_path / "fast.mp4", stamped.frames(6, 32), fps=30)
+    for name in ("video", "video_rgb"):
+        with pytest.raises(DataError, match=r"fast\.mp4: wrong frame rate; got 30"):
+            LOADERS[name](str(tmp_path / "fast.mp4"))
+        assert len(LOADERS[name](str(tmp_path / "fast.mp4"), AVClock(16000, 30))) == 6
 
 
 @pytest.mark.parametrize(("type_name", "suffix"), [("video_npy", ".npy"), ("video_npz", ".npz"), ("video", ".mp4")])

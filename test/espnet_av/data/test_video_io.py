@@ -176,6 +176,49 @@ def test_a_clip_with_a_damaged_middle_is_refused(tmp_path):
         read_video(path)
 
 
+def write_mpeg(path, num_frames=50, at=20):
+    """Write a clip as GRID has them: MPEG-1 video with mp2 sound at 44.1 kHz in a program stream."""
+    frames, _ = flash_and_click(at, num_frames)
+    with av.open(str(path), "w", format="mpeg") as out:
+        video = out.add_stream("mpeg1video", rate=25, options={"b": "2000000"})
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        sound = out.add_stream("mp2", rate=44100)
+        sound.layout = "mono"
+        wave = np.zeros(1764 * num_frames, np.int16)
+        wave[1764 * at] = 30000
+        for index, gray in enumerate(frames):
+            noisy = gray // 2 + np.random.default_rng(index).integers(0, 100, gray.shape, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.repeat(noisy[:, :, None], 3, 2), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode())
+        for start in range(0, len(wave), 1152):
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1152], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+
+
+def test_mpeg_program_streams(tmp_path):
+    write_mpeg(tmp_path / "a.mpg")
+    video = read_video(tmp_path / "a.mpg", gray=True, fps=25)
+    wave = read_audio_track(tmp_path / "a.mpg")
+    assert len(video.frames) == 50 and video.frames.mean(axis=(1, 2)).argmax() == 20
+    assert abs(int(np.abs(wave).argmax()) - 640 * 20) <= 80  # 5 ms
+    info = probe(tmp_path / "a.mpg")
+    assert (info.num_frames, info.fps, info.sample_rate) == (50, 25, 44100)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_truncated_mpeg_program_streams_end_in_an_incomplete_frame(tmp_path, share):
+    write_mpeg(tmp_path / "whole.mpg")
+    content = (tmp_path / "whole.mpg").read_bytes()
+    (tmp_path / "cut.mpg").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"cut\.mpg: .*incomplete"):
+        read_video(tmp_path / "cut.mpg")
+
+
 def test_real_mpeg_clips(shared_data):
     folder = shared_data("grid_s1") / "video"
     path = sorted(folder.glob("*.mpg"))[0]

@@ -49,3 +49,11 @@ def test_wrong_input_is_refused_and_leaves_nothing(tmp_path, name, frames, audio
     with pytest.raises(UsageError, match=match):
         write_video(tmp_path / name, frames, 25, audio)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_x264_runs_with_the_settings_that_give_the_same_bits_everywhere(tmp_path, suffix):
+    write_video(tmp_path / f"a{suffix}", np.zeros((4, 32, 32), np.uint8))
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    assert b" threads=1 " in content and b" mbtree=0" in content
+    assert (b" bframes=0 " in content) == (suffix == ".avi")
