@@ -7,6 +7,7 @@ that cannot carry video or cannot resume exactly: the dataset, the batch iterato
 """
 
 import argparse
+import math
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,13 +16,14 @@ from typing import Any
 
 import torch
 
-from espnet_av import __version__
+from espnet_av import __version__, _espnet
 from espnet_av.data.collate import AVCollate
 from espnet_av.data.dataset import AVDataset, AVIterableDataset
 from espnet_av.data.iter_factory import AVIterFactory, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_from_spec
+from espnet_av.train.optim import SCHEDULERS, register_schedulers
 from espnet_av.train.trainer import AVTrainer
 from espnet_av.utils.errors import MissingDataError, UsageError, describe
 
@@ -83,7 +85,26 @@ class AVTaskMixin:
         """Note what the run is made of, then go on as ESPnet does."""
         args.espnet_av_version = __version__
         args.git_commit = git_commit()
+        register_schedulers(_espnet.scheduler_classes)
+        if args.scheduler in SCHEDULERS and not args.collect_stats:
+            args.scheduler_conf = cls.complete_schedule(args)
         super().main_worker(args)
+
+    @classmethod
+    def complete_schedule(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """Fill in ``total_steps`` (all epochs) and ``warmup_steps`` (``warmup_share`` of them) where they are missing.
+
+        Returns:
+            The keywords of the schedule, ``warmup_share`` taken out.
+        """
+        conf = dict(args.scheduler_conf)
+        share = conf.pop("warmup_share", 0.0)
+        if "total_steps" not in conf:
+            sampler = cls.build_sampler(args, args.train_shape_file, train=True)
+            batches = args.num_iters_per_epoch or len(sampler.batches(1))
+            conf["total_steps"] = args.max_epoch * math.ceil(batches / args.accum_grad)
+        conf.setdefault("warmup_steps", int(share * conf["total_steps"]))
+        return conf
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> torch.nn.Module:
@@ -124,18 +145,9 @@ class AVTaskMixin:
         dataset = AVDataset(options.data_path_and_name_and_type, preprocess=options.preprocess_fn, seed=args.seed)
         cls.check_task_requirements(dataset, args.allow_variable_data_keys, train=options.train)
         world_size = distributed_option.dist_world_size if options.distributed else 1
-        frames = args.batch_frames if options.train else (args.valid_batch_frames or args.batch_frames)
-        sampler = BucketBatchSampler(
-            read_lengths(options.shape_files, mode),
-            batch_frames=frames or None,
-            batch_size=options.batch_size or None,
-            seed=args.seed,
-            shuffle=options.train,
-            min_batch_size=world_size,
-        )
         return AVIterFactory(
             dataset,
-            sampler,
+            cls.build_sampler(args, options.shape_files, train=options.train, world_size=world_size),
             collate_fn=options.collate_fn,
             seed=args.seed,
             shuffle=options.train,
@@ -145,6 +157,22 @@ class AVTaskMixin:
             rank=distributed_option.dist_rank if options.distributed else 0,
             world_size=world_size,
             num_iters_per_epoch=options.num_iters_per_epoch,
+        )
+
+    @classmethod
+    def build_sampler(
+        cls, args: argparse.Namespace, shape_files: Sequence[str], *, train: bool, world_size: int = 1
+    ) -> BucketBatchSampler:
+        """Return the length-bucketed batches of the training or the validation set."""
+        frames = args.batch_frames if train else (args.valid_batch_frames or args.batch_frames)
+        size = args.batch_size if train else (args.valid_batch_size or args.batch_size)
+        return BucketBatchSampler(
+            read_lengths(shape_files, "train" if train else "valid"),
+            batch_frames=frames or None,
+            batch_size=size or None,
+            seed=args.seed,
+            shuffle=train,
+            min_batch_size=world_size,
         )
 
     @classmethod

@@ -57,8 +57,8 @@ class ESPnetAVSRModel(_espnet.AbsESPnetModel):
             text: Token ids padded with -1, (B, L).
             text_lengths: Tokens of each, (B,).
         """
-        audio_feats, frames = self.avsr.prepare_inputs(speech, speech_lengths, video, video_lengths)
-        output = self.avsr(audio_feats, frames, video_lengths, text[:, : int(text_lengths.max())])
+        audio, frames, lengths = self.avsr.prepare_inputs(speech, speech_lengths, video, video_lengths)
+        output = self.avsr(audio, frames, lengths, text[:, : int(text_lengths.max())])
         parts = {"loss_ctc": output.loss_ctc, "loss_att": output.loss_att, "acc": output.acc}
         stats = {"loss": output.loss.detach(), **{name: part for name, part in parts.items() if part is not None}}
         if not self.training:
