@@ -12,6 +12,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -161,23 +162,19 @@ def read_tensors(path: str | os.PathLike, *, mmap: bool = False) -> Any:
     except FileNotFoundError as error:
         raise CheckpointError(describe(f"no such checkpoint: {path}")) from error
     except Exception as error:  # torch raises a different class for each kind of damage
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "Unsupported" in str(error) and type(error).__name__ == "UnpicklingError":
+        refused = re.search(r"GLOBAL ([\w.]+)|Can only [^.\n]+", str(error))
+        if type(error).__name__ == "UnpicklingError" and refused:
             raise UnsafeCheckpointError(
                 describe(
                     f"{path} holds objects other than tensors and plain values and was not loaded",
-                    got=_refused_name(str(error)),
+                    got=refused.group(1) or refused.group(0),
                     fix="get the weights as .safetensors, or as a state dict saved with torch.save",
                 )
             ) from error
-        raise CheckpointError(describe(f"{path} is damaged or no checkpoint: {reason}")) from error
-
-
-def _refused_name(message: str) -> str:
-    for line in message.splitlines():
-        if "GLOBAL" in line or "Unsupported" in line:
-            return line.strip()[:200]
-    return message.strip()[:200]
+        reason = str(error).strip().partition("\n")[0][:160]
+        raise CheckpointError(
+            describe(f"{path} is damaged or no checkpoint ({type(error).__name__}: {reason})")
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""A small training for the tests of the trainer; as a program, it can be killed: ``python trainer_toy.py FOLDER key=value``.
+"""A small training for the tests of the trainer, which as a program can be killed: ``trainer_toy.py FOLDER key=value``.
 
 Keys are those of ``AVTrainerOptions``, and: ``workers``, ``sleep`` (seconds per batch), ``plain`` (no dropout, no
 batch normalisation), ``clips``, ``batch``, ``real_data`` (the package's iterator factory).
@@ -76,7 +76,7 @@ def collate(items):
 class ToyFactory:
     """Batches like those of AVIterFactory; ``resumable=False`` is a factory that can only start at the first batch."""
 
-    def __init__(self, clips=37, batch=4, workers=0, sleep=0.0, rank=0, world=1, still=False):
+    def __init__(self, clips=40, batch=4, workers=0, sleep=0.0, rank=0, world=1, still=False):
         self.clips, self.batch, self.workers, self.sleep = clips, batch, workers, sleep
         self.rank, self.world, self.still = rank, world, still
 
@@ -171,7 +171,7 @@ def train(folder, trainer=None, factories=None, **given):
     options = {"max_epoch": 3, "log_interval": 5, "keep_nbest_models": (2,), **given}
     model, optimizers, schedulers = parts(options)
     loader = {key: options.pop(key) for key in ("clips", "batch", "workers", "sleep") if key in options}
-    factories = factories or (ToyFactory(**loader), ToyFactory(clips=9, still=True))
+    factories = factories or (ToyFactory(**loader), ToyFactory(clips=8, still=True))
     run = (trainer or AVTrainer)(
         model, optimizers, schedulers, *factories, AVTrainerOptions(output_dir=str(folder), **options),
         World(0, 1, torch.device("cpu")),
@@ -180,30 +180,56 @@ def train(folder, trainer=None, factories=None, **given):
     return run
 
 
-def main(folder: str, *pairs: str) -> None:
-    import logging
+def killer(at_step: int):
+    """Return a trainer whose processes kill themselves when they have made ``at_step`` steps."""
     import os
+    import signal
 
     from espnet_av.train.trainer import AVTrainer
 
-    torch.set_num_threads(1)
-    logging.basicConfig(level="INFO", format="%(relativeCreated)d %(levelname)s %(message)s", stream=sys.stderr)
-    options = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    option = distributed(world)
+    class Killed(AVTrainer):
+        def train_batch(self, batch, last_of_step):
+            if self.progress.step == at_step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().train_batch(batch, last_of_step)
+
+    return Killed
+
+
+def run_one(folder: str, option, rank: int, world: int, **options) -> None:
+    """Train in this process, alone or as one of many."""
+    from espnet_av.train.trainer import AVTrainer
+
+    trainer = killer(options.pop("kill_at")) if "kill_at" in options else AVTrainer
     model, optimizers, schedulers = parts(options)
     loader = {key: options.pop(key) for key in ("clips", "batch", "workers", "sleep") if key in options}
     if options.pop("real_data", 0):
-        workers = loader.get("workers", 0)
-        train_factory = real_factory(Path(folder).parent / "data", [f"c{i:02d}" for i in range(36)], workers, rank, world)
-        valid_factory = real_factory(Path(folder).parent / "data_v", [f"v{i}" for i in range(8)], 0, rank, world)
+        data, workers = Path(folder).parent / "data", loader.get("workers", 0)
+        train_factory = real_factory(data / "train", [f"c{i:02d}" for i in range(36)], workers, rank, world)
+        valid_factory = real_factory(data / "valid", [f"v{i}" for i in range(8)], 0, rank, world)
     else:
         train_factory = ToyFactory(rank=rank, world=world, **loader)
-        valid_factory = ToyFactory(clips=9, still=True, rank=rank, world=world)
-    AVTrainer.run(
+        valid_factory = ToyFactory(clips=8, still=True, rank=rank, world=world)
+    options = {"max_epoch": 3, "keep_nbest_models": (2,), **options}
+    trainer.run(
         model, optimizers, schedulers, train_factory, valid_factory, None,
         AVTrainerOptions(output_dir=folder, unused_parameters=world > 1, **options), option,
     )  # fmt: skip
+
+
+def main(*words: str) -> None:
+    """Run several trainings, one after the other; they are separated by ``--``."""
+    import logging
+    import os
+
+    torch.set_num_threads(1)
+    logging.basicConfig(level="INFO", format="%(relativeCreated)d %(levelname)s %(message)s", stream=sys.stderr)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    option = distributed(world)
+    for run in " ".join(words).split(" -- "):
+        folder, *pairs = run.split(" ")
+        options = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+        run_one(folder, option, rank, world, **options)
     if world > 1:
         torch.distributed.destroy_process_group()
 
