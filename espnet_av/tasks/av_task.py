@@ -19,7 +19,7 @@ import torch
 from espnet_av import __version__, _espnet
 from espnet_av.data.collate import AVCollate
 from espnet_av.data.dataset import AVDataset, AVIterableDataset
-from espnet_av.data.iter_factory import AVIterFactory, refuse_chunk_iterators
+from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_from_spec
@@ -192,7 +192,7 @@ class AVTaskMixin:
         """Return a loader that walks a set once, in order, through the same item path as training."""
         dataset = AVIterableDataset(data_path_and_name_and_type, preprocess=preprocess_fn, key_file=key_file)
         cls.check_task_requirements(dataset, allow_variable_data_keys, train=False, inference=inference)
-        return torch.utils.data.DataLoader(
+        return AVLoader(
             dataset, batch_size=batch_size, collate_fn=collate_fn, num_workers=num_workers, pin_memory=ngpu > 0
         )
 

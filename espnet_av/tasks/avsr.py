@@ -106,6 +106,7 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
         )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
+        parser.set_defaults(unused_parameters=True)  # modality dropout leaves one front end out of a batch
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable:

@@ -1,0 +1,133 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recognition task through its command lines: train, go on, initialise, decode, and refuse what is wrong."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from avsr_data import CONFIG, train_command
+
+from espnet_av.bin import avsr_infer, avsr_train
+from espnet_av.data.data_dir import read_text
+from espnet_av.tasks.avsr import AVSRTask
+from espnet_av.utils.errors import CheckpointError, UsageError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("avsr")
+    command = train_command(root, root / "exp")
+    avsr_train.main(command)
+    return root, command
+
+
+def test_training_leaves_a_whole_experiment(trained):
+    root, _ = trained
+    names = {path.name for path in (root / "exp").iterdir()}
+    assert {"config.yaml", "checkpoint.pth", "history.jsonl", "valid.wer_ctc.ave.pth"} <= names
+    history = [json.loads(line) for line in (root / "exp/history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert {"loss", "loss_ctc", "loss_att", "acc", "wer_ctc"} <= set(history[0]["valid"])
+    config = yaml.safe_load((root / "exp/config.yaml").read_text())
+    assert isinstance(config["token_list"], list) and config["espnet_av_version"]
+
+
+def test_a_finished_training_is_not_done_again(trained):
+    root, command = trained
+    before = (root / "exp/checkpoint.pth").read_bytes()
+    avsr_train.main(command)
+    assert (root / "exp/checkpoint.pth").read_bytes() == before
+
+
+def test_same_seed_gives_the_same_weights_and_workers_do_not_matter(trained):
+    root, command = trained
+    again = command.copy()
+    again[again.index("--output_dir") + 1] = str(root / "again")
+    avsr_train.main([*again, "--num_workers", "2"])
+    first, second = (torch.load(root / name / "2epoch.pth", weights_only=True) for name in ("exp", "again"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("modality", ["av", "audio", "video"])
+def test_decoding_gives_a_line_for_every_utterance(trained, modality):
+    root, _ = trained
+    options = ["--train_dir", str(root / "exp"), "--data_dirs", str(root / "valid"), "--output_dir", str(root / "decode")]
+    avsr_infer.main([*options, "--modalities", modality])
+    folder = root / "decode" / modality / "valid"
+    hypotheses = read_text(folder / "text", allow_empty=True)
+    assert list(hypotheses) == list(read_text(root / "valid/text"))
+    facts = json.loads((folder / "infer.json").read_text())
+    assert facts["num_utterances"] == 2 and facts["audio_sec"] == pytest.approx((52 + 54) / 25)
+
+
+def test_key_file_limits_what_is_decoded(trained, tmp_path):
+    root, _ = trained
+    (tmp_path / "keys").write_text("s1-001\n")
+    options = ["--train_dir", str(root / "exp"), "--data_dirs", str(root / "valid"), "--output_dir", str(tmp_path)]
+    avsr_infer.main([*options, "--key_file", str(tmp_path / "keys")])
+    assert list(read_text(tmp_path / "av/valid/text", allow_empty=True)) == ["s1-001"]
+
+
+def other(command, root, name, *more):
+    changed = command.copy()
+    changed[changed.index("--output_dir") + 1] = str(root / name)
+    return [*changed, *more]
+
+
+def test_init_param_fills_the_model(trained):
+    root, command = trained
+    weights = str(root / "exp/2epoch.pth")
+    avsr_train.main(other(command, root, "init", "--init_param", weights, "--max_steps", "1", "--optim_conf", "lr=0.0"))
+    old = torch.load(weights, weights_only=True)
+    new = torch.load(root / "init/1epoch.pth", weights_only=True)
+    assert all(torch.equal(old[key], new[key]) for key in old if "running" not in key and "tracked" not in key)
+    assert yaml.safe_load((root / "init/config.yaml").read_text())["initialised_from"] == [weights]
+
+
+def test_checkpoint_of_another_model_is_refused(trained, tmp_path):
+    root, command = trained
+    torch.save({"encoder.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="fits"):
+        avsr_train.main(other(command, root, "bad", "--init_param", str(tmp_path / "other.pth")))
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        (["--batch_type", "numel"], "batch_frames"),
+        (["--chunk_length", "100"], "segment"),
+        (["--iterator_type", "chunk"], "SegmentTransform"),
+    ],
+)
+def test_options_without_effect_name_their_replacement(trained, option, hint):
+    root, command = trained
+    with pytest.raises(UsageError, match=hint):
+        avsr_train.main(other(command, root, "bad", *option))
+
+
+def test_unknown_model_keyword_is_a_usage_error(trained):
+    root, command = trained
+    with pytest.raises(UsageError, match="model_conf"):
+        avsr_train.main(other(command, root, "bad", "--model_conf", "encoder_conf.dims=3"))
+
+
+def test_unknown_preprocessor_keyword_is_a_usage_error(trained):
+    root, command = trained
+    with pytest.raises(UsageError, match="preprocessor_conf"):
+        avsr_train.main(other(command, root, "bad", "--preprocessor_conf", "croop=3"))
+
+
+def test_schedule_spans_all_epochs(trained):
+    _, command = trained
+    config = copy.deepcopy(CONFIG) | {"scheduler": "warmupcosinelr", "scheduler_conf": {"warmup_share": 0.5}}
+    args = AVSRTask.get_parser().parse_args(command)
+    args.scheduler, args.scheduler_conf = config["scheduler"], config["scheduler_conf"]
+    assert AVSRTask.complete_schedule(args) == {"total_steps": 6, "warmup_steps": 3}
