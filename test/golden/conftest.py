@@ -3,13 +3,21 @@
 """Weights that golden data describes by a rule instead of storing them."""
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 
-def procedural_tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
+@pytest.fixture(scope="session")
+def procedural_tensor() -> Callable[[str, tuple[int, ...], int], Tensor]:
+    """Return the function that makes such a tensor."""
+    return make_tensor
+
+
+def make_tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
     """Return the tensor named ``key`` (with its prefix); the first rule that fits the name wins."""
     random = np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0x7FFFFFFF)
     n = random.standard_normal(tuple(shape))

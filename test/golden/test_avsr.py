@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_weights import procedural_tensor
 from safetensors.torch import load_file
 
 from espnet_av.avsr.augment import add_at_snr, fit_length
@@ -35,7 +34,7 @@ def folder(fixtures_dir) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder) -> AVSRModel:
+def model(folder, procedural_tensor) -> AVSRModel:
     description = json.loads((folder / "model_small.json").read_text())
     state = load_file(folder / "model_small.safetensors")
     for key, expected in description["procedural"].items():
