@@ -112,7 +112,7 @@ filter() {
     --data_dir "${dumpdir}/formatted/JOB" --output_dir "${dumpdir}/JOB" --min_sec "${min_sec}" --max_sec "${max_sec}" \
     --max_drift_frames "${max_drift_frames}" --max_dropped_share "${max_dropped_share}"
   run_job "JOB=$(comma_separated "${names[@]}")" --max_jobs_run "${nj}" -- \
-    "${ESPNET_AV_ROOT}/utils/validate_data_dir" "${dumpdir}/JOB"
+    "${ESPNET_AV_ROOT}/utils/validate_data_dir" --no-spk-sort "${dumpdir}/JOB"
 }
 
 tokens() {
