@@ -39,11 +39,13 @@ from espnet_av.train.signals import StopSignals, TrainingInterrupted
 from espnet_av.train.state import FORMAT, Progress, StepOutput, to_device
 from espnet_av.train.update import Updater
 from espnet_av.utils.errors import CheckpointError, DataError, describe, usage_error
+from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
 
 logger = logging.getLogger(__name__)
 
 HISTORY = "history.jsonl"
+STOPPED = "stopped"  # holds the exit code after a stop signal: torchrun does not hand it on
 
 
 class AVTrainer:
@@ -442,6 +444,8 @@ class AVTrainer:
     def _leave(self) -> None:
         code = self.world.max(self.signals.code or 0)
         if self.world.is_main:
+            with atomic_write(self.store.folder / STOPPED) as stream:
+                stream.write(f"{code}\n")
             logger.warning("stopped by a signal; the state is saved in %s; exit code %d", self.store.path, code)
         raise TrainingInterrupted(code)
 
@@ -494,6 +498,7 @@ class AVTrainer:
         state = self.store.load()
         if self.world.is_main:
             self.store.remove_leftovers()
+            (self.store.folder / STOPPED).unlink(missing_ok=True)
             logger.info(
                 "seed %d, %d process(es) on %s, precision %s, %d batch(es) per step, %d trainable parameters",
                 self.options.seed,

@@ -3,6 +3,7 @@
 """Killed trainings go on as if nothing had happened: processes are really killed here."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -120,11 +121,13 @@ def test_a_stop_signal_to_the_whole_group_saves_and_the_training_goes_on_exactly
     _, errors = process.communicate(timeout=60)
     assert process.returncode == expected, errors
     assert "the state is saved" in errors
+    assert (tmp_path / "cut" / "stopped").read_text() == f"{expected}\n"
     epoch, batch = kill_point(tmp_path / "cut")
     assert (epoch, batch > 0) == (1, True)
     trainer_toy.train(tmp_path / "cut", ema_decay=0.9)
     trainer_toy.train(tmp_path / "whole", ema_decay=0.9)
     assert_same_training(tmp_path / "cut", tmp_path / "whole")
+    assert not (tmp_path / "cut" / "stopped").exists()
 
 
 def test_two_processes_compute_the_mean_gradient(tmp_path):
@@ -140,50 +143,34 @@ def test_two_processes_compute_the_mean_gradient(tmp_path):
         assert row_two["train"]["loss"] == pytest.approx(row_one["train"]["loss"], rel=1e-4)
 
 
-WRITER = """
-import sys, torch
-from espnet_av.train.checkpoint import CheckpointStore, read_tensors
-store = CheckpointStore(sys.argv[1])
-state = store.load() or {"round": 0}
-print("ready", flush=True)
-n = state["round"]
-while True:
-    n += 1
-    store.save({"round": n, "weights": torch.full((200_000,), float(n))})
-"""
+def write_for_ever(folder: Path, started) -> None:
+    store = CheckpointStore(folder)
+    state = store.load() or {"round": 0}
+    for number in range(state["round"] + 1, 1_000_000):
+        store.save({"round": number, "weights": torch.full((100_000,), float(number))})
+        started.send(number)
 
 
-def kill_writers(folder: Path, rounds: int, seed: int):
+def kill_writers(folder: Path, rounds: int, seed: int) -> None:
     """Kill a process that writes checkpoints, at random moments; each time a whole one must be left."""
-    rng, last = random.Random(seed), 0
+    rng, last, context = random.Random(seed), 0, multiprocessing.get_context("fork")
     for _ in range(rounds):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(folder)], env=environment(), stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "ready\n"
-        for _ in range(8):  # many kills need many starts of torch; a stopped process shows the files of a killed one
-            time.sleep(rng.uniform(0.0, 0.02))
-            process.send_signal(signal.SIGSTOP)
-            last = check_whole(folder, last)
-            process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
-        last = check_whole(folder, last)
-    assert last > rounds
+        mine, other = context.Pipe()
+        writer = context.Process(target=write_for_ever, args=(folder, other))
+        writer.start()
+        reported = mine.recv()
+        time.sleep(rng.uniform(0.0, 0.05))
+        writer.kill()
+        writer.join()
+        assert writer.exitcode == -signal.SIGKILL
+        state = CheckpointStore(folder).load()
+        assert state["round"] >= reported > last
+        assert torch.equal(state["weights"], torch.full((100_000,), float(state["round"])))
+        last = state["round"]
 
 
-def check_whole(folder: Path, last: int) -> int:
-    state = CheckpointStore(folder).load()
-    if state is None:
-        assert last == 0
-        return 0
-    assert state["round"] >= last
-    assert torch.equal(state["weights"], torch.full((200_000,), float(state["round"])))
-    return state["round"]
-
-
-def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
-    kill_writers(tmp_path, rounds=4, seed=0)
+def test_40_kills_leave_a_whole_checkpoint(tmp_path):
+    kill_writers(tmp_path, rounds=40, seed=0)
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def test_epoch_and_score_schedulers(tmp_path):
     options = AVTrainerOptions(output_dir=str(tmp_path), max_epoch=3)
     AVTrainer(model, [first, second], schedulers, *factories, options, World(0, 1, CPU)).fit()
     assert first.param_groups[0]["lr"] == pytest.approx(0.02 / 8)
-    assert second.param_groups[0]["lr"] == pytest.approx(0.01)
+    assert second.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
 class Poison(AVTrainer):
@@ -167,6 +167,38 @@ def test_nonfinite_skip_ends_when_nothing_is_finite_any_more(tmp_path):
 
     with pytest.raises(NonFiniteError, match="21 steps in a row were skipped"):
         trainer_toy.train(tmp_path, trainer=All, nonfinite="skip")
+
+
+def test_the_scaler_of_fp16_handles_overflows_and_counts_them(tmp_path, monkeypatch):
+    """On CPU stands the same class in for the one of CUDA."""
+
+    class Scaled(AVTrainer):
+        def _build_updater(self):
+            updater = super()._build_updater()
+            updater.scaler = self.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
+            return updater
+
+    trainer = trainer_toy.train(tmp_path / "a", trainer=Scaled, max_epoch=2, plain=1)
+    assert 0 < trainer.progress.history[0]["skipped_steps"] < 8
+    assert trainer.progress.step + trainer.progress.history[0]["skipped_steps"] == 20
+    scale = CheckpointStore(tmp_path / "a").load()["scaler"]["scale"]
+    assert 1.0 < scale == trainer.precision.scaler.get_scale() < 2.0**126
+
+    class Bad(Scaled, Poison):
+        pass
+
+    with pytest.raises(NonFiniteError, match="the loss is not finite"):
+        trainer_toy.train(tmp_path / "b", trainer=Bad, plain=1)
+    monkeypatch.setattr(Scaled, "_build_updater", lambda self: _exhausted(AVTrainer._build_updater(self)))
+    with pytest.raises(NonFiniteError, match="the gradient norm"):
+        trainer_toy.train(tmp_path / "c", trainer=Scaled, plain=1)
+
+
+def _exhausted(updater):
+    """Return an updater whose scale is gone, with gradients that overflow all the same."""
+    updater.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    updater.parameters[0].register_hook(lambda gradient: gradient * float("inf"))
+    return updater
 
 
 def test_spoilt_buffers_are_found(tmp_path):
