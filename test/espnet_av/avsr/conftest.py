@@ -27,7 +27,7 @@ DECODER = {"num_layers": 2, "num_heads": 2, "ffn_dim": 20}
 
 @pytest.fixture
 def make_model() -> Callable[..., AVSRModel]:
-    """Return a builder of tiny models; keywords go to the encoder, ``model`` and ``decoder`` hold those of the others."""
+    """Return a builder of tiny models; keywords go to the encoder, ``model`` and ``decoder`` hold the others'."""
 
     def make(
         vocab_size: int = 9, model: dict[str, Any] | None = None, decoder: dict[str, Any] | None = None, **encoder: Any

@@ -39,21 +39,20 @@ def test_prefix_and_old_weight_norm_names_are_optional(make_model):
 def test_avhubert_names(make_model):
     encoder = make_model(num_classes=4, label_dim=3).encoder
     state = encoder.state_dict()
+    names = (
+        ("pos_conv_embed.conv.parametrizations.weight.original0", "pos_conv.0.weight_g"),
+        ("pos_conv_embed.conv.parametrizations.weight.original1", "pos_conv.0.weight_v"),
+        ("pos_conv_embed.conv.bias", "pos_conv.0.bias"),
+        (".attention.", ".self_attn."),
+        ("feed_forward.intermediate_dense", "fc1"),
+        ("feed_forward.output_dense", "fc2"),
+    )
     fairseq = {}
     for key, value in state.items():
-        key = key.replace(
-            "encoder.pos_conv_embed.conv.parametrizations.weight.original0", "encoder.pos_conv.0.weight_g"
-        )
-        key = key.replace(
-            "encoder.pos_conv_embed.conv.parametrizations.weight.original1", "encoder.pos_conv.0.weight_v"
-        )
-        key = key.replace("encoder.pos_conv_embed.conv.bias", "encoder.pos_conv.0.bias")
+        for new, old in names:
+            key = key.replace(new, old)
         if key.startswith("encoder.layers."):
-            key = key.replace(".layer_norm.", ".self_attn_layer_norm.").replace(
-                "final_self_attn_layer_norm", "final_layer_norm"
-            )
-            key = key.replace(".attention.", ".self_attn.").replace("feed_forward.intermediate_dense", "fc1")
-            key = key.replace("feed_forward.output_dense", "fc2")
+            key = key.replace(".layer_norm.", ".self_attn_layer_norm.")
         fairseq[key] = value
     assert "encoder.layers.0.self_attn_layer_norm.weight" in fairseq
     fairseq["final_proj.weight"] = torch.zeros(1)

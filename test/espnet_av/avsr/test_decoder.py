@@ -53,7 +53,6 @@ def test_heads_must_divide_the_width():
         TransformerDecoder(11, dim=12, num_heads=5)
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_same_numbers_as_espnet(decoder):
     from espnet_av import _espnet

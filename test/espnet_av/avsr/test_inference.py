@@ -66,8 +66,10 @@ def test_a_batch_gives_what_single_clips_give(packed, clip, modality):
         alone = recogniser(
             one_audio if modality != "video" else None, one_video if modality != "audio" else None, modality
         )
-        assert alone.texts == batched.texts
-        assert alone.scores == pytest.approx(batched.scores, abs=1e-3)
+        possible = sum(score > -1e8 for score in alone.scores)  # others are ties among what CTC cannot realise
+        assert possible
+        assert alone.texts[:possible] == batched.texts[:possible]
+        assert alone.scores[:possible] == pytest.approx(batched.scores[:possible], abs=1e-3)
 
 
 def test_kinds_of_input_agree(packed, clip, tmp_path):

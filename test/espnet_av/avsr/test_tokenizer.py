@@ -18,11 +18,7 @@ LINES = ["PLACE RED AT G NINE NOW", "SET BLUE BY A TWO SOON", "LAY GREEN WITH Z 
 
 def test_ids_of_characters():
     tokenizer = CharTokenizer.train(["AB A", "<unk>"])
-    assert tokenizer.tokens == ["<blank>", "<unk>", "<space>", "A", "B", "<eos>"] or tokenizer.tokens[2:5] == [
-        "<space>",
-        "A",
-        "B",
-    ]
+    assert tokenizer.tokens == ["<blank>", "<unk>", "<space>", "A", "B", "<eos>"]
     assert (tokenizer.blank_id, tokenizer.unk_id, tokenizer.sos_id, tokenizer.eos_id) == (0, 1, 5, 5)
     assert tokenizer.encode("A BX") == [3, 2, 4, 1]
     assert tokenizer.encode("<unk>") == [1]
