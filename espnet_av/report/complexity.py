@@ -57,7 +57,7 @@ def count_macs(function: Callable[..., Any], *inputs: Any) -> int:
     """Return the multiply-accumulates of one call of ``function(*inputs)``.
 
     Counts matrix products, convolutions and attention with PyTorch's counter. The fused inference path of PyTorch's
-    attention layers is switched off meanwhile, for it hides its products from the counter.
+    attention layers and its fused CPU attention are switched off meanwhile, for both hide products from the counter.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -156,11 +156,13 @@ def card_rows(card: ComplexityCard | Mapping[str, Any]) -> list[tuple[str, str]]
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
     from torch.backends import mha
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     before = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         mha.set_fastpath_enabled(before)
 

@@ -3,9 +3,11 @@
 """The report: one valid page that needs nothing else, shows what is there and says what is not."""
 
 import base64
+import contextlib
 import json
 import re
 from html.parser import HTMLParser
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -58,6 +60,25 @@ def page(experiment):
     return Page(build_report(experiment.exp_dir, experiment.dump_dir))
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out the drawing, which is most of the time."""
+    monkeypatch.setattr("espnet_av.report.plots.to_svg", lambda drawn: b"<svg/>")
+    monkeypatch.setattr("espnet_av.report.plots.figure", lambda **layout: contextlib.nullcontext((None, _Axes())))
+    monkeypatch.setattr("espnet_av.report.examples.spectrogram", lambda *data: b"")
+
+
+class _Axes(MagicMock):
+    """Axes that take every call and draw nothing."""
+
+    def __getitem__(self, index):
+        return MagicMock()
+
+    @property
+    def flat(self):
+        return [MagicMock() for _ in range(9)]
+
+
 def test_page_needs_nothing_else(experiment):
     text = build_report(experiment.exp_dir, experiment.dump_dir)
     assert text.startswith("<!DOCTYPE html>")
@@ -83,7 +104,7 @@ def test_media_are_real(page):
     assert page.tags.count("audio") == page.tags.count("video") == 4  # one worst, three noisy
 
 
-def test_numbers_stand_on_the_page(page):
+def test_numbers_stand_on_the_page(no_figures, page):
     for piece in (
         "10.0 [",  # one deletion in ten words
         "70.0 [",  # 4 D, 1 S, 1 I and 1 I on silence
@@ -100,7 +121,7 @@ def test_numbers_stand_on_the_page(page):
         assert piece in page.text, piece
 
 
-def test_secrets_and_the_working_folder_are_left_out(experiment, monkeypatch):
+def test_secrets_and_the_working_folder_are_left_out(no_figures, experiment, monkeypatch):
     monkeypatch.chdir(experiment.dump_dir.parent)
     experiment.write_config(note="token hf_abcdefghijklmnopqrstuvwx")
     text = build_report("exp/small", "dump")
@@ -108,7 +129,7 @@ def test_secrets_and_the_working_folder_are_left_out(experiment, monkeypatch):
     assert str(experiment.dump_dir.parent) not in Page(text).text
 
 
-def test_transcripts_and_settings_are_escaped(experiment):
+def test_transcripts_and_settings_are_escaped(no_figures, experiment):
     for path in (experiment.dump_dir / "test" / "text", experiment.exp_dir / "decode" / "av" / "test" / "text"):
         path.write_text(path.read_text().replace("BIN BLUE", NASTY))
     experiment.write_config(note=NASTY)
@@ -138,19 +159,19 @@ def test_empty_experiment_says_what_is_missing(tmp_path):
 @pytest.mark.parametrize(
     "name", ["results.json", "history.jsonl", "stages.jsonl", "config.yaml", "decode/av/test/wer.json"]
 )
-def test_each_part_may_be_missing(experiment, name):
+def test_each_part_may_be_missing(no_figures, experiment, name):
     (experiment.exp_dir / name).unlink()
     Page(build_report(experiment.exp_dir, experiment.dump_dir))
 
 
-def test_unreadable_media_are_left_out(experiment):
+def test_unreadable_media_are_left_out(no_figures, experiment):
     (experiment.dump_dir / "media" / "s1-a.npy").write_bytes(b"broken")
     (experiment.dump_dir / "media" / "s1-a.flac").unlink()
     page = Page(build_report(experiment.exp_dir, experiment.dump_dir))
     assert "No sound or pictures" in page.text
 
 
-def test_full_page_leaves_media_out(experiment):
+def test_full_page_leaves_media_out(no_figures, experiment):
     page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(max_media_bytes=0)))
     assert "video" not in page.tags and "clips were left out to keep the page small" in page.text
 

@@ -1,0 +1,78 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The licence ledger, and pairs of licences that do not go together."""
+
+import json
+
+import pytest
+
+from espnet_av.report.licences import find_conflicts, ledger, read_terms, trained_licences, unknown_licences
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids", "non_commercial", "share_alike", "known"),
+    [
+        ("CC-BY-4.0", False, False, False, True),
+        ("CC BY-NC-SA 4.0", False, True, True, True),
+        ("cc-by-nd-4.0", True, False, False, True),
+        ("Apache-2.0", False, False, False, True),
+        ("research use only, no redistribution", True, True, False, True),
+        ("GPL-3.0-or-later", False, False, True, True),
+        ("BBC agreement", False, False, False, False),
+        ("Tandy sans ncurses", False, False, False, False),  # letters inside words mean nothing
+        ("", False, False, False, False),
+        (None, False, False, False, False),
+    ],
+)
+def test_terms(licence, forbids, non_commercial, share_alike, known):
+    terms = read_terms(licence)
+    assert (terms.forbids_sharing, terms.non_commercial, terms.share_alike, terms.known) == (
+        forbids,
+        non_commercial,
+        share_alike,
+        known,
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "count"),
+    [
+        (["CC-BY-4.0", "CC0", "MIT"], "Apache-2.0", 0),
+        (["CC-BY-NC-4.0"], "Apache-2.0", 1),
+        (["CC-BY-NC-4.0"], "CC-BY-NC-4.0", 0),
+        (["CC BY-SA 4.0"], "cc-by-sa-4.0", 0),
+        (["CC-BY-SA-4.0"], "MIT", 1),
+        (["CC-BY-SA-4.0", "CC-BY-NC-SA-4.0"], "CC-BY-NC-SA-4.0", 2),  # no licence satisfies this pair
+        (["all rights reserved"], "CC-BY-NC-4.0", 1),
+        (["something new"], "Apache-2.0", 0),
+    ],
+)
+def test_conflicts(data, model, count):
+    assert len(find_conflicts(data, model)) == count
+
+
+def test_unknown_licences_are_named():
+    assert unknown_licences(["CC0", None, "something new"]) == ["not stated", "something new"]
+
+
+def test_ledger_takes_the_sets_of_the_configuration(tmp_path):
+    for name, licence in (("train", "CC0"), ("extra", "MIT"), ("valid", "CC0"), ("test", "CC-BY-NC-4.0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.json").write_text(json.dumps({"licence": licence, "description": name.upper()}))
+    config = {
+        "train_data_path_and_name_and_type": [
+            [str(tmp_path / "extra" / "wav.scp"), "speech", "sound"],
+            [str(tmp_path / "extra" / "text"), "text", "text"],
+        ],
+        "valid_data_path_and_name_and_type": [f"{tmp_path}/valid/wav.scp,speech,sound"],
+    }
+    entries = ledger(config, tmp_path)
+    assert {item.set_name: item.trained_on for item in entries} == {
+        "extra": True,
+        "valid": True,
+        "test": False,
+        "train": False,
+    }
+    assert trained_licences(entries) == ["CC0", "MIT"]
+    assert {item.set_name for item in ledger(None, tmp_path) if item.trained_on} == {"train", "valid"}
+    assert ledger(None, None) == []
