@@ -31,7 +31,7 @@ class Meter:
     def __init__(self) -> None:
         self.epoch: Sums = {}
         self.interval: Sums = {}
-        self._pending: list[tuple[str, Value, Value]] = []
+        self._pending: list[tuple[list[str], list[Value]]] = []  # the last value is the weight
 
     def add(self, stats: Mapping[str, Value], weight: Value = 1.0) -> None:
         """Take the values of one batch.
@@ -40,19 +40,18 @@ class Meter:
             stats: Name -> number or tensor of one element; None values are ignored.
             weight: Weight of the batch in the mean, e.g. its number of clips.
         """
-        for key, value in stats.items():
-            if value is not None:
-                self._pending.append((key, _detached(value), _detached(weight)))
+        present = {key: value for key, value in stats.items() if value is not None}
+        self._pending.append((list(present), [_detached(value) for value in (*present.values(), weight)]))
 
     def flush(self) -> None:
         """Read the pending values from the device."""
-        if not self._pending:
-            return
-        numbers = _read([item for _, value, weight in self._pending for item in (value, weight)])
-        for index, (key, _, _) in enumerate(self._pending):
-            value, weight = numbers[2 * index], numbers[2 * index + 1]
-            for sums in (self.epoch, self.interval):
-                _accumulate(sums.setdefault(key, [0.0, 0.0, 0.0]), value, weight)
+        numbers = iter(_read([value for _, values in self._pending for value in values]))
+        for keys, _ in self._pending:
+            values = [next(numbers) for _ in keys]
+            weight = next(numbers)
+            for key, value in zip(keys, values, strict=True):
+                for sums in (self.epoch, self.interval):
+                    _accumulate(sums.setdefault(key, [0.0, 0.0, 0.0]), value, weight)
         self._pending.clear()
 
     def take_interval(self) -> dict[str, float]:
@@ -86,17 +85,17 @@ def _accumulate(sums: list[float], value: float, weight: float) -> None:
 
 
 def _read(values: Sequence[Value]) -> list[float]:
-    """Return all values as numbers with one transfer per device."""
+    """Return all values as numbers, with one transfer for all that are not on the CPU."""
     numbers = [0.0] * len(values)
-    places: dict[torch.device, list[int]] = {}
+    far = []
     for index, value in enumerate(values):
-        if isinstance(value, torch.Tensor):
-            places.setdefault(value.device, []).append(index)
+        if isinstance(value, torch.Tensor) and value.device.type != "cpu":
+            far.append(index)
         else:
             numbers[index] = float(value)
-    for indices in places.values():
-        stacked = torch.stack([values[index].to(torch.float64).reshape(()) for index in indices])
-        for index, number in zip(indices, stacked.tolist(), strict=True):
+    if far:
+        stacked = torch.stack([values[index].float().reshape(()) for index in far])
+        for index, number in zip(far, stacked.tolist(), strict=True):
             numbers[index] = number
     return numbers
 

@@ -16,6 +16,7 @@ from espnet_av.train.optim import WarmupLinearLR
 from espnet_av.train.options import AVTrainerOptions
 from espnet_av.train.precision import Precision
 from espnet_av.train.reporting import read_history
+from espnet_av.train.signals import TrainingInterrupted
 from espnet_av.train.state import StepOutput, to_device
 from espnet_av.train.trainer import AVTrainer
 from espnet_av.train.update import NonFiniteError
@@ -224,6 +225,25 @@ def test_limits(tmp_path):
     more = trainer_toy.train(tmp_path / "time", max_train_sec=0.5, max_epoch=1000, sleep=0.005)
     assert more.progress.step > first["step"]
     assert CheckpointStore(tmp_path / "time").load()["progress"]["elapsed_sec"] >= 0.5
+
+
+def test_a_stop_signal_during_validation(tmp_path):
+    class Stopped(AVTrainer):
+        def valid_step(self, batch):
+            if self.progress.epoch == 2:
+                self.signals.code = 99
+            return super().valid_step(batch)
+
+    with pytest.raises(TrainingInterrupted) as caught:
+        trainer_toy.train(tmp_path / "cut", trainer=Stopped, ema_decay=0.9)
+    assert caught.value.code == 99
+    progress = CheckpointStore(tmp_path / "cut").load()["progress"]
+    assert (progress["epoch"], progress["batch"], progress["train_done"]) == (2, 10, True)
+    cut = trainer_toy.train(tmp_path / "cut", ema_decay=0.9)
+    whole = trainer_toy.train(tmp_path / "whole", ema_decay=0.9)
+    assert_close(weights(cut), weights(whole), rtol=0, atol=0)
+    for one, other in zip(cut.progress.history, whole.progress.history, strict=True):
+        assert (one["train"], one["valid"], one["steps"]) == (other["train"], other["valid"], other["steps"])
 
 
 def test_patience(tmp_path, caplog):
