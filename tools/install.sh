@@ -144,8 +144,9 @@ make_venv() {
 show_progress() {
   awk '
     /^WARNING: Location .* is ignored/ { next }
-    /^ *Downloading .*\([0-9.]+ [MG]B\)/ { sub(/^ */, ""); sub(/.*\//, "Downloading "); print "  " $0; fflush(); next }
-    /^ *Building (wheel|wheels|editable)/ { sub(/^ */, ""); print "  " $0; fflush(); next }
+    /^ *Downloading .*\(([0-9][0-9][0-9.]* M|[0-9.]+ G)B\)/ { sub(/^ */, ""); sub(/.*\//, "Downloading "); print "  " $0; fflush(); next }
+    /^ *Building (wheel|editable) for [A-Za-z0-9_-]+ .*started/ { sub(/ \(.*/, "") }
+    /^ *Building (wheel|editable) for [A-Za-z0-9_-]+$/ { sub(/^ */, ""); print "  " $0; fflush(); next }
     /^Installing collected packages/ { print "  Installing " gsub(/,/, ",") + 1 " packages"; fflush(); next }
     /^(Resolved|Prepared|Installed) [0-9]+ package/ { print "  " $0; fflush(); next }
     /^(ERROR|error)/ { print "  " $0; fflush() }
