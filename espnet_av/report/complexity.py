@@ -103,12 +103,12 @@ def decoding_cost(exp_dir: str | Path) -> list[dict[str, Any]]:
     sums: dict[str, dict[str, float]] = {}
     for decode in find_decodes(Path(exp_dir) / "decode"):
         content = read_json(decode.folder / "infer.json") or {}
-        rtf, seconds = content.get("rtf"), content.get("seconds")
-        if not (_is_positive(rtf) and _is_positive(seconds)):
+        work_sec, audio_sec = content.get("decode_sec"), content.get("audio_sec")
+        if not (_is_positive(work_sec) and _is_positive(audio_sec)):
             continue
         entry = sums.setdefault(decode.modality, {"work": 0.0, "audio": 0.0, "peak_rss_mb": 0.0})
-        entry["work"] += seconds
-        entry["audio"] += seconds / rtf
+        entry["work"] += work_sec
+        entry["audio"] += audio_sec
         entry["peak_rss_mb"] = max(entry["peak_rss_mb"], float(content.get("peak_rss_mb") or 0.0))
     return [
         {

@@ -24,7 +24,9 @@ _NON_COMMERCIAL = re.compile(
     r"(?<![a-z])nc(?![a-z])|non[ _-]?commercial|research[ _-](use[ _-])?only|academic[ _-](use[ _-])?only",
     re.IGNORECASE,
 )
-_SHARE_ALIKE = re.compile(r"(?<![a-z])sa(?![a-z])|share[ _-]?alike|(?<![a-z])a?gpl", re.IGNORECASE)
+_SHARE_ALIKE = re.compile(r"(?<![a-z])sa(?![a-z])|share[ _-]?alike", re.IGNORECASE)
+# A software licence counts only as the whole name: a sentence may say which program made the data.
+_SOFTWARE_SHARE_ALIKE = re.compile(r"(gnu )?[al]?gpl[\w.+-]*", re.IGNORECASE)
 _OPEN = re.compile(
     r"cc[ _-]?0|cc[ _-]by|creative commons|public[ _-]domain|apache|(?<![a-z])(mit|isc|pddl|mpl)(?![a-z])|bsd|odc"
     r"|a?gpl",
@@ -68,7 +70,10 @@ def read_terms(licence: str | None) -> Terms:
     True
     """
     text = (licence or "").strip()
-    flags = [bool(pattern.search(text)) for pattern in (_FORBIDS_SHARING, _NON_COMMERCIAL, _SHARE_ALIKE)]
+    forbids, non_commercial, alike = (
+        bool(pattern.search(text)) for pattern in (_FORBIDS_SHARING, _NON_COMMERCIAL, _SHARE_ALIKE)
+    )
+    flags = (forbids, non_commercial, alike or bool(_SOFTWARE_SHARE_ALIKE.fullmatch(text)))
     return Terms(text or "not stated", *flags, known=any(flags) or bool(_OPEN.search(text)))
 
 

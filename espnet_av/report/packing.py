@@ -282,7 +282,7 @@ def _unshared(state: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
 def _write_config(config: Mapping[str, Any], exp_dir: Path, folder: Path) -> None:
     tokens = config.get("token_list")
     if isinstance(tokens, str):
-        tokens = _asset(tokens, exp_dir, "token_list").read_text(encoding="utf-8").splitlines()
+        tokens = _asset(tokens, exp_dir, "token_list").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     if not tokens:
         raise DataError(describe(f"{exp_dir / CONFIG} has no token_list", fix="train the model again"))
     (folder / TOKENS).write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")

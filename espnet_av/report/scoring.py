@@ -248,9 +248,9 @@ def _silence_figures(score: CorpusScore, data_dir: Path) -> dict[str, Any]:
 
 
 def _decode_figures(folder: Path) -> dict[str, Any]:
-    """Take real-time factor, peak memory, command and commit of the decoding from ``infer.json``."""
+    """Take real-time factor, memory, search options and, where given, the command from ``infer.json``."""
     report = read_json(folder / "infer.json") or {}
-    wanted = ("rtf", "seconds", "audio_seconds", "peak_rss_mb", "device")
+    wanted = ("rtf", "decode_sec", "audio_sec", "peak_rss_mb", "device", "beam_size", "ctc_weight")
     figures = {key: report[key] for key in wanted if report.get(key) is not None}
     figures.update({f"infer_{key}": report[key] for key in ("command", "commit") if report.get(key)})
     return figures

@@ -52,7 +52,7 @@ def test_card_of_an_experiment(experiment):
 
 def test_real_time_factor_is_weighted_by_length(experiment):
     path = experiment.exp_dir / "decode" / "av" / "test" / "infer.json"
-    path.write_text('{"rtf": 2.0, "seconds": 8.0}')  # 4 s of sound, beside another 4 s at 0.5
+    path.write_text('{"decode_sec": 8.0, "audio_sec": 4.0}')  # 4 s of sound, beside another 4 s at 0.5
     assert decoding_cost(experiment.exp_dir)[0]["rtf"] == pytest.approx((8 + 2) / (4 + 4))
 
 

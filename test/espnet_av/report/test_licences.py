@@ -18,6 +18,7 @@ from espnet_av.report.licences import find_conflicts, ledger, read_terms, traine
         ("Apache-2.0", False, False, False, True),
         ("research use only, no redistribution", True, True, False, True),
         ("GPL-3.0-or-later", False, False, True, True),
+        ("Made here (Apache-2.0) with espeak-ng (GPL-3.0-or-later; not its output).", False, False, False, True),
         ("BBC agreement", False, False, False, False),
         ("Tandy sans ncurses", False, False, False, False),  # letters inside words mean nothing
         ("", False, False, False, False),
