@@ -84,7 +84,8 @@ def _use(meta: Mapping[str, Any]) -> str:
         "```python\n"
         "from espnet_av.avsr.inference import AVSR\n\n"
         'model = AVSR.from_pretrained("path/of/this/folder", device="cpu")\n'
-        "hypotheses = model(audio, video)  # 16 kHz samples (N,), mouth crops uint8 (T, H, W) at 25 frames per second\n"
+        "# samples (N,) at 16 kHz; gray mouth crops uint8 (T, 96, 96) at 25 frames per second; or paths of both\n"
+        "text = model(audio, video).text\n"
         "```\n\n"
         "It is meant for research on speech recognition in noise. Either stream may be left out: "
         '`model(audio, None, modality="audio")` or `model(None, video, modality="video")`. Mouth crops come from '

@@ -97,7 +97,7 @@ def test_digest_ignores_machine_settings(work):
 
 def test_same_input_gives_the_same_results(work, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.setattr("espnet_av.report.provenance._git", lambda *arguments: None)  # the checkout may change meanwhile
+    monkeypatch.setattr("espnet_av.report.provenance._git", lambda *arguments: None)  # it may change meanwhile
     first = _score(work)
     assert first["date"] == "2023-11-14T22:13:20Z"
     assert _score(work) == first
@@ -164,6 +164,13 @@ def test_pairs_without_an_experiment(tmp_path, capsys):
     avsr_score.main(["--normalize", "none", "--pairs", "mine", "av", str(tmp_path / "ref"), str(tmp_path / "hyp")])
     assert "50.0 [50.0, 50.0]" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hyp", "ref"]
+
+
+def test_both_sides_are_normalised(tmp_path, capsys):
+    _write(tmp_path / "ref", {"a": "It's one, two!", "b": "<unk>"})
+    _write(tmp_path / "hyp", {"a": "it's ONE two", "b": "<unk>"})
+    avsr_score.main(["--pairs", "mine", "av", str(tmp_path / "ref"), str(tmp_path / "hyp")])
+    assert "|     3 | 0.0 [0.0, 0.0] |" in capsys.readouterr().out
 
 
 def test_show_results(work, capsys):

@@ -55,7 +55,7 @@ def test_round_trip(trained):
     assert all(key.startswith("avsr.") for key in state)
     load_into(other, {key.removeprefix("avsr."): value for key, value in state.items()}, strict=True)
     loaded = AVSR.from_pretrained(folder)
-    assert loaded.tokenizer.token_list == config["token_list"]
+    assert loaded.tokenizer.tokens == config["token_list"]
     for key, value in network.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
         assert torch.equal(value, loaded.model.state_dict()[key]), key
@@ -214,7 +214,7 @@ def test_shared_tensors_and_token_files(trained, monkeypatch):
 def test_archive_is_the_same_twice(trained, monkeypatch):
     experiment, _ = trained
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.setattr("espnet_av.report.provenance._git", lambda *arguments: None)  # the checkout may change meanwhile
+    monkeypatch.setattr("espnet_av.report.provenance._git", lambda *arguments: None)  # it may change meanwhile
     archive = experiment.exp_dir / "pack.tar.gz"
     contents = []
     for _ in range(2):
