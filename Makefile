@@ -38,7 +38,8 @@ test-slow: env ## Run the tests that take minutes
 check: env ## Check style: ruff, ShellCheck and the house rules
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@git ls-files -z '*.sh' .ci/run | xargs -0 "$$(dirname "$$(command -v $(PYTHON))")/shellcheck" -x -e SC1091
+	@{ git ls-files '*.sh'; git grep -lE '^#!/usr/bin/env bash' -- utils .ci; } | sort -u \
+	  | xargs "$$(dirname "$$(command -v $(PYTHON))")/shellcheck" -x -e SC1091
 	@$(PYTHON) -m pytest -q test/test_house_rules.py
 
 format: env ## Format the Python files
