@@ -93,9 +93,9 @@ def get_normalizer(name: str) -> Callable[[str], str]:
     """Return the text normalisation of this name: ``avsr`` (upper case, no punctuation) or ``none`` (blanks only)."""
     if name == "none":
         return lambda text: " ".join(text.split())
-    from espnet_av.avsr.text import normalise_text
+    from espnet_av.avsr.text import normalize_text
 
-    return normalise_text
+    return normalize_text
 
 
 def collect_results(
