@@ -254,7 +254,7 @@ def _write_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
     path = folder / WEIGHTS
     path.touch()  # with the usual permissions, which the library would make private
     mode = path.stat().st_mode
-    save_file(state, str(path), metadata={"format": "pt", "class": MODEL_CLASS})
+    save_file(state, str(path), metadata={"format": "pt"})  # one entry: the library shuffles several
     path.chmod(mode)
     return {
         "file": WEIGHTS,
