@@ -131,10 +131,10 @@ def test_a_stop_signal_to_the_whole_group_saves_and_the_training_goes_on_exactly
 
 
 def test_two_processes_compute_the_mean_gradient(tmp_path):
-    words = ["plain=1", "clips=38", "batch=5", "max_epoch=2", "accum_grad=3", "grad_clip=0.5"]
-    code, errors = run(tmp_path / "two", *words, processes=2)
+    settings = {"plain": 1, "sgd": 1, "clips": 38, "batch": 5, "max_epoch": 2, "accum_grad": 3}
+    code, errors = run(tmp_path / "two", *(f"{key}={value}" for key, value in settings.items()), processes=2)
     assert code == 0, errors
-    trainer_toy.train(tmp_path / "one", plain=1, clips=38, batch=5, max_epoch=2, accum_grad=3, grad_clip=0.5)
+    trainer_toy.train(tmp_path / "one", **settings)
     one, two = (CheckpointStore(tmp_path / name).load() for name in ("one", "two"))
     for name, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][name], tensor, rtol=1e-4, atol=1e-6)

@@ -59,14 +59,27 @@ def test_a_finished_training_does_nothing_again(tmp_path, caplog):
     assert "training was finished before after 10 steps" in caplog.text
 
 
-def test_accumulation_equals_one_big_batch(tmp_path):
-    settings = {"plain": 1, "clips": 38, "max_epoch": 2, "grad_clip": 0.5}
-    big = trainer_toy.train(tmp_path / "big", batch=12, **settings)
-    small = trainer_toy.train(tmp_path / "small", batch=4, accum_grad=3, **settings)
-    assert big.progress.step == small.progress.step == 8  # 38 = 3 * 12 + 2: the remainder of an epoch is a step too
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_accumulation_equals_one_big_batch(tmp_path, clip):
+    settings = {"plain": 1, "sgd": 1, "clips": 38, "max_epoch": 2, "grad_clip": clip}
+    big = trainer_toy.train(tmp_path / "big", batch=16, **settings)
+    small = trainer_toy.train(tmp_path / "small", batch=4, accum_grad=4, **settings)
+    assert big.progress.step == small.progress.step == 6  # 38 = 16 + 16 + (4 + 2): the rest of an epoch is a step too
     assert small.progress.history[0]["batches"] == 10
     assert_close(weights(big), weights(small), rtol=1e-4, atol=1e-6)
     assert all(parameter.grad is None for parameter in small.model.parameters())
+
+
+def test_the_model_s_own_generators_are_seeded(tmp_path):
+    class Disturbed(AVTrainer):
+        def __init__(self, model, *rest):
+            model.coin.manual_seed(99)
+            torch.manual_seed(98)
+            super().__init__(model, *rest)
+
+    one = trainer_toy.train(tmp_path / "a", max_epoch=2)
+    other = trainer_toy.train(tmp_path / "b", trainer=Disturbed, max_epoch=2)
+    assert_close(weights(one), weights(other), rtol=0, atol=0)
 
 
 def test_accumulation_with_a_factory_that_cannot_count(tmp_path):

@@ -159,7 +159,10 @@ def distributed(world_size: int):
 def parts(options: dict):
     """Return model, optimizers, schedulers."""
     model = Toy(plain=bool(options.pop("plain", 0)))
-    optimizer = build_adamw(model, lr=0.02)
+    if options.pop("sgd", 0):  # unlike Adam, it sees the scale of gradients
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    else:
+        optimizer = build_adamw(model, lr=0.02)
     return model, [optimizer], [WarmupLinearLR(optimizer, total_steps=60, warmup_steps=5)]
 
 
