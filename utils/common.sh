@@ -224,7 +224,7 @@ recipe_resume() {
 # with the log <experiment>/logs/<stage>.<NAME>.log. NAME may be JOB=1:N; JOB is then replaced in the command.
 run_job() {
   local name=$1 log code=0
-  local -a options=() runner=("${ESPNET_AV_ROOT}/utils/run" --progress)
+  local -a options=() runner=(utils/run --progress)
   shift
   while [[ $1 != -- ]]; do
     options+=("$1")
@@ -236,10 +236,10 @@ run_job() {
     printf '  $ %s%s\n' "$(print_args "$@")" "$([[ ${name} != *=* ]] || printf '   # %s' "${name}")"
     return
   fi
-  [[ ${backend} == local ]] || runner=("${ESPNET_AV_ROOT}/utils/slurm" --config conf/slurm.conf)
+  [[ ${backend} == local ]] || runner=(utils/slurm --config conf/slurm.conf)
   [[ ${name} != *=* ]] || options+=("${name}")
   ESPNET_AV_STATUS=${STAGE_LOGS}/.failed ESPNET_AV_USAGE=${STAGE_LOGS}/.usage \
-    "${runner[@]}" --no-shell "${options[@]}" "${log}" "$@" &
+    "${ESPNET_AV_PYTHON}" "${ESPNET_AV_ROOT}/${runner[0]}" "${runner[@]:1}" --no-shell "${options[@]}" "${log}" "$@" &
   STAGE_PID=$!
   wait "${STAGE_PID}" || code=$?
   STAGE_PID=""

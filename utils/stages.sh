@@ -274,7 +274,7 @@ _stage_quit() {
 _stage_account() {
   local id=$1 name=$2 wall=$((SECONDS - STAGE_BEGAN)) cpu rss jobs table=${STAGE_EXP}/stages.jsonl
   read -r jobs cpu rss < <(awk -F '\t' '{n++; cpu += $3; if ($4 > rss) rss = $4}
-    END {printf "%d %.1f %.1f\n", n, cpu, rss}' "${STAGE_LOGS}/.usage" 2>/dev/null || echo 0 0 0)
+    END {printf "%d %.2f %.1f\n", n, cpu, rss}' "${STAGE_LOGS}/.usage" 2>/dev/null || echo 0 0 0)
   rm -f "${STAGE_LOGS}/.usage"
   {
     [[ ! -f ${table} ]] || grep -v -F "\"stage\": \"${id}\"," "${table}" || true
@@ -322,8 +322,8 @@ _stage_dry_run() {
 _stage_meaning() {
   local code=$1 last=$2
   case "${last}" in
-    *"No space left on device"*) printf 'disk full' && return ;;
-    *MemoryError* | *"out of memory"* | *"Cannot allocate memory"*) printf 'out of memory' && return ;;
+    *"No space left on device"*) printf 'disk full' && return 0 ;;
+    *MemoryError* | *"out of memory"* | *"Cannot allocate memory"*) printf 'out of memory' && return 0 ;;
   esac
   case "${code}" in
     2) printf 'wrong option' ;;
@@ -373,6 +373,7 @@ _stage_failure_box() {
 
 _stage_on_exit() {
   local code=$1
+  set +e # the box must come whatever happens
   trap - EXIT ERR
   [[ ${STAGE_STOPPED} == false ]] || return 0
   if [[ -z ${STAGE_ID} ]]; then # not in a stage
@@ -389,6 +390,7 @@ _stage_on_exit() {
 
 _stage_on_signal() {
   local code=$2 job_code=0
+  set +e
   trap '' INT TERM
   STAGE_STOPPED=true
   if [[ -n ${STAGE_PID} ]]; then

@@ -16,9 +16,7 @@ import pytest
 def run(tmp_path, repo_root):
     def call(*words: str, program: str = "run", **kwargs) -> subprocess.CompletedProcess:
         command = [repo_root / "utils" / program, *map(str, words)]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, **kwargs
-        )
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, **kwargs)
 
     call.folder = tmp_path
     call.tool = repo_root / "utils" / "run"

@@ -31,7 +31,13 @@ default gpu=0
 
 def slurm(root: Path, folder: Path, *words: str, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [root / "utils" / "slurm", *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False, **kwargs
+        [root / "utils" / "slurm", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **kwargs,
     )
 
 
@@ -55,7 +61,9 @@ def fake(tmp_path, repo_root):
 
 
 def test_options_become_flags(fake):
-    result = fake("--gpu", "2", "--mem", "8G", "--num-threads=4", "--max-jobs-run", "3", "JOB=1:9", "l/x.JOB.log", "true")
+    result = fake(
+        "--gpu", "2", "--mem", "8G", "--num-threads=4", "--max-jobs-run", "3", "JOB=1:9", "l/x.JOB.log", "true"
+    )
     assert result.returncode == 1
     assert "no such partition" in result.stderr
     flags = (fake.folder / "args.txt").read_text().split("\n")
@@ -103,7 +111,9 @@ def cluster(tmp_path_factory):
     """Start munged, slurmctld and slurmd without systemd, cgroups or a database; stop them by their ids."""
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not find_tool(name)]
     if missing:
-        pytest.skip(f"no {', '.join(missing)}; apt-get install --no-install-recommends slurmctld slurmd slurm-client munge")
+        pytest.skip(
+            f"no {', '.join(missing)}; apt-get install --no-install-recommends slurmctld slurmd slurm-client munge"
+        )
     if os.geteuid() != 0:
         pytest.skip("starting slurmctld and slurmd needs root")
     folder = tmp_path_factory.mktemp("slurm")
@@ -161,7 +171,9 @@ def munge_running():
         yield
         return
     subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "/run/munge"], check=True)
-    munged = subprocess.Popen(["runuser", "-u", "munge", "--", find_tool("munged"), "-F"], start_new_session=True, stderr=subprocess.DEVNULL)
+    munged = subprocess.Popen(
+        ["runuser", "-u", "munge", "--", find_tool("munged"), "-F"], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for(lambda: subprocess.run(["munge", "-n"], capture_output=True).returncode == 0)
         yield
@@ -232,7 +244,7 @@ def test_code_99_is_requeued(cluster, place, repo_root):
 def test_time_limit_saves_and_goes_on(cluster, place, repo_root):
     # The scheduler sends SIGTERM 50 s before the limit of one minute; the job "saves" and is queued again.
     (place / "conf" / "slurm.conf").write_text(CONF.replace("TERM@120", "TERM@50"))
-    script = "if [ -e saved ]; then echo going on; exit 0; fi; trap 'touch saved; exit 99' TERM; while :; do sleep 0.2; done"
+    script = "[ ! -e saved ] || { echo going on; exit; }; trap 'touch saved; exit 99' TERM; while :; do sleep 0.2; done"
     result = slurm(repo_root, place, "--time", "1", "logs/train.log", "bash", "-c", script)
     assert result.returncode == 0, result.stderr
     assert "# Ended (code 99)" in (place / "logs" / "train.log.1").read_text()
@@ -253,7 +265,10 @@ def test_sigterm_cancels_the_jobs(cluster, place, repo_root):
 def test_job_that_vanishes(cluster, place, repo_root):
     script = "echo $PPID >pid.tmp; mv pid.tmp pid; sleep 600"
     runner = subprocess.Popen(
-        [repo_root / "utils" / "slurm", "logs/x.log", "bash", "-c", script], cwd=place, stderr=subprocess.PIPE, text=True
+        [repo_root / "utils" / "slurm", "logs/x.log", "bash", "-c", script],
+        cwd=place,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for((place / "pid").exists)
     os.kill(int((place / "pid").read_text()), signal.SIGKILL)  # what the memory limit of a node does
