@@ -126,7 +126,8 @@ class LogFbankStack(nn.Module):
         inside = torch.arange(wave.shape[1], device=wave.device) < wave_lengths.unsqueeze(1)
         emphasised = F.pad(emphasised.masked_fill(~inside, 0.0), (0, needed - wave.shape[1]))
         frames = emphasised.unfold(1, self.frame_length, self.frame_shift)  # (B, F, frame_length)
-        power = torch.fft.rfft(frames, n=self.fft_size).abs().square() / self.fft_size
+        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_size))  # (B, F, bins, 2)
+        power = spectrum.square().sum(dim=-1) / self.fft_size
         bank = _filterbank_tensor(self.num_mels, self.fft_size, self.sample_rate, str(wave.device), compute)
         energy = power @ bank.T
         energy = torch.where(energy == 0, torch.full_like(energy, np.finfo(np.float64).eps), energy)
