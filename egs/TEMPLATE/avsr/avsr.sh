@@ -131,9 +131,7 @@ train() {
       data+=("--${kind}_data_path_and_name_and_type" "${dumpdir}/${!set_name}/${stream},${name},${type}")
     done < <(grep -v '^ *#' "${dumpdir}/${!set_name}/streams" 2>/dev/null ||
       printf '%s\n' "wav.scp speech sound" "mouth.scp video video_npy" "text text text")
-    for name in speech video; do
-      data+=("--${kind}_shape_file" "${exp}/stats/${!set_name}/${name}_shape")
-    done
+    data+=("--${kind}_shape_file" "${exp}/stats/${!set_name}/video_shape") # batches are made by frames
   done
   [[ ${token_type} != bpe ]] || overrides+=(--bpemodel "${token_dir}/bpe.model")
   [[ ${debug} == false ]] || overrides+=(--max_steps 2 --max_epoch 1)
