@@ -53,6 +53,8 @@ def test_masks_keep_their_bounds(rng):
             spans = augment.draw_time_masks(size, rng, max_length=10, stride=25)
             assert len(spans) <= -(-size // 25)
             assert all(0 <= start < size and 0 <= length < 10 for start, length in spans)
+    starts = [start for _ in range(100) for start, _ in augment.draw_time_masks(2, rng, max_length=2, stride=1)]
+    assert set(starts) == {0}  # a limit of 1 leaves one start in a clip of 2
     lengths = [length for _ in range(2000) for _, length in augment.draw_time_masks(100, rng, max_length=10, stride=25)]
     assert set(lengths) == set(range(10))
     assert len(lengths) == pytest.approx(2000 * 4 * 0.9, rel=0.02)  # a tenth is skipped

@@ -26,6 +26,14 @@ def test_padded_batch_equals_single_clips(make_model, inputs):
 
 
 @torch.no_grad()
+def test_what_lies_in_the_padding_does_not_matter(make_model, inputs):
+    audio, video, mask = inputs
+    encoder = make_model().encoder.eval()
+    noisy = audio + 5 * torch.randn_like(audio) * ~mask[:, None]
+    torch.testing.assert_close(encoder(noisy, video, mask)[mask], encoder(audio, video, mask)[mask])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("modality", ["audio", "video"])
 def test_unused_stream_is_silent_and_may_be_absent(make_model, inputs, modality):
     audio, video, mask = inputs
