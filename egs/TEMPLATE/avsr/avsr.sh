@@ -138,7 +138,7 @@ train() {
   for name in "${set[@]}"; do overrides+=(--set "${name}"); done
   wanted=$((ngpu > nproc ? ngpu : nproc))
   if ((wanted > 1)); then
-    start=(python -m torch.distributed.run --standalone --nproc_per_node "${wanted}" -m espnet_av.bin.avsr_train)
+    start=("${ESPNET_AV_ROOT}/utils/torchrun" "${wanted}" python -m espnet_av.bin.avsr_train)
     overrides+=(--dist_backend "$( ((ngpu > 0)) && echo nccl || echo gloo)")
   fi
   ((ngpu == 0)) || job+=(--gpu "${ngpu}")
