@@ -245,3 +245,43 @@ def test_help(run, name):
     result = run("--help", program=name)
     assert result.returncode == 0
     assert "JOB=1:N" in result.stdout
+
+
+# ------------------------------------------------------------------------------------------------ torchrun
+
+
+def start_torchrun(run, script: str) -> subprocess.Popen:
+    pytest.importorskip("torch")
+    command = [run.tool.with_name("torchrun"), "2", "bash", "-c", script]
+    environ = {**os.environ, "ESPNET_AV_PYTHON": sys.executable}
+    return subprocess.Popen(
+        command,
+        cwd=run.folder,
+        env=environ,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(("first", "code"), [(99, 99), (1, 1)])
+def test_torchrun_passes_the_requeue_code_on_when_all_saved(run, first, code):
+    script = (
+        f"trap 'exit $((RANK == 0 ? {first} : 99))' TERM; [ $WORLD_SIZE = 2 ] && touch ready.$RANK; "
+        "while :; do sleep 0.05; done"
+    )
+    process = start_torchrun(run, script)
+    wait_until(lambda: (run.folder / "ready.0").exists() and (run.folder / "ready.1").exists(), 60)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == code
+
+
+def test_torchrun_that_ends_by_itself(run):
+    assert start_torchrun(run, "exit 0").wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 2), (["0", "true"], 2), (["2"], 2)])
+def test_torchrun_usage(run, words, code):
+    result = run(*words, program="torchrun")
+    assert result.returncode == code
+    assert "utils/torchrun N COMMAND" in result.stdout
