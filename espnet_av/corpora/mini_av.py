@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 CORPUS_FILE = "mini_av.json"
 SIZES = {
     "tiny": CorpusSize(2, 1, train=4, valid=1, test=2, test_unseen=2, silent=1),
-    "default": CorpusSize(12, 2, train=47, valid=3, test=5, test_unseen=20, silent=2),
+    "default": CorpusSize(12, 2, train=60, valid=3, test=5, test_unseen=20, silent=2),
     "large": CorpusSize(24, 4, train=120, valid=4, test=6, test_unseen=25, silent=4),
 }
 _VERSIONED = ("espeakng-loader", "numpy", "opencv-python-headless", "av", "scipy")

@@ -4,8 +4,9 @@
 
 GRID grammar: Cooke et al., "An audio-visual corpus for speech perception and automatic speech recognition", JASA 2006:
 command colour preposition letter digit adverb, e.g. ``BIN BLUE AT F TWO NOW`` (no letter W). The free sentences come
-out of a small template grammar over 84 further words. Words are dealt from shuffled decks, so that those of one slot
-are equally frequent, and a sentence of the valid or test sets is never one of train.
+out of a small template grammar over 84 further words. Train has codes too, e.g. ``K SEVEN B Q TWO M``: a command holds
+only one letter, and 25 letters need more examples than the other words. Words are dealt from shuffled decks, so that
+those of one slot are equally frequent, and a sentence of the valid or test sets is never one of train.
 """
 
 from collections.abc import Iterator
@@ -51,8 +52,9 @@ PREDICATES = (
 # deals of templates per round: the shares that let every free word come up about equally often
 SUBJECT_DECK = (0, 0, 0, 1, 1)
 PREDICATE_DECK = (0,) * 11 + (1,) * 5 + (2,) * 4
-TRAIN_FREE_SHARE = 0.38
-TEST_FREE_SHARE = 0.25
+CODE_SLOTS = (GRID_SLOTS[3], GRID_SLOTS[4], GRID_SLOTS[3], GRID_SLOTS[3], GRID_SLOTS[4], GRID_SLOTS[3])
+TRAIN_SHARES = {"free": 0.30, "code": 0.15}  # the rest are commands
+TEST_SHARES = {"free": 0.25}
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class SentenceSource:
     def __init__(self, rng: np.random.Generator, taken: set[str]) -> None:
         self._taken = taken
         self._grid = [_Deck(slot, rng) for slot in GRID_SLOTS]
+        letters, digits = _Deck(GRID_SLOTS[3], rng), _Deck(GRID_SLOTS[4], rng)
+        self._code = [letters if slot is GRID_SLOTS[3] else digits for slot in CODE_SLOTS]
         self._words = {name: _Deck(words, rng) for name, words in FREE_WORDS.items()}
         self._subjects, self._predicates = _Deck(SUBJECT_DECK, rng), _Deck(PREDICATE_DECK, rng)
 
@@ -125,6 +129,10 @@ class SentenceSource:
         """Return a new free sentence."""
         slots = SUBJECTS[self._subjects.deal()] + PREDICATES[self._predicates.deal()]
         return self._new_sentence([self._words[name] for name in slots])
+
+    def code(self) -> str:
+        """Return a new code of four letters and two digits."""
+        return self._new_sentence(self._code)
 
     def _new_sentence(self, decks: list[_Deck]) -> str:
         for _ in range(1000):
@@ -138,11 +146,17 @@ class SentenceSource:
         raise RuntimeError("the grammar has no new sentence left")
 
 
-def _sentences(source: SentenceSource, count: int, free_share: float) -> Iterator[str]:
-    """Yield ``count`` sentences with the free ones spread evenly."""
-    for k in range(count):
-        is_free = int((k + 1) * free_share + 1e-9) > int(k * free_share + 1e-9)
-        yield source.free() if is_free else source.grid()
+def _sentences(source: SentenceSource, count: int, shares: dict[str, float]) -> Iterator[str]:
+    """Yield ``count`` sentences with those of each kind spread evenly; what ``shares`` leaves are commands."""
+    given = dict.fromkeys(shares, 0)
+    for k in range(1, count + 1):
+        behind = {kind: share * k - given[kind] for kind, share in shares.items()}
+        kind = max(behind, key=lambda name: behind[name])
+        if behind[kind] > 1 - 1e-9:
+            given[kind] += 1
+            yield getattr(source, kind)()
+        else:
+            yield source.grid()
 
 
 def speaker_name(index: int) -> str:
@@ -166,16 +180,16 @@ def plan_corpus(size: CorpusSize, seed: int) -> list[PlannedUtterance]:
     seen = range(size.num_train_speakers)
     unseen = range(size.num_train_speakers, size.num_train_speakers + size.num_unseen_speakers)
     wanted = (
-        ("test_seen", seen, size.test, TEST_FREE_SHARE),
-        ("test_unseen", unseen, size.test_unseen, TEST_FREE_SHARE),
-        ("valid", seen, size.valid, TEST_FREE_SHARE),
-        ("train", seen, size.train, TRAIN_FREE_SHARE),
+        ("test_seen", seen, size.test, TEST_SHARES),
+        ("test_unseen", unseen, size.test_unseen, TEST_SHARES),
+        ("valid", seen, size.valid, TEST_SHARES),
+        ("train", seen, size.train, TRAIN_SHARES),
     )
     taken: set[str] = set()
     plan = []
-    for number, (split, speakers, count, free_share) in enumerate(wanted):
+    for number, (split, speakers, count, shares) in enumerate(wanted):
         source = SentenceSource(np.random.default_rng([seed, 11, number]), taken)
-        texts = list(_sentences(source, count * len(speakers), free_share))
+        texts = list(_sentences(source, count * len(speakers), shares))
         for k, text in enumerate(texts):
             speaker = speakers[k % len(speakers)]
             utt_id = f"{speaker_name(speaker)}-{split}-{k // len(speakers) + 1:03d}"

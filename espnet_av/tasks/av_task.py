@@ -22,6 +22,7 @@ from espnet_av.data.dataset import AVDataset, AVIterableDataset
 from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.parser import AVArgumentParser
+from espnet_av.train.distributed import default_backend
 from espnet_av.train.loading import load_from_spec
 from espnet_av.train.optim import SCHEDULERS, register_schedulers
 from espnet_av.train.trainer import AVTrainer
@@ -77,6 +78,8 @@ class AVTaskMixin:
                 if value != defaults[name]:
                     raise UsageError(describe(f"--{name} has no effect here", got=value, fix=f"use {replacement}"))
             refuse_chunk_iterators(args.iterator_type)
+            if parser.get_default("dist_backend") == args.dist_backend:
+                args.dist_backend = default_backend(args.ngpu)
             del args.set
         super().main(args=args)
 
@@ -88,7 +91,15 @@ class AVTaskMixin:
         register_schedulers(_espnet.scheduler_classes)
         if args.scheduler in SCHEDULERS and not args.collect_stats:
             args.scheduler_conf = cls.complete_schedule(args)
+        args.initialised_from = list(args.init_param)
+        cls.complete_args(args)
+        if not (args.collect_stats or args.dry_run):  # before ESPnet overwrites config.yaml of another training
+            cls.trainer.check_output_dir(cls.trainer.build_options(args))
         super().main_worker(args)
+
+    @classmethod
+    def complete_args(cls, args: argparse.Namespace) -> None:
+        """Replace names of files by what they hold, where ``config.yaml`` must stand alone; nothing by default."""
 
     @classmethod
     def complete_schedule(cls, args: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +127,6 @@ class AVTaskMixin:
         model = cls.build_network(args)
         for spec in args.init_param:
             load_from_spec(model, spec, min_share=args.init_min_share)
-        args.initialised_from = list(args.init_param)
         args.init_param = []  # done here; ESPnet's own loader would ignore wrong keys in silence
         return model
 

@@ -128,14 +128,18 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
         return ("text",) if inference else ()
 
     @classmethod
+    def complete_args(cls, args: argparse.Namespace) -> None:
+        """Put the tokens themselves into the configuration."""
+        args.token_list = list(get_tokenizer(args).tokens)
+
+    @classmethod
     def build_network(cls, args: argparse.Namespace) -> ESPnetAVSRModel:
-        """Build the network; the token list goes into ``config.yaml`` as a list.
+        """Build the network.
 
         Raises:
             UsageError: ``model_conf`` holds a keyword that the network does not take.
         """
         tokenizer = get_tokenizer(args)
-        args.token_list = list(tokenizer.tokens)
         model_class = model_choices.get_class(args.model)
         try:
             network = model_class(vocab_size=tokenizer.vocab_size, **args.model_conf)

@@ -56,4 +56,5 @@ def _line(title: str, unit: str, count: int, total: int | None, elapsed: float) 
     rate = count / elapsed if elapsed > 0 else 0.0
     left = f", {format_seconds((total - count) / rate)} left" if total and rate > 0 and count < total else ""
     of = f"/{total}" if total is not None else ""
-    return f"{title}: {count}{of} {unit}s in {format_seconds(elapsed)} ({rate:.1f}/s{left})"
+    units = unit + ("es" if unit.endswith(("ch", "s", "x")) else "s")
+    return f"{title}: {count}{of} {units} in {format_seconds(elapsed)} ({rate:.1f}/s{left})"

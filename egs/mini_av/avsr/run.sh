@@ -18,4 +18,5 @@ done
 exec bash ../../TEMPLATE/avsr/avsr.sh --called_as "$0" "${folder}" "$#" \
   --recipe_option corpus_size default "clips: tiny, default, large, or a number of training clips per speaker" \
   --test_sets "${test_sets}" \
+  --token_type word \
   "$@"

@@ -19,11 +19,16 @@ def test_every_word_is_frequent_in_the_default_training_set():
         assert min(counts.values()) >= 12, counts.most_common()[-3:]
 
 
+def test_letters_come_more_often_than_other_words():
+    counts = Counter(word for text in _texts(plan_corpus(SIZES["default"], 0), "train") for word in text.split())
+    assert min(counts[letter] for letter in GRID_SLOTS[3]) >= 30
+
+
 def test_test_and_valid_sentences_are_never_trained_on():
     plan = plan_corpus(SIZES["default"], 0)
     held_out = _texts(plan, "valid", "test_seen", "test_unseen")
     train = _texts(plan, "train")
-    assert len(train) == 564 and len(held_out) == 36 + 60 + 40
+    assert len(train) == 720 and len(held_out) == 36 + 60 + 40
     assert not set(held_out) & set(train)
     assert len(set(held_out)) == len(held_out) and len(set(train)) == len(train)
     trained_words = {word for text in train for word in text.split()}

@@ -131,3 +131,11 @@ def test_schedule_spans_all_epochs(trained):
     args = AVSRTask.get_parser().parse_args(command)
     args.scheduler, args.scheduler_conf = config["scheduler"], config["scheduler_conf"]
     assert AVSRTask.complete_schedule(args) == {"total_steps": 6, "warmup_steps": 3}
+
+
+def test_a_folder_of_another_training_is_refused_and_left_alone(trained):
+    root, command = trained
+    config = (root / "exp/config.yaml").read_bytes()
+    with pytest.raises(UsageError, match="batch_size"):
+        avsr_train.main([*command, "--batch_size", "3"])
+    assert (root / "exp/config.yaml").read_bytes() == config
