@@ -5,7 +5,7 @@
 from collections import Counter
 
 from espnet_av.corpora.mini_av import SIZES
-from espnet_av.corpora.sentences import CorpusSize, free_vocabulary, grid_vocabulary, plan_corpus
+from espnet_av.corpora.sentences import GRID_SLOTS, CorpusSize, free_vocabulary, grid_vocabulary, plan_corpus
 
 
 def _texts(plan, *splits):
