@@ -30,12 +30,22 @@ class ESPnetAVSRModel(_espnet.AbsESPnetModel):
     Args:
         avsr: The network.
         decode: Function from token ids to text, for the word error rate of greedy CTC in validation.
+        audio_epochs: Epochs at the start that train on sound alone. They are cheap, as the lip network is left out, and
+            give the lip network a recogniser that listens already.
     """
 
-    def __init__(self, avsr: torch.nn.Module, decode: Callable[[list[int]], str]) -> None:
+    def __init__(
+        self, avsr: torch.nn.Module, decode: Callable[[list[int]], str], audio_epochs: int = 0
+    ) -> None:
         super().__init__()
         self.avsr = avsr
         self.decode = decode
+        self.audio_epochs = audio_epochs
+        self.modality: str | None = None  # the network's own
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the streams of an epoch, counted from 1; validation follows."""
+        self.modality = "audio" if epoch <= self.audio_epochs else None
 
     def forward(
         self,
@@ -58,7 +68,7 @@ class ESPnetAVSRModel(_espnet.AbsESPnetModel):
             text_lengths: Tokens of each, (B,).
         """
         audio, frames, lengths = self.avsr.prepare_inputs(speech, speech_lengths, video, video_lengths)
-        output = self.avsr(audio, frames, lengths, text[:, : int(text_lengths.max())])
+        output = self.avsr(audio, frames, lengths, text[:, : int(text_lengths.max())], modality=self.modality)
         parts = {"loss_ctc": output.loss_ctc, "loss_att": output.loss_att, "acc": output.acc}
         stats = {"loss": output.loss.detach(), **{name: part for name, part in parts.items() if part is not None}}
         if not self.training:
@@ -104,6 +114,7 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
             default={},
             help="crop, masks, interferers and noise of training (espnet_av/avsr/preprocess.py: build_transform)",
         )
+        group.add_argument("--audio_epochs", type=int, default=0, help="first epochs, trained on sound alone")
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
         parser.set_defaults(unused_parameters=True)  # modality dropout leaves one front end out of a batch
@@ -145,7 +156,7 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
             network = model_class(vocab_size=tokenizer.vocab_size, **args.model_conf)
         except TypeError as error:
             raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
-        return ESPnetAVSRModel(network, tokenizer.decode)
+        return ESPnetAVSRModel(network, tokenizer.decode, args.audio_epochs)
 
 
 def get_tokenizer(args: argparse.Namespace) -> "Tokenizer":

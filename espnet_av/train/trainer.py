@@ -52,7 +52,8 @@ class AVTrainer:
     """Trains a model epoch by epoch.
 
     Args:
-        model: The model, on its device; ``model(**batch)`` returns ``(loss, stats, weight)`` or a dict of these.
+        model: The model, on its device; ``model(**batch)`` returns ``(loss, stats, weight)`` or a dict of these. Where it
+            has ``set_epoch(epoch)``, that is called before each epoch, the first one being 1.
         optimizers: Its optimizers; the base class steps all of them.
         schedulers: One for each optimizer, or None.
         train_iter_factory: Gives the training batches of an epoch (:class:`~espnet_av.train.feed.Feed`).
@@ -259,6 +260,8 @@ class AVTrainer:
             self.views.close()
 
     def _run_epoch(self) -> None:
+        if hasattr(self.model, "set_epoch"):  # a curriculum, say
+            self.model.set_epoch(self.progress.epoch)
         complete = self._train_epoch()
         self.progress.train_done = complete
         # Validation draws random numbers too: keep those with which a cut epoch goes on.

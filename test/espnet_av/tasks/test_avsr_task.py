@@ -139,3 +139,18 @@ def test_a_folder_of_another_training_is_refused_and_left_alone(trained):
     with pytest.raises(UsageError, match="batch_size"):
         avsr_train.main([*command, "--batch_size", "3"])
     assert (root / "exp/config.yaml").read_bytes() == config
+
+
+def test_first_epochs_can_train_on_sound_alone(trained):
+    root, command = trained
+    command = other(command, root, "curriculum", "--audio_epochs", "1", "--max_epoch", "2")
+    avsr_train.main(command)
+    first, second = (torch.load(root / f"curriculum/{epoch}epoch.pth", weights_only=True) for epoch in (1, 2))
+    lips = [key for key in first if "feature_extractor_video" in key and key.endswith("weight")]
+    sound = [key for key in first if "feature_extractor_audio" in key and key.endswith("weight")]
+    initial = AVSRTask.build_model(AVSRTask.get_parser().parse_args(command)).state_dict()
+    assert all(first[key].shape == initial[key].shape for key in lips)
+    assert any(not torch.equal(first[key], second[key]) for key in lips)
+    batches = [key for key in first if key.endswith("num_batches_tracked")]
+    assert batches and all(int(first[key]) == 0 for key in batches) and any(int(second[key]) > 0 for key in batches)
+    assert all(not torch.equal(first[key], initial[key]) for key in sound)
