@@ -174,8 +174,10 @@ recipe_check() {
   datadir=${datadir:-${place}data}
   dumpdir=${dumpdir:-${place}dump}
   expdir=${expdir:-${place}exp}
-  recipe_user_path config
-  recipe_user_path infer_config
+  for name in config infer_config; do # a misspelt path is not found out after hours
+    recipe_user_path "${name}"
+    [[ -f ${!name} || ${!name} =~ ^conf/(train|infer)\.yaml$ ]] || die 2 "--${name}: no file ${!name}"
+  done
   for name in "${recipe_options[@]}"; do
     case "${name}" in *_root | *_list | *_dir | *_file) recipe_user_path "${name}" ;; esac
   done

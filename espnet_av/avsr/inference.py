@@ -29,7 +29,7 @@ from espnet_av.data.audio_io import read_audio
 from espnet_av.data.types import load_npy, load_video_npz
 from espnet_av.data.video_io import read_audio_track, read_video
 from espnet_av.train.loading import load_weights
-from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe, usage_error
 
 SAMPLE_RATE = 16000
 FPS = 25
@@ -81,6 +81,9 @@ class AVSR:
         ctc_weight: Weight of the CTC score in the search, 0 to 1.
         search_options: Further keywords of :class:`~espnet_av.avsr.beam_search.BeamSearch`.
 
+    Attributes:
+        checkpoint: The weights file that :meth:`from_pretrained` read; else None.
+
     Raises:
         UsageError: Vocabulary and tokenizer differ in size.
     """
@@ -103,6 +106,7 @@ class AVSR:
         self.beam_size = beam_size
         self.ctc_weight = ctc_weight
         self.search_options = dict(search_options or {})
+        self.checkpoint: Path | None = None
 
     @classmethod
     def from_pretrained(
@@ -143,8 +147,15 @@ class AVSR:
             config.get("token_type", "bpe"), tokens, None if bpe_model is None else _beside(folder, bpe_model)
         )
         model = AVSRModel(vocab_size=tokenizer.vocab_size, **(config.get("model_conf") or {}))
-        load_published(model, load_weights(find_weights(folder, weights, config.get("best_model_criterion"))))
-        return cls(model, tokenizer, device=device, **options)
+        checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
+        state = load_weights(checkpoint)
+        try:
+            load_published(model, state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint} is of another model than {path}: {error}") from error
+        recogniser = cls(model, tokenizer, device=device, **options)
+        recogniser.checkpoint = checkpoint
+        return recogniser
 
     def __call__(
         self,

@@ -33,8 +33,12 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Write the shape files of one data folder."""
     from espnet_av.data.data_dir import read_ints, read_text
+    from espnet_av.data.validate import require_valid, validate_data_dir
 
     args = get_parser().parse_args(cmd)
+    if args.data_dir.is_dir():  # edited by hand?
+        problems = validate_data_dir(args.data_dir, media=False)
+        require_valid([problem for problem in problems if problem.code != "unsorted"], args.data_dir)
     for name, source in (("speech", "utt2num_samples"), ("video", "utt2num_frames")):
         path = args.data_dir / source
         if not path.is_file():

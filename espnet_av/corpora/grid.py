@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_av.corpora.grid_mixtures import write_interferer_set
+from espnet_av.corpora.grid_mixtures import find_silent, write_interferer_set
 from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
@@ -130,16 +130,26 @@ def read_align(path: str | Path) -> list[Word]:
         DataError: If a line is not ``START END WORD`` with rising times.
     """
     words = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_read_lines(path), 1):
         fields = line.split()
         if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()) or int(fields[0]) > int(fields[1]):
             raise DataError(
-                describe(f"{path}, line {number} is no alignment", got=line, allowed="START END WORD", fix="restore it")
+                describe(
+                    f"{path}, line {number} is no alignment",
+                    got=line,
+                    allowed="START END WORD",
+                    fix="fetch the file again, or remove it: the words are then taken from its name",
+                )
             )
         if fields[2].lower() not in SILENCES:
             start, end = (int(field) / ALIGN_TICKS_PER_SEC for field in fields[:2])
             words.append(Word(fields[2].upper(), start, end))
     return words
+
+
+def _read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file; a byte that is not UTF-8 is shown as a replacement sign, never an error."""
+    return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def spell_out(name: str) -> list[str]:
@@ -226,7 +236,7 @@ def read_clip_list(path: str | Path, clips: Sequence[Clip]) -> list[Clip]:
     by_name: dict[str, list[Clip]] = {}
     for clip in clips:
         by_name.setdefault(clip.name, []).append(clip)
-    lines = [line.strip().removesuffix(".mpg") for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip().removesuffix(".mpg") for line in _read_lines(path)]
     found: dict[str, Clip] = {}
     unknown, ambiguous, twice = [], [], []
     for line in lines:
@@ -314,9 +324,11 @@ def main(cmd: Sequence[str] | None = None) -> int:
         write_set(members, output / name, f"GRID, set {name}")
         speakers = len({clip.speaker for clip in members})
         sys.stdout.write(f"{output / name}: {len(members)} clips, {speakers} speaker(s)\n")
+    silent = find_silent(output / "test") if snrs_db else {}
     for snr_db in snrs_db:
-        folder, count = write_interferer_set(output / "test", output, snr_db, seed=args.seed)
-        sys.stdout.write(f"{folder}: {count} clips\n")
+        folder, count = write_interferer_set(output / "test", output, snr_db, seed=args.seed, silent=silent)
+        without = f", {len(silent)} without sound left out" if silent else ""
+        sys.stdout.write(f"{folder}: {count} clips{without}\n")
     return 0
 
 

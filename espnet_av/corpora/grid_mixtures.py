@@ -4,6 +4,7 @@
 
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ def interferer_set_name(snr_db: int, num_interferers: int = 1) -> str:
     return f"test_snr_{'n' if snr_db < 0 else ''}{abs(snr_db)}_interferer_{num_interferers}"
 
 
+def find_silent(source: str | Path) -> dict[str, str]:
+    """Return the clips of a data folder whose sound cannot be read, each with the reason."""
+    silent = {}
+    for utt, video in progress(sorted(DataDir(source).read("video.scp").items()), title="check the sound"):
+        try:
+            _read_sound(video)
+        except DataError as error:
+            silent[utt] = str(error)
+            logger.warning("%s has no part in the sets with a second talker: %s", utt, error)
+    return silent
+
+
 def draw_interferers(utt2spk: dict[str, str], seed: int) -> dict[str, str]:
     """Draw another clip for every clip: of another speaker where the set has one, else another of the same speaker.
 
@@ -38,7 +51,9 @@ def draw_interferers(utt2spk: dict[str, str], seed: int) -> dict[str, str]:
     utts = sorted(utt2spk)
     if len(utts) < 2:
         raise DataError(
-            describe("an interferer needs a second clip", got=f"{len(utts)} clip", fix="use a larger test set")
+            describe(
+                "an interferer needs a second clip with sound", got=f"{len(utts)} clip", fix="use a larger test set"
+            )
         )
     drawn = {}
     for index, utt in enumerate(utts):
@@ -48,24 +63,28 @@ def draw_interferers(utt2spk: dict[str, str], seed: int) -> dict[str, str]:
     return drawn
 
 
-def write_interferer_set(source: str | Path, output_dir: str | Path, snr_db: int, *, seed: int = 0) -> tuple[Path, int]:
+def write_interferer_set(
+    source: str | Path, output_dir: str | Path, snr_db: int, *, seed: int = 0, silent: Collection[str] = ()
+) -> tuple[Path, int]:
     """Write one set: the clips of ``source`` with another clip's sound mixed in at ``snr_db``.
 
     The video, the text and the speakers are those of ``source``; the sound is a 16 kHz FLAC below ``mixtures/``. A clip
-    whose own or whose interferer's sound cannot be read is left out with a warning.
+    that has too little sound to be mixed is left out with a warning.
 
     Args:
         source: Data folder with ``video.scp``, ``text`` and ``utt2spk``.
         output_dir: Where the set is made.
         snr_db: Ratio of target to interferer in dB over the whole clip.
         seed: Seed of the draw of interferers.
+        silent: Clips without usable sound (:func:`find_silent`): neither mixed nor drawn.
 
     Returns:
         The folder of the set and its number of clips.
     """
     data = DataDir(source)
     videos, text, utt2spk = data.read("video.scp"), data.read("text"), data.read("utt2spk")
-    interferers = draw_interferers(utt2spk, seed)
+    videos = {utt: video for utt, video in videos.items() if utt not in silent}
+    interferers = draw_interferers({utt: utt2spk[utt] for utt in videos}, seed)
     name = interferer_set_name(snr_db)
     folder = Path(output_dir) / name
     sounds = Path(output_dir) / SUB_FOLDER / name

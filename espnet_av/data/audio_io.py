@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audio files through soundfile: always float32 in [-1, 1], mono, with the sample rate checked."""
 
+import io
 import os
 from math import gcd
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
-from espnet_av.utils.files import atomic_path
+from espnet_av.utils.files import atomic_write
 
 
 def read_audio(
@@ -102,8 +103,10 @@ def write_audio(path: str | os.PathLike, wave: np.ndarray, sample_rate: int) -> 
         wave = np.clip(np.rint(wave.astype(np.float64) * 32768.0), -32768, 32767).astype(np.int16)
     elif wave.dtype != np.int16:
         raise UsageError(describe(f"{path}: unknown sample type", str(wave.dtype), ["float", "int16"]))
-    with atomic_path(path) as temporary:
-        soundfile.write(str(temporary), wave, int(sample_rate), subtype="PCM_16")
+    encoded = io.BytesIO()  # libsndfile does not say that a disk is full, the file object below does
+    soundfile.write(encoded, wave, int(sample_rate), subtype="PCM_16", format=path.suffix[1:].upper())
+    with atomic_write(path, "wb") as stream:
+        stream.write(encoded.getbuffer())
 
 
 def probe_audio(path: str | os.PathLike) -> tuple[int, int]:

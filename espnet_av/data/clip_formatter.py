@@ -8,6 +8,7 @@ each crop lies a ``.json`` with what was found; a clip without a usable face has
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -220,7 +221,9 @@ class ClipFormatter:
             if self.settings.roi_format == "npz":
                 np.savez_compressed(stream, video=crops)
             else:
-                np.save(stream, crops)
+                encoded = io.BytesIO()  # NumPy's own writing to a file does not say that a disk is full
+                np.save(encoded, crops)
+                stream.write(encoded.getbuffer())
 
     # ---- sound -------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 """Formats a whole data folder with several processes, and writes the new folder with its reports (stage 2)."""
 
 import argparse
-import errno
 import logging
 import multiprocessing
 import os
@@ -23,7 +22,7 @@ from espnet_av.data.data_dir import DataDir, iter_lines
 from espnet_av.data.drops import Drops, write_json
 from espnet_av.data.mouth_roi import CropRules
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError, describe
-from espnet_av.utils.files import atomic_write
+from espnet_av.utils.files import atomic_write, is_disk_full
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
 
@@ -201,7 +200,7 @@ def _guarded(formatter: ClipFormatter, source: ClipSource) -> FormattedClip:
     try:
         return formatter(source)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise EnvironmentProblem(
                 describe(f"the disk is full ({error})", fix="make room, then run again: done clips are kept")
             ) from error

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from espnet_av.utils.errors import EXIT_OK, EspnetAVError
+from espnet_av.utils.errors import EXIT_BAD_ENVIRONMENT, EXIT_OK, EspnetAVError, describe
+from espnet_av.utils.files import is_disk_full
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -20,7 +21,8 @@ def set_up_logging(level: str = "INFO") -> None:
 def run_main(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[str] | None = None) -> int:
     """Run a command line's ``main`` and turn user errors into one clear line and an exit code.
 
-    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. Errors that are no user errors pass through.
+    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. A full disk counts as one; errors that are no user errors pass
+    through.
 
     Args:
         main: The function to call.
@@ -37,3 +39,9 @@ def run_main(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[s
             logging.getLogger(__name__).exception("the error in full")
         sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
         return error.exit_code
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        message = describe("the disk is full", got=str(error), fix="make room, then run the same command again")
+        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {message}\n")
+        return EXIT_BAD_ENVIRONMENT

@@ -3,6 +3,7 @@
 """Files that are either whole or absent: write beside the target, sync, rename."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -59,6 +60,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error says that there is no room left on the disk, or none in the user's quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sha256_file(path: str | os.PathLike) -> str:
