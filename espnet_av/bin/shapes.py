@@ -39,17 +39,20 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.data_dir.is_dir():  # edited by hand?
         problems = validate_data_dir(args.data_dir, media=False)
         require_valid([problem for problem in problems if problem.code != "unsorted"], args.data_dir)
+    lengths: dict[str, dict[str, int]] = {}
     for name, source in (("speech", "utt2num_samples"), ("video", "utt2num_frames")):
         path = args.data_dir / source
         if not path.is_file():
             raise MissingDataError(describe("no lengths", got=str(path), fix="run stage 2 (format) and 3 (filter)"))
-        write_shapes(args.output_dir / f"{name}_shape", read_ints(path))
+        lengths[name] = read_ints(path)
     if args.tokens_dir is not None:
         from espnet_av.bin.tokens import load_tokens_dir
 
         tokenizer = load_tokens_dir(args.tokens_dir)
         texts = read_text(args.data_dir / "text")
-        write_shapes(args.output_dir / "text_shape", {key: len(tokenizer.encode(text)) for key, text in texts.items()})
+        lengths["text"] = {key: len(tokenizer.encode(text)) for key, text in texts.items()}
+    for name, table in lengths.items():
+        write_shapes(args.output_dir / f"{name}_shape", table)
     if args.batch_frames or args.batch_size:
         report_padding(args)
 
