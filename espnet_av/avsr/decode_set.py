@@ -57,11 +57,13 @@ class SetDecoder:
     Args:
         recogniser: The model.
         options: See :class:`DecodeOptions`.
+        command: The command line, noted in ``infer.json`` for whoever wants the figures again.
     """
 
-    def __init__(self, recogniser: AVSR, options: DecodeOptions) -> None:
+    def __init__(self, recogniser: AVSR, options: DecodeOptions, command: str | None = None) -> None:
         self.recogniser = recogniser
         self.options = options
+        self.command = command
 
     def decode(
         self, data_dir: Path, modality: str, output_dir: Path, keys: Sequence[str] | None = None
@@ -77,7 +79,8 @@ class SetDecoder:
             keys: Only these utterances; None takes all.
 
         Returns:
-            What went into ``infer.json``: utterances, seconds of audio and of computing, real-time factor, memory.
+            What went into ``infer.json``: utterances, seconds of audio and of computing, real-time factor, memory,
+            and where known the name of the weights file and the command.
         """
         folder = DataDir(data_dir)
         start = time.perf_counter()
@@ -116,7 +119,8 @@ class SetDecoder:
             )
 
     def _facts(self, modality: str, found: dict[str, Hypotheses], audio_sec: float, seconds: float) -> dict[str, Any]:
-        return {
+        checkpoint = self.recogniser.checkpoint
+        facts = {
             "modality": modality,
             "num_utterances": len(found),
             "audio_sec": round(audio_sec, 3),
@@ -126,7 +130,10 @@ class SetDecoder:
             "device": str(self.recogniser.device),
             "beam_size": self.options.beam_size,
             "ctc_weight": self.options.ctc_weight,
+            "checkpoint": None if checkpoint is None else checkpoint.name,
+            "command": self.command,
         }
+        return {name: value for name, value in facts.items() if value is not None}
 
     def _write(self, output_dir: Path, found: dict[str, Hypotheses], facts: dict[str, Any]) -> None:
         temporary = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.tmp")

@@ -5,6 +5,7 @@
 import argparse
 import dataclasses
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         search_options=options.search_options,
     )
     keys = None if args.key_file is None else [key for _, key, _ in iter_lines(args.key_file)]
-    decoder = SetDecoder(recogniser, options)
+    words = sys.argv[1:] if cmd is None else cmd
+    decoder = SetDecoder(recogniser, options, shlex.join(["python", "-m", "espnet_av.bin.avsr_infer", *words]))
     for folder in args.data_dirs:
         for modality in args.modalities:
             target = args.output_dir / modality / folder.name
