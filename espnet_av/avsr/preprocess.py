@@ -60,9 +60,7 @@ class AVSRPreprocessor:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.transform}, with_text={self.encode is not None})"
 
-    def __call__(
-        self, uid: str, data: dict[str, Any], rng: np.random.Generator | None = None
-    ) -> dict[str, np.ndarray]:
+    def __call__(self, uid: str, data: dict[str, Any], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
         """Return ``speech`` float32 (N,), ``video`` uint8 (T, crop, crop) and ``text`` int64 (L,).
 
         Raises:

@@ -26,7 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", required=True, type=Path, help="'text' file of the training set")
     parser.add_argument("--token_type", required=True, choices=["bpe", "char", "word"])
-    parser.add_argument("--vocab_size", type=int, default=500, help="tokens of bpe, special ones included; limit of word")
+    parser.add_argument(
+        "--vocab_size", type=int, default=500, help="tokens of bpe with the special ones; limit of word"
+    )
     parser.add_argument("--output_dir", required=True, type=Path, help=f"gets {TOKENS}, {META} and {BPE_MODEL}")
     return parser
 
@@ -67,7 +69,8 @@ def load_tokens_dir(folder: Path) -> "Tokenizer":
     meta = folder / META
     if not meta.is_file():
         raise MissingDataError(describe("no tokens", got=str(meta), fix="run stage 4"))
-    return load_tokenizer(json.loads(meta.read_text(encoding="utf-8"))["token_type"], folder / TOKENS, folder / BPE_MODEL)
+    token_type = json.loads(meta.read_text(encoding="utf-8"))["token_type"]
+    return load_tokenizer(token_type, folder / TOKENS, folder / BPE_MODEL)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ class AVTrainer:
     """Trains a model epoch by epoch.
 
     Args:
-        model: The model, on its device; ``model(**batch)`` returns ``(loss, stats, weight)`` or a dict of these. Where it
-            has ``set_epoch(epoch)``, that is called before each epoch, the first one being 1.
+        model: The model, on its device; ``model(**batch)`` returns ``(loss, stats, weight)`` or a dict of these. Where
+            it has ``set_epoch(epoch)``, that is called before each epoch, the first one being 1.
         optimizers: Its optimizers; the base class steps all of them.
         schedulers: One for each optimizer, or None.
         train_iter_factory: Gives the training batches of an epoch (:class:`~espnet_av.train.feed.Feed`).

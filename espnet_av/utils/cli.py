@@ -21,8 +21,8 @@ def set_up_logging(level: str = "INFO") -> None:
 def run_main(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[str] | None = None) -> int:
     """Run a command line's ``main`` and turn user errors into one clear line and an exit code.
 
-    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. A full disk counts as one; errors that are no user errors pass
-    through.
+    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. A full disk is told in one line as well;
+    errors that are no user errors pass through.
 
     Args:
         main: The function to call.

@@ -72,7 +72,11 @@ def train_command(root: Path, output_dir: Path, config: dict | None = None) -> l
         if not folder.exists():
             make_data_dir(folder, clips, seed)
             shapes.main(["--data_dir", str(folder), "--output_dir", str(root / "stats" / kind)])
-        for name, stream, kind_of in (("wav.scp", "speech", "sound"), ("mouth.scp", "video", "video_npy"), ("text",) * 3):
+        for name, stream, kind_of in (
+            ("wav.scp", "speech", "sound"),
+            ("mouth.scp", "video", "video_npy"),
+            ("text",) * 3,
+        ):
             command += [f"--{kind}_data_path_and_name_and_type", f"{folder / name},{stream},{kind_of}"]
         command += [f"--{kind}_shape_file", str(root / "stats" / kind / "video_shape")]
     tokens.main(["--text", str(root / "train" / "text"), "--token_type", "char", "--output_dir", str(root / "tokens")])
