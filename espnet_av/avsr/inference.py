@@ -242,7 +242,8 @@ class AVSR:
             Encoder output ``(B, T, D)`` and ``(B,)`` lengths.
         """
         speech, speech_lengths = _pad(waves, self.device)
-        video, video_lengths = _pad(None if clips is None else [center_crop(clip) for clip in clips], self.device)
+        size = self.model.video_size
+        video, video_lengths = _pad(None if clips is None else [center_crop(clip, size) for clip in clips], self.device)
         audio_rows, frames, lengths = self.model.prepare_inputs(speech, speech_lengths, video, video_lengths)
         return self.model.encode(audio_rows, frames, lengths, modality=modality)[0], lengths
 

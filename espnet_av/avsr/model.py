@@ -54,6 +54,7 @@ class AVSRModel(nn.Module):
             unless given, and another width gets a linear bridge.
         ctc_weight: Share of the CTC loss, 0 to 1.
         label_smoothing: Probability mass spread over wrong tokens.
+        video_size: Side in pixels of the square in the middle of the mouth crops that the network sees, 88 at most.
         length_normalized_loss: Divide the decoder loss by tokens instead of utterances.
         ctc_dropout: Dropout before the CTC layer.
         blank_id: Id of the CTC blank.
@@ -75,13 +76,17 @@ class AVSRModel(nn.Module):
         ctc_dropout: float = 0.1,
         blank_id: int = 0,
         ignore_id: int = -1,
+        video_size: int = video_input.CROP_SIZE,
     ) -> None:
         super().__init__()
         if not 0.0 <= ctc_weight <= 1.0:
             usage_error("ctc_weight is out of range", got=ctc_weight, allowed="0 to 1")
         if vocab_size < 3:
             usage_error("the vocabulary needs blank, <eos> and a token", got=vocab_size, allowed="3 or more")
+        if not 16 <= video_size <= video_input.CROP_SIZE:
+            usage_error("video_size is out of range", got=video_size, allowed=f"16 to {video_input.CROP_SIZE}")
         self.vocab_size = vocab_size
+        self.video_size = video_size
         self.sos = self.eos = vocab_size - 1
         self.blank_id = blank_id
         self.ignore_id = ignore_id
@@ -128,12 +133,13 @@ class AVSRModel(nn.Module):
         Args:
             speech: ``(B, N)`` float samples in [-1, 1] at 16 kHz, or None.
             speech_lengths: ``(B,)`` valid samples; None: all.
-            video: ``(B, T, H, W)`` uint8 gray mouth crops, at least 88x88 (larger ones are cut in the centre), or None.
+            video: ``(B, T, H, W)`` uint8 gray mouth crops, at least ``video_size`` wide and high (cut in the
+                centre), or None.
             video_lengths: ``(B,)`` valid frames; None: all.
 
         Returns:
-            Audio rows ``(B, 104, T)`` or None, normalised video ``(B, 1, T, 88, 88)`` or None, and ``(B,)`` lengths in
-            video frames. Audio is cut or zero-padded at the end to 640 samples per frame; padding is zero in both.
+            Audio rows ``(B, 104, T)`` or None, normalised video ``(B, 1, T, S, S)`` (S: ``video_size``) or None, ``(B,)`` lengths
+            in video frames. Audio is cut or zero-padded at the end to 640 samples per frame; padding is zero in both.
 
         Raises:
             UsageError: Neither stream is given, or a stream has a wrong shape or type.
@@ -147,7 +153,7 @@ class AVSRModel(nn.Module):
             if lengths is None:
                 lengths = torch.full((video.shape[0],), video.shape[1], device=video.device)
             outside = ~self.valid_mask(lengths.to(video.device), video.shape[1])
-            frames = video_input.normalize(video_input.center_crop(video))
+            frames = video_input.normalize(video_input.center_crop(video, self.video_size))
             frames.masked_fill_(outside[:, :, None, None], 0.0)
             frames = frames.unsqueeze(1)  # (B, T, 88, 88) -> (B, 1, T, 88, 88)
         if speech is None:

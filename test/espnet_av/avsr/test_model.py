@@ -111,3 +111,16 @@ def test_it_learns_one_batch(make_model, batch):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.4 * losses[0]
+
+
+def test_video_size_cuts_the_middle_of_the_crops():
+    conf = {"dim": 16, "num_layers": 1, "num_heads": 2, "ffn_dim": 16, "conv_pos": 4, "conv_pos_groups": 4}
+    conf |= {"stem_channels": 4, "resnet_planes": [4, 4, 4, 4], "num_classes": 0}
+    decoder = {"num_layers": 1, "num_heads": 2, "ffn_dim": 16}
+    model = AVSRModel(8, encoder_conf=conf, decoder_conf=decoder, video_size=64).eval()
+    video = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8)
+    _, frames, _ = model.prepare_inputs(None, None, video, None)
+    _, inner, _ = model.prepare_inputs(None, None, video[:, :, 16:80, 16:80], None)
+    assert frames.shape == (1, 1, 3, 64, 64) and torch.equal(frames, inner)
+    with pytest.raises(UsageError, match="video_size"):
+        AVSRModel(8, encoder_conf=conf, decoder_conf=decoder, video_size=96)
