@@ -24,7 +24,7 @@ from pathlib import Path
 EXIT_USAGE = 2
 EXIT_BAD_ENVIRONMENT = 4
 EXIT_REQUEUE = 99
-# Codes that mean the same whoever passes them on: usage, missing data, bad environment, please requeue.
+# Codes that mean the same whoever passes them on: usage, missing or wrong data, bad environment, please requeue.
 PASSED_ON = (EXIT_USAGE, 3, EXIT_BAD_ENVIRONMENT, EXIT_REQUEUE)
 TAIL_LINES = 30
 OWN_LINE = re.compile(r"# (command|directory|host|commit|versions|started|Accounting|Ended)\b|#$")
@@ -32,7 +32,7 @@ OPERATORS = re.compile(r"\d?>>?|\d?>&\d|&>>?|<|\||\|\||&&|;")
 ARRAY = re.compile(r"([A-Za-z_]\w*)=(?:(-?\d+)(?::(-?\d+))?|([\w.@+-]+(?:,[\w.@+-]+)*))")
 MEANINGS = {
     2: "wrong option",
-    3: "missing data",
+    3: "missing or wrong data",
     4: "bad environment",
     28: "disk full",
     99: "stopped on request with its state saved",

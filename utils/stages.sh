@@ -201,7 +201,7 @@ _stage_is_done() {
 }
 
 _stage_run() {
-  local id=$1 name=$2 work=$3 mark=$4 path because=""
+  local id=$1 name=$2 work=$3 mark=$4 path because="" hint=""
   STAGE_REDO=false
   [[ ! -f ${mark}.done ]] || STAGE_REDO=true
   [[ ${STAGE_REDO} == false ]] || STAGE_WHY=${STAGE_WHY:---force}
@@ -217,7 +217,8 @@ _stage_run() {
   _stage_conditions >"${mark}.started.conditions"
   "${work}"
   for path in "${STAGE_OUT[@]}"; do
-    _stage_exists "${path}" || die 5 "stage ${id} \"${name}\" ended well but did not make ${path}"
+    [[ ${id} != 1 ]] || hint="; name the sets that there are: --train_set, --valid_set, --test_sets"
+    _stage_exists "${path}" || die 5 "stage ${id} \"${name}\" ended well but did not make ${path}${hint}"
   done
   {
     printf '# stage %s %s, done %s\n' "${id}" "${name}" "$(date +%Y-%m-%dT%H:%M:%S%z)"
@@ -327,7 +328,7 @@ _stage_meaning() {
   esac
   case "${code}" in
     2) printf 'wrong option' ;;
-    3) printf 'missing data' ;;
+    3) printf 'missing or wrong data' ;;
     4) printf 'bad environment' ;;
     28) printf 'disk full' ;;
     99) printf 'stopped on request, its state is saved' ;;

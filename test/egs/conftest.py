@@ -65,7 +65,8 @@ class Recipe:
 
     def sets(self) -> list[str]:
         """Return the options that choose the test sets."""
-        return ["--test_sets", "test_seen test_seen_snr_0_interferer_1"] if "mini_av" in self.folder.parts else []
+        mini = "mini_av" in self.folder.parts
+        return ["--test_sets", "test_seen test_seen_snr_0_interferer_1" if mini else "test"]
 
     def run(self, *words: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess:
         """Run the recipe with an open standard input that nothing is written to."""

@@ -18,7 +18,7 @@ RECIPES = sorted(str(path.parent.relative_to(ROOT / "egs")) for path in ROOT.glo
 STAGES = ["prepare", "format", "filter", "tokens", "train", "infer", "score", "report", "pack"]
 COMMANDS = ["format_av", "filter_data", "tokens", "shapes", "avsr_train", "avsr_infer", "avsr_score", "report", "pack"]
 ALL = ["mini_av", *COMMANDS]
-EXP = "exp/train_char"
+EXP = "exp/train_word"
 
 
 def wait_until(condition, seconds: float = 30.0) -> None:
@@ -37,7 +37,7 @@ def test_all_stages(finished_once):
     for number, name in enumerate(STAGES, 1):
         assert f'[espnet_av] stage {number} "{name}"\n  in ' in result.stdout
         assert re.search(rf'\[espnet_av\] stage {number} "{name}" done in 00:00:\d\d \(CPU ', result.stdout)
-    assert "  log  exp/train_char/logs/format.*.log" in result.stdout
+    assert "  log  exp/train_word/logs/format.*.log" in result.stdout
     end = result.stdout.splitlines()[-6:]
     assert end[:3] == ["| set | WER |", "|---|---|", "| test_seen | 12.3 |"]
     assert end[4:] == [f"results: {EXP}/RESULTS.md", f"report:  {EXP}/report.html"]
@@ -164,7 +164,7 @@ def test_training_done_anew_is_set_aside(finished):
 
 
 def test_interrupted_training_is_not_set_aside(recipe):
-    how = "touch exp/train_char/checkpoint.pth; exit 1"
+    how = "touch exp/train_word/checkpoint.pth; exit 1"
     assert recipe.run("--stop_stage", "5", STUB_FAIL="avsr_train", STUB_HOW=how).returncode == 5
     assert recipe.run("--stop_stage", "5").returncode == 0
     assert not list(recipe.folder.glob("exp/*/old.*"))
@@ -173,7 +173,7 @@ def test_interrupted_training_is_not_set_aside(recipe):
 def test_settings_make_another_experiment(finished):
     result = finished.run("--set", "max_epoch=3", "--set", "model_conf.ctc_weight=0.5", "--stop_stage", "5")
     assert result.returncode == 0
-    assert "exp/train_char_max_epoch-3_model_conf.ctc_weight-0.5/logs" in result.stdout
+    assert "exp/train_word_max_epoch-3_model_conf.ctc_weight-0.5/logs" in result.stdout
     train = finished.calls("avsr_train")[0]
     assert train[-4:] == ["--set", "max_epoch=3", "--set", "model_conf.ctc_weight=0.5"]
     assert "format_av" not in finished.names()
@@ -367,7 +367,7 @@ def test_failure_box(recipe):
     assert result.returncode == 5
     box = result.stderr[result.stderr.index("[espnet_av] stage") :].splitlines()
     assert re.fullmatch(r'\[espnet_av\] stage 3 "filter" FAILED after 00:00:\d\d \(exit 1\) - job valid of 4', box[0])
-    assert box[1] == "  log: exp/train_char/logs/filter.valid.log   last lines:"
+    assert box[1] == "  log: exp/train_word/logs/filter.valid.log   last lines:"
     assert box[2:32] == [f"    | {number}" for number in range(12, 41)] + ["    | something broke"]
     assert box[32].startswith("  try: bash run.sh ")
     assert box[32].endswith("--max_sec 9 --stage 3      help: egs/README.md#when-a-stage-fails")
@@ -428,7 +428,7 @@ def test_output_that_a_stage_did_not_make(recipe):
     sets = "test_seen absent"
     result = recipe.run("--test_sets", sets, "--stop_stage", "1")
     assert result.returncode == 5
-    assert 'stage 1 "prepare" ended well but did not make data/absent' in result.stderr
+    assert 'stage 1 "prepare" ended well but did not make data/absent; name the sets' in result.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -552,7 +552,7 @@ echo 77
     path = f"{tools}:{os.environ['PATH']}"
     result = recipe.run("--backend", "slurm", "--stop_stage", "4", "--nj", "3", PATH=path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "slurm job 77: 4 task(s), log exp/train_char/logs/filter.*.log" in result.stdout
+    assert "slurm job 77: 4 task(s), log exp/train_word/logs/filter.*.log" in result.stdout
     flags = Path(f"{recipe.calls_file}.sbatch").read_text()
     assert "--array=1-4%3" in flags
     assert "--cpus-per-task=3" in flags
