@@ -138,8 +138,9 @@ class AVSRModel(nn.Module):
             video_lengths: ``(B,)`` valid frames; None: all.
 
         Returns:
-            Audio rows ``(B, 104, T)`` or None, normalised video ``(B, 1, T, S, S)`` (S: ``video_size``) or None, ``(B,)`` lengths
-            in video frames. Audio is cut or zero-padded at the end to 640 samples per frame; padding is zero in both.
+            Audio rows ``(B, 104, T)`` or None, normalised video ``(B, 1, T, S, S)`` (S: ``video_size``) or None, and
+            lengths ``(B,)`` in video frames. Audio is cut or zero-padded at the end to 640 samples per frame; padding
+            is zero in both.
 
         Raises:
             UsageError: Neither stream is given, or a stream has a wrong shape or type.
