@@ -24,7 +24,7 @@ from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.distributed import default_backend
 from espnet_av.train.loading import load_from_spec
-from espnet_av.train.optim import SCHEDULERS, register_schedulers
+from espnet_av.train.optim import SCHEDULERS, registered_schedulers
 from espnet_av.train.trainer import AVTrainer
 from espnet_av.utils.errors import MissingDataError, UsageError, describe
 
@@ -88,14 +88,14 @@ class AVTaskMixin:
         """Note what the run is made of, then go on as ESPnet does."""
         args.espnet_av_version = __version__
         args.git_commit = git_commit()
-        register_schedulers(_espnet.scheduler_classes)
         if args.scheduler in SCHEDULERS and not args.collect_stats:
             args.scheduler_conf = cls.complete_schedule(args)
         args.initialised_from = list(args.init_param)
         cls.complete_args(args)
         if not (args.collect_stats or args.dry_run):  # before ESPnet overwrites config.yaml of another training
             cls.trainer.check_output_dir(cls.trainer.build_options(args))
-        super().main_worker(args)
+        with registered_schedulers(_espnet.scheduler_classes):
+            super().main_worker(args)
 
     @classmethod
     def complete_args(cls, args: argparse.Namespace) -> None:

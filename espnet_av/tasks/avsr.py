@@ -34,9 +34,7 @@ class ESPnetAVSRModel(_espnet.AbsESPnetModel):
             give the lip network a recogniser that listens already.
     """
 
-    def __init__(
-        self, avsr: torch.nn.Module, decode: Callable[[list[int]], str], audio_epochs: int = 0
-    ) -> None:
+    def __init__(self, avsr: torch.nn.Module, decode: Callable[[list[int]], str], audio_epochs: int = 0) -> None:
         super().__init__()
         self.avsr = avsr
         self.decode = decode

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdamW with the usual exceptions from weight decay, and learning-rate schedules that step with the optimizer."""
 
+import contextlib
 import math
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
 import torch
@@ -136,10 +137,19 @@ class WarmupCosineLR(_WarmupDecayLR):
 SCHEDULERS: dict[str, type] = {"warmuplinearlr": WarmupLinearLR, "warmupcosinelr": WarmupCosineLR}
 
 
-def register_schedulers(classes: MutableMapping[str, type]) -> None:
-    """Add our schedules to a table of names such as ESPnet's ``scheduler_classes``; existing names are kept."""
-    for name, schedule in SCHEDULERS.items():
-        classes.setdefault(name, schedule)
+@contextlib.contextmanager
+def registered_schedulers(classes: MutableMapping[str, type]) -> Iterator[None]:
+    """Put our schedules into a table of names such as ESPnet's ``scheduler_classes`` while the block runs.
+
+    Names that the table has already are kept.
+    """
+    added = {name: schedule for name, schedule in SCHEDULERS.items() if name not in classes}
+    classes.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del classes[name]
 
 
 def step_unit(scheduler: Any) -> str:

@@ -453,6 +453,8 @@ class AVTrainer:
         raise TrainingInterrupted(code)
 
     def _finish(self, reason: str, trained: bool) -> None:
+        if trained and self._time_up:  # the last checkpoint may say that a moment was left
+            self._save()
         if self.world.is_main:
             state = "finished" if trained else "was finished before"
             logger.info("training %s after %d steps: %s", state, self.progress.step, reason)

@@ -81,9 +81,8 @@ def test_drivers_are_short(name):
 
 
 def bash(script: str, folder: Path, **environ: str) -> subprocess.CompletedProcess:
-    clean = {
-        key: value for key, value in os.environ.items() if not key.startswith(("ESPNET_AV", "CONDA", "VIRTUAL_ENV"))
-    }
+    ours = ("ESPNET_AV", "CONDA", "VIRTUAL_ENV", "PYTHONPATH")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return subprocess.run(
         ["bash", "-euc", script], cwd=folder, env={**clean, **environ}, capture_output=True, text=True, timeout=60,
         check=False,

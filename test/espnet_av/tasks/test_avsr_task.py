@@ -59,7 +59,14 @@ def test_same_seed_gives_the_same_weights_and_workers_do_not_matter(trained):
 @pytest.mark.parametrize("modality", ["av", "audio", "video"])
 def test_decoding_gives_a_line_for_every_utterance(trained, modality):
     root, _ = trained
-    options = ["--train_dir", str(root / "exp"), "--data_dirs", str(root / "valid"), "--output_dir", str(root / "decode")]
+    options = [
+        "--train_dir",
+        str(root / "exp"),
+        "--data_dirs",
+        str(root / "valid"),
+        "--output_dir",
+        str(root / "decode"),
+    ]
     avsr_infer.main([*options, "--modalities", modality])
     folder = root / "decode" / modality / "valid"
     hypotheses = read_text(folder / "text", allow_empty=True)

@@ -12,7 +12,7 @@ from espnet_av.train.optim import (
     WarmupLinearLR,
     build_adamw,
     parameter_groups,
-    register_schedulers,
+    registered_schedulers,
     step_unit,
 )
 from espnet_av.utils.errors import UsageError
@@ -64,10 +64,11 @@ def test_a_schedule_without_room_is_refused():
         rates(WarmupLinearLR, 1, total_steps=10, warmup_steps=10)
 
 
-def test_names_are_added_and_never_replaced():
+def test_names_are_added_for_a_while_and_never_replaced():
     table = {"warmuplinearlr": int}
-    register_schedulers(table)
-    assert table == {"warmuplinearlr": int, "warmupcosinelr": WarmupCosineLR} and SCHEDULERS["warmuplinearlr"]
+    with registered_schedulers(table):
+        assert table == {"warmuplinearlr": int, "warmupcosinelr": WarmupCosineLR} and SCHEDULERS["warmuplinearlr"]
+    assert table == {"warmuplinearlr": int}
 
 
 def test_when_schedulers_step():
