@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from espnet_av.avsr.video import CROP_SIZE, center_crop, random_crop
+from espnet_av.data.mixing import fit_length, mix_at_snr
 from espnet_av.utils.errors import DataError, describe, usage_error
 
 SAMPLE_RATE = 16000
@@ -27,12 +28,6 @@ TARGET_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 
 #: Gives one random clip, float32 ``(N,)``.
 ClipSource = Callable[[np.random.Generator], np.ndarray]
-
-
-def fit_length(wave: np.ndarray, num_samples: int) -> np.ndarray:
-    """Cut ``(N,)`` or zero-pad it at the end to ``num_samples``."""
-    wave = wave[:num_samples]
-    return np.pad(wave, (0, num_samples - len(wave)))
 
 
 def add_at_snr(target: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
@@ -51,12 +46,7 @@ def add_at_snr(target: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarr
     """
     if target.shape != other.shape:
         raise DataError(describe("mixing needs equal lengths", got=(target.shape, other.shape), fix="use fit_length"))
-    target_energy = float(np.square(target, dtype=np.float64).sum())
-    other_energy = float(np.square(other, dtype=np.float64).sum())
-    if target_energy == 0.0 or other_energy == 0.0:
-        return target.astype(np.float32)
-    gain = math.sqrt(target_energy / other_energy / 10.0 ** (snr_db / 10.0))
-    return (target + gain * other.astype(np.float64)).astype(np.float32)
+    return mix_at_snr(target, other, snr_db) if target.any() else target.astype(np.float32)
 
 
 def draw_time_masks(size: int, rng: np.random.Generator, *, max_length: int, stride: int) -> list[tuple[int, int]]:

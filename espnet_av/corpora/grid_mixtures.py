@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_av.corpora.mixing import limit_peak, mix_at_snr
 from espnet_av.data.audio_io import write_audio
 from espnet_av.data.data_dir import DataDir
+from espnet_av.data.mixing import limit_peak, mix_at_snr
 from espnet_av.data.video_io import read_audio_track
 from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.folders import atomic_folder, remove_leftovers

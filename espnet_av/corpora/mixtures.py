@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from espnet_av.corpora.mixing import limit_peak, mix_at_snr
+from espnet_av.data.mixing import limit_peak, mix_at_snr
 
 INNER_SNRS_DB = (-5, 0, 5, 10, 15)  # of the second interferer against the first
 TEST_SNRS_DB = (-5, 0, 5, 10)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdamW with the usual exceptions from weight decay, and learning-rate schedules that step with the optimizer."""
 
+import abc
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -64,7 +65,7 @@ def build_adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=tuple(betas), eps=eps, fused=True if fused else None)
 
 
-class _WarmupDecayLR(LRScheduler):
+class _WarmupDecayLR(LRScheduler, abc.ABC):
     """Linear warm-up from 0 to the optimizer's rate, then a decay to ``final_ratio`` of it at ``total_steps``."""
 
     step_unit = "step"
@@ -91,9 +92,9 @@ class _WarmupDecayLR(LRScheduler):
         self.final_ratio = final_ratio
         super().__init__(optimizer, last_epoch)
 
+    @abc.abstractmethod
     def decay(self, progress: float) -> float:
         """Return the falling part of the curve at ``progress`` 0 to 1: 1 down to 0."""
-        raise NotImplementedError
 
     def factor(self, step: int) -> float:
         """Return the multiple of the base rate for optimizer step ``step``, counted from 0."""

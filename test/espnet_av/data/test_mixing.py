@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from espnet_av.corpora.mixing import fit_length, limit_peak, mix_at_snr
+from espnet_av.data.mixing import fit_length, limit_peak, mix_at_snr
 from espnet_av.utils.errors import DataError
 
 
