@@ -23,11 +23,11 @@ def write(path, text):
 
 
 def test_later_config_wins_and_command_line_wins_over_all(parser, tmp_path):
-    first = write(tmp_path / "a.yaml", "max_epoch: 3\noptim: sgd\nmodel_conf: {a: 1, b: {c: 2}}\n")
+    first = write(tmp_path / "a.yaml", "max_epoch: 3\noptim: sgd\nmodel_conf: {a: 1, b: {c: 2}, d: 4}\n")
     second = write(tmp_path / "b.yaml", "max_epoch: 5\nmodel_conf: {a: 7}\n")
     args = parser.parse_args(["--config", first, "--config", second, "--model_conf", "b.c=9"])
     assert (args.max_epoch, args.optim) == (5, "sgd")
-    assert args.model_conf == {"a": 7, "b": {"c": 9}}
+    assert args.model_conf == {"a": 7, "b": {"c": 9}, "d": 4}
     assert parser.parse_args(["--config", first, "--max_epoch", "8"]).max_epoch == 8
 
 
