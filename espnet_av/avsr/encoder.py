@@ -11,6 +11,7 @@ Axes: ``B`` batch, ``T`` video frames (25 Hz), ``D`` model width, ``H`` heads. M
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -193,6 +194,15 @@ class TransformerEncoder(nn.Module):
         return self.layer_norm(x)
 
 
+class StreamFeatures(NamedTuple):
+    """Output of both front ends, ``(B, T, D)`` each, and which of them may be used; the others are zeros."""
+
+    audio: Tensor
+    video: Tensor
+    audio_used: bool
+    video_used: bool
+
+
 class AVHubertEncoder(nn.Module):
     """Audio rows and mouth video -> one vector per video frame. The defaults are AV-HuBERT large.
 
@@ -318,10 +328,16 @@ class AVHubertEncoder(nn.Module):
         Raises:
             UsageError: An unknown modality, or a stream it needs is missing.
         """
+        features = self.front_ends(audio, video, mask, modality=modality)
+        return self.encoder(self.fuse(features.audio, features.video, mask), mask)
+
+    def front_ends(
+        self, audio: Tensor | None, video: Tensor | None, mask: Tensor | None = None, *, modality: str | None = None
+    ) -> StreamFeatures:
+        """Draw which streams are used and run their front ends; arguments and errors as in :meth:`forward`."""
         modality = self.modality if modality is None else self._checked(modality)
         used = self._draw_used_streams(modality, audio, video)
-        fused = self.fuse(*self.extract(audio, video, mask, used), mask)
-        return self.encoder(fused, mask)
+        return StreamFeatures(*self.extract(audio, video, mask, used), *used)
 
     def extract(
         self, audio: Tensor | None, video: Tensor | None, mask: Tensor | None, used: tuple[bool, bool]

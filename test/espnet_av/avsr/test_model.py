@@ -124,3 +124,34 @@ def test_video_size_cuts_the_middle_of_the_crops():
     assert frames.shape == (1, 1, 3, 64, 64) and torch.equal(frames, inner)
     with pytest.raises(UsageError, match="video_size"):
         AVSRModel(8, encoder_conf=conf, decoder_conf=decoder, video_size=96)
+
+
+def test_lips_learn_to_predict_the_audio(make_model, batch):
+    plain, model = make_model(), make_model(model={"audio_prediction_weight": 5.0}, modality_dropout=0.0)
+    assert set(model.state_dict()) - set(plain.state_dict()) == {
+        "audio_prediction.proj.weight",
+        "audio_prediction.proj.bias",
+    }
+    inputs = prepare(model, batch)
+    output = model(*inputs, batch["labels"])
+    torch.testing.assert_close(output.loss, 0.1 * output.loss_ctc + 0.9 * output.loss_att + 5 * output.loss_audio)
+    (gradient,) = torch.autograd.grad(
+        output.loss - 0.1 * output.loss_ctc, model.audio_prediction.proj.weight, retain_graph=True
+    )
+    assert gradient.abs().sum() > 0
+    for modality in ("audio", "video"):
+        used = modality == "video"
+        assert (model(*inputs, batch["labels"], modality=modality).loss_audio is not None) == used
+    assert model(None, *inputs[1:], batch["labels"], modality="video").loss_audio is None
+    with pytest.raises(UsageError, match="audio_prediction_weight"):
+        make_model(model={"audio_prediction_weight": -1.0})
+
+
+def test_audio_prediction_sees_valid_frames_only(make_model, batch):
+    model = make_model(model={"audio_prediction_weight": 1.0}).eval()
+    audio, video, lengths = prepare(model, batch)
+    first = model(audio, video, lengths, batch["labels"]).loss_audio
+    audio[1, :, 4:] = 100.0
+    torch.testing.assert_close(model(audio, video, lengths, batch["labels"]).loss_audio, first)
+    audio[1, :, 3] += 100.0
+    assert model(audio, video, lengths, batch["labels"]).loss_audio > first + 1
