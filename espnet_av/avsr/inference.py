@@ -20,7 +20,8 @@ import yaml
 from torch import Tensor
 
 from espnet_av.avsr.beam_search import BeamSearch, Hypothesis
-from espnet_av.avsr.convert import load_published
+from espnet_av.avsr.choices import get_model_class
+from espnet_av.avsr.convert import PUBLISHED_PREFIX, load_published, load_strictly
 from espnet_av.avsr.encoder import MODALITIES
 from espnet_av.avsr.model import AVSRModel
 from espnet_av.avsr.tokenizer import Tokenizer, build_tokenizer
@@ -29,7 +30,14 @@ from espnet_av.data.audio_io import read_audio
 from espnet_av.data.types import load_npy, load_video_npz
 from espnet_av.data.video_io import read_audio_track, read_video
 from espnet_av.train.loading import load_weights
-from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.errors import (
+    CheckpointError,
+    DataError,
+    EnvironmentProblem,
+    MissingDataError,
+    describe,
+    usage_error,
+)
 
 SAMPLE_RATE = 16000
 FPS = 25
@@ -76,7 +84,7 @@ class AVSR:
     Args:
         model: The network.
         tokenizer: Ids to text.
-        device: Where to compute.
+        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
         beam_size: Hypotheses kept per step of the search.
         ctc_weight: Weight of the CTC score in the search, 0 to 1.
         search_options: Further keywords of :class:`~espnet_av.avsr.beam_search.BeamSearch`.
@@ -85,7 +93,8 @@ class AVSR:
         checkpoint: The weights file that :meth:`from_pretrained` read; else None.
 
     Raises:
-        UsageError: Vocabulary and tokenizer differ in size.
+        UsageError: Vocabulary and tokenizer differ in size, or the device has no such name.
+        EnvironmentProblem: There is no such device.
     """
 
     def __init__(
@@ -100,9 +109,9 @@ class AVSR:
     ) -> None:
         if tokenizer.vocab_size != model.vocab_size:
             usage_error("tokenizer and network differ in size", got=tokenizer.vocab_size, allowed=[model.vocab_size])
-        self.model = model.to(device).eval()
+        self.device = resolve_device(device)
+        self.model = model.to(self.device).eval()
         self.tokenizer = tokenizer
-        self.device = torch.device(device)
         self.beam_size = beam_size
         self.ctc_weight = ctc_weight
         self.search_options = dict(search_options or {})
@@ -146,16 +155,20 @@ class AVSR:
         tokenizer = build_tokenizer(
             config.get("token_type", "bpe"), tokens, None if bpe_model is None else _beside(folder, bpe_model)
         )
-        model = AVSRModel(vocab_size=tokenizer.vocab_size, **(config.get("model_conf") or {}))
+        model = build_model(config.get("model"), tokenizer.vocab_size, config.get("model_conf"), str(path))
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
-        state = load_weights(checkpoint)
         try:
-            load_published(model, state)
+            load_state(model, load_weights(checkpoint))
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint} is of another model than {path}: {error}") from error
         recogniser = cls(model, tokenizer, device=device, **options)
         recogniser.checkpoint = checkpoint
         return recogniser
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model can listen to or look at, the best first."""
+        return tuple(getattr(self.model, "modalities", MODALITIES))
 
     def __call__(
         self,
@@ -208,8 +221,8 @@ class AVSR:
 
         Clips of about the same length waste the least. Arguments are lists of those of :meth:`__call__`.
         """
-        if modality not in MODALITIES:
-            usage_error("unknown modality", got=modality, allowed=MODALITIES)
+        if modality not in self.modalities:
+            usage_error("unknown modality", got=modality, allowed=self.modalities)
         waves = _collect(audios, "audio", load_audio) if modality != "video" else None
         clips = _collect(videos, "video", load_mouth_video) if modality != "audio" else None
         if waves is not None and clips is not None and len(waves) != len(clips):
@@ -250,6 +263,61 @@ class AVSR:
     def _hypotheses(self, nbest: list[Hypothesis]) -> Hypotheses:
         texts = [self.tokenizer.decode(hypothesis.ids) for hypothesis in nbest]
         return Hypotheses(texts, [hypothesis.score for hypothesis in nbest], nbest)
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Return a device that is there.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``, ... or ``auto``: a GPU where there is one, else the CPU.
+
+    Raises:
+        UsageError: The name is none of these.
+        EnvironmentProblem: torch sees no such device.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        usage_error("unknown device", got=str(device), allowed=["auto", "cpu", "cuda", "cuda:N"])
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        fix = "pass --device cpu, or use a machine with a GPU that torch supports"
+        got = f"{wanted}; torch sees {torch.cuda.device_count()} GPUs"
+        raise EnvironmentProblem(describe("there is no such device", got=got, fix=fix))
+    return wanted
+
+
+def build_model(name: str | None, vocab_size: int, conf: dict[str, Any] | None, source: str) -> AVSRModel:
+    """Build the network that a configuration describes.
+
+    Args:
+        name: What ``model:`` says; None is ``avsr``.
+        vocab_size: Number of token ids.
+        conf: Keywords of the network (``model_conf``).
+        source: Name of the configuration for messages.
+
+    Raises:
+        UsageError: The name is unknown.
+        DataError: A keyword is unknown.
+    """
+    model_class = get_model_class(name)
+    try:
+        return model_class(vocab_size=vocab_size, **(conf or {}))
+    except TypeError as error:
+        raise DataError(f"{source}: model_conf does not fit {model_class.__name__} ({error})") from error
+
+
+def load_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Load weights strictly; the leading ``avsr.`` of trained and published ones may be there or not.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over or of another shape.
+    """
+    if isinstance(model, AVSRModel):
+        load_published(model, state)
+    else:
+        load_strictly(model, {key.removeprefix(PUBLISHED_PREFIX): tensor for key, tensor in state.items()})
 
 
 def find_weights(

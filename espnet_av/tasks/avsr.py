@@ -7,21 +7,33 @@ front ends, spectrogram masks and normalisers whose options ``ASRTask`` adds app
 """
 
 import argparse
+import logging
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from espnet_av import _espnet
+from espnet_av.avsr.choices import DEFAULT_MODEL, MODEL_CLASSES, MODEL_GROUP
 from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import AVTaskMixin
+from espnet_av.train.loading import load_weights
+from espnet_av.train.optim import DepthRule
 from espnet_av.utils.config import NestedDictAction
-from espnet_av.utils.errors import UsageError, describe
+from espnet_av.utils.errors import CheckpointError, UsageError, describe
 
 if TYPE_CHECKING:
     from espnet_av.avsr.tokenizer import Tokenizer
 
-model_choices = LazyChoices("avsr.model", {"avsr": "espnet_av.avsr.model:AVSRModel"}, default="avsr")
+logger = logging.getLogger(__name__)
+
+# Names of parameters: of the blocks of an encoder, and of what comes before them.
+_ENCODER_LAYER = re.compile(r"encoder\.(?:encoder\.layers|encoders)\.(\d+)\.")
+_FRONT_END = re.compile(r"encoder\.(?:feature_extractor|layer_norm|post_extract_proj|encoder\.pos_conv|frontend|proj)")
+
+model_choices = LazyChoices(MODEL_GROUP, MODEL_CLASSES, default=DEFAULT_MODEL)
 
 
 class ESPnetAVSRModel(_espnet.AbsESPnetModel):
@@ -67,7 +79,8 @@ class ESPnetAVSRModel(_espnet.AbsESPnetModel):
         """
         audio, frames, lengths = self.avsr.prepare_inputs(speech, speech_lengths, video, video_lengths)
         output = self.avsr(audio, frames, lengths, text[:, : int(text_lengths.max())], modality=self.modality)
-        parts = {"loss_ctc": output.loss_ctc, "loss_att": output.loss_att, "acc": output.acc}
+        names = ("loss_ctc", "loss_att", "loss_audio", "acc")
+        parts = {name: getattr(output, name) for name in names}
         stats = {"loss": output.loss.detach(), **{name: part for name, part in parts.items() if part is not None}}
         if not self.training:
             stats["wer_ctc"] = self._greedy_wer(output.encoded, video_lengths, text, text_lengths)
@@ -155,6 +168,36 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
         except TypeError as error:
             raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
         return ESPnetAVSRModel(network, tokenizer.decode, args.audio_epochs)
+
+    @classmethod
+    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+        """Fill the recogniser from ``--model_name_or_path``: weights of a training, a pack or a published model.
+
+        Raises:
+            CheckpointError: They are of another model.
+        """
+        from espnet_av.avsr.inference import load_state
+
+        try:
+            load_state(model.avsr, load_weights(weights))
+        except CheckpointError as error:
+            fix = f"--init_param {weights}:::avsr.decoder,avsr.ctc takes all but these parts (--init_min_share)"
+            raise CheckpointError(describe(f"--model_name_or_path {weights}: {error}", fix=fix)) from error
+        logger.info("all weights are those of %s", weights)
+
+    @classmethod
+    def depth_rule(cls, model: torch.nn.Module) -> DepthRule:
+        """Return the layers by name: front ends are 0, encoder layer N is N + 1, everything behind comes after them."""
+        layers = [int(found[1]) for found in map(_ENCODER_LAYER.search, dict(model.named_parameters())) if found]
+        after = max(layers, default=-1) + 2
+        return lambda name: _depth(name, after)
+
+
+def _depth(name: str, after: int) -> int:
+    layer = _ENCODER_LAYER.search(name)
+    if layer:
+        return int(layer[1]) + 1
+    return 0 if _FRONT_END.search(name) else after
 
 
 def get_tokenizer(args: argparse.Namespace) -> "Tokenizer":
