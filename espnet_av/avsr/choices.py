@@ -6,7 +6,10 @@ from espnet_av import registry
 
 MODEL_GROUP = "avsr.model"
 DEFAULT_MODEL = "avsr"
-MODEL_CLASSES: dict[str, registry.Target] = {"avsr": "espnet_av.avsr.model:AVSRModel"}
+MODEL_CLASSES: dict[str, registry.Target] = {
+    "avsr": "espnet_av.avsr.model:AVSRModel",
+    "auto_avsr": "espnet_av.avsr.auto_avsr:AutoAVSRModel",
+}
 
 
 def get_model_class(name: str | None = None) -> type:
