@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """WebVTT files: captions with their times, as sessions are transcribed and labelled.
 
-Captions may overlap and come in any order; both are kept. ``<unk>``, the label of a silent face, is text, while the tags
-of WebVTT (voices, classes, italics, times) are left out. What the format cannot say (line breaks, ``-->``) is escaped.
+Captions may overlap and come in any order; both are kept. ``<unk>``, the label of a silent face, is text, while the
+tags of WebVTT (voices, classes, italics, times) are left out. What the format cannot say (``-->``, ``<``) is escaped.
 """
 
 import html
