@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 ROI_MODES = ("face", "landmarks", "center", "none")
 ROI_FORMATS = {"npy": "video_npy", "npz": "video_npz", "mp4": "video"}  # -> type in the streams file
 CACHE_VERSION = 1  # raise it when the same settings give other crops
+CONTAINERS_OF_SOUND = (".m4a", ".aac", ".mp4", ".mkv", ".mov", ".webm")  # read through PyAV, not libsndfile
 MAX_CLIP_BYTES = 4 << 30  # of decoded frames; one clip is held in memory
 
 
@@ -75,12 +76,25 @@ class FormatSettings:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Where an utterance comes from; paths, or None where the data folder has none."""
+    """Where an utterance comes from; paths, or None where the data folder has none.
+
+    Attributes:
+        utt: Its id.
+        video: The clip.
+        wav: Its sound, where this is not the clip's own track.
+        landmarks: Landmarks of the utterance's frames.
+        start_sec: Where the utterance begins in the recording (``segments``).
+        end_sec: Where it ends; None: with the recording.
+        roi: How its mouth is found, where this differs from the settings (``utt2roi``).
+    """
 
     utt: str
     video: str | None = None
     wav: str | None = None
     landmarks: str | None = None
+    start_sec: float = 0.0
+    end_sec: float | None = None
+    roi: str | None = None
 
 
 @dataclass
@@ -110,10 +124,13 @@ class ClipFormatter:
         self.settings = settings
         self._clock = AVClock(settings.sample_rate, settings.fps)
         self._face_mesh: LiteRTFaceMesh | None = None
+        self._others: dict[str, ClipFormatter] = {}
 
     def __call__(self, source: ClipSource) -> FormattedClip:
         """Format one utterance; what is wrong with its files becomes the reason, never an exception."""
         result = FormattedClip(source.utt)
+        if source.roi not in (None, self.settings.roi) and self.settings.roi != "none":
+            return self._with_roi(source.roi)(replace(source, roi=None))
         try:
             if self.settings.roi != "none":
                 self._add_crops(source, result)
@@ -127,6 +144,18 @@ class ClipFormatter:
         except DataError as error:
             result.reason, result.detail = "unreadable", str(error)
         return result
+
+    def _with_roi(self, roi: str) -> "ClipFormatter":
+        """Return a formatter that finds mouths in another way."""
+        if roi not in self._others:
+            self._others[roi] = ClipFormatter(replace(self.settings, roi=roi))
+        return self._others[roi]
+
+    def _cut_frames(self, source: ClipSource) -> tuple[int, int | None]:
+        """Return the first frame of an utterance on the clock, and the one after its last (None: to the end)."""
+        fps = float(self._clock.fps)
+        end = None if source.end_sec is None else int(source.end_sec * fps + 0.5)
+        return int(source.start_sec * fps + 0.5), end
 
     # ---- crops -------------------------------------------------------------------------------------------------------
 
@@ -158,14 +187,21 @@ class ClipFormatter:
             "rules": rules,
             "video": _identity(source.video),
             "landmarks": _identity(source.landmarks) if self.settings.roi == "landmarks" else None,
+            **self._cut_key(source),
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         stem = re.sub(r"[^\w.-]", "_", Path(source.video).stem)[:60]
         return Path(self.settings.roi_dir) / digest[:2] / f"{stem}-{digest[2:18]}.{self.settings.roi_format}"
 
+    def _cut_key(self, source: ClipSource) -> dict[str, Any]:
+        cut = self._cut_frames(source)
+        return {} if cut == (0, None) else {"cut": cut}
+
     def _make_crops(self, source: ClipSource, crop: Path) -> dict[str, Any]:
-        _refuse_huge(source.video)
-        video = read_video(source.video)
+        first, last = self._cut_frames(source)
+        _refuse_huge(source.video, (source.start_sec, source.end_sec))
+        fps = float(self._clock.fps)
+        video = read_video(source.video, start_sec=first / fps, end_sec=None if last is None else last / fps)
         kept = self._frames_on_clock(video)
         found: dict[str, Any] = {"source": source.video, "note": None, "num_interpolated": 0}
         if len(kept) != len(video.frames) or (kept != np.arange(len(kept))).any():
@@ -214,7 +250,8 @@ class ClipFormatter:
         if self.settings.roi_format == "mp4":
             audio = None
             if probe(source.video).has_audio:
-                audio = self._clock.fit_audio(read_audio_track(source.video, self.settings.sample_rate), len(crops))
+                wave = self._cut_wave(source, read_audio_track(source.video, self.settings.sample_rate))
+                audio = self._clock.fit_audio(wave, len(crops))
             write_video(crop, crops, fps=self.settings.fps, audio=audio, sample_rate=self.settings.sample_rate)
             return
         with atomic_write(crop, "wb") as stream:
@@ -233,24 +270,38 @@ class ClipFormatter:
         origin = source.wav or source.video
         if origin is None:
             raise ClipRejected("no_audio", "no line in wav.scp or video.scp")
-        if source.wav is not None and self._is_ready(source.wav):
+        whole = self._cut_frames(source) == (0, None)
+        if source.wav is not None and whole and self._is_ready(source.wav):
             result.wav, result.num_samples = os.path.abspath(source.wav), probe_audio(source.wav)[0]
             return
-        path = self.audio_path(origin)
+        path = self.audio_path(origin, self._cut_key(source))
         if not path.is_file():
-            if source.wav is not None:
+            if source.wav is not None and Path(source.wav).suffix.lower() in CONTAINERS_OF_SOUND:
+                wave = read_audio_track(source.wav, self.settings.sample_rate, align=False)
+            elif source.wav is not None:
                 wave, _ = read_audio(source.wav, self.settings.sample_rate, resample=True)
             elif not probe(source.video).has_audio:
                 raise ClipRejected("no_audio", f"{source.video} has no sound track")
             else:
                 wave = read_audio_track(source.video, self.settings.sample_rate)
+            wave = self._cut_wave(source, wave)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_audio(path, wave, self.settings.sample_rate)
         result.wav, result.num_samples = str(path), probe_audio(path)[0]
 
-    def audio_path(self, origin: str) -> Path:
-        """Return the path of the FLAC file made of a sound or video file."""
+    def _cut_wave(self, source: ClipSource, wave: np.ndarray) -> np.ndarray:
+        """Return the part (N',) of a recording (N,) that belongs to the utterance."""
+        first, last = self._cut_frames(source)
+        end = None if last is None else self._clock.frames_to_samples(last)
+        part = wave[self._clock.frames_to_samples(first) : end]
+        if len(part) == 0:
+            raise ClipRejected("no_audio", f"{source.wav or source.video} ends before {source.start_sec:g} s")
+        return part
+
+    def audio_path(self, origin: str, cut: dict[str, Any] | None = None) -> Path:
+        """Return the path of the FLAC file made of a sound or video file, or of a part of it."""
         key = {"version": CACHE_VERSION, "sample_rate": self.settings.sample_rate, "source": _identity(origin)}
+        key.update(cut or {})
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         stem = re.sub(r"[^\w.-]", "_", Path(origin).stem)[:60]
         return Path(self.settings.audio_dir) / digest[:2] / f"{stem}-{digest[2:18]}.flac"
@@ -278,15 +329,17 @@ def _identity(path: str | None) -> list[Any]:
     return [real, state.st_size, state.st_mtime_ns]
 
 
-def _refuse_huge(video: str) -> None:
+def _refuse_huge(video: str, cut: tuple[float, float | None]) -> None:
     info = probe(video)
-    num_bytes = info.num_frames * info.width * info.height * 3
+    start, end = (0 if time is None else round(time * info.fps) for time in cut)
+    num_frames = max(0, min(info.num_frames, end or info.num_frames) - start)
+    num_bytes = num_frames * info.width * info.height * 3
     if num_bytes > MAX_CLIP_BYTES:
         raise ClipRejected(
             "too_large",
             describe(
                 f"{video} does not fit into memory",
-                got=f"{info.num_frames} frames of {info.width}x{info.height}",
+                got=f"{num_frames} frames of {info.width}x{info.height}",
                 allowed=f"{MAX_CLIP_BYTES >> 30} GiB of decoded frames",
                 fix="cut it into utterances",
             ),

@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.data.clip_formatter import ROI_FORMATS, ClipFormatter, ClipSource, FormatSettings, FormattedClip
+from espnet_av.data.clip_formatter import (
+    ROI_FORMATS,
+    ROI_MODES,
+    ClipFormatter,
+    ClipSource,
+    FormatSettings,
+    FormattedClip,
+)
 from espnet_av.data.data_dir import DataDir, iter_lines
 from espnet_av.data.drops import Drops, write_json
 from espnet_av.data.mouth_roi import CropRules
@@ -28,7 +35,8 @@ from espnet_av.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 MADE_HERE = {
-    "wav.scp", "mouth.scp", "utt2num_samples", "utt2num_frames", "spk2utt", "streams", "data.json", "landmarks.scp"
+    "wav.scp", "mouth.scp", "utt2num_samples", "utt2num_frames", "spk2utt", "streams", "data.json", "landmarks.scp",
+    "segments", "utt2roi",
 }  # fmt: skip
 PRODUCT_FILES = ("roi_report.json", "roi_contact_sheet.png")
 _worker: ClipFormatter | None = None
@@ -63,7 +71,10 @@ def format_set(
     """Format a data folder.
 
     Args:
-        data_dir: Folder with ``text``, ``utt2spk``, and ``video.scp`` or ``wav.scp`` or both.
+        data_dir: Folder with ``text``, ``utt2spk``, and ``video.scp`` or ``wav.scp`` or both. With ``segments``, lines
+            ``<utterance> <recording> <start> <end>`` in seconds (end -1: to the end), these two are keyed by recording
+            and every utterance is cut out of its recording. ``utt2roi`` names utterances whose mouth is found in
+            another way than ``settings.roi``, e.g. ``center`` for videos of mouths.
         output_dir: Folder to make; it appears when complete.
         settings: What to make of each clip.
         nj: Number of processes.
@@ -128,11 +139,44 @@ def read_sources(data: DataDir, settings: FormatSettings) -> tuple[list[ClipSour
         name: data.read(name) if data.has(name) else {} for name in ("video.scp", "wav.scp", "landmarks.scp", "utt2spk")
     }
     text = data.read("text", allow_empty=True)
-    utts = sorted({*text, *tables["video.scp"], *tables["wav.scp"]})
-    sources = [
-        ClipSource(utt, *(tables[name].get(utt) for name in ("video.scp", "wav.scp", "landmarks.scp"))) for utt in utts
-    ]
+    segments = read_segments(data) if data.has("segments") else None
+    recordings = {*tables["video.scp"], *tables["wav.scp"]} if segments is None else set(segments)
+    rois = _read_rois(data)
+    sources = []
+    for utt in sorted({*text, *recordings}):
+        recording, start, end = (utt, 0.0, None) if segments is None else segments.get(utt, ("", 0.0, None))
+        video, wav = (tables[name].get(recording) for name in ("video.scp", "wav.scp"))
+        wav = None if wav == video else wav  # the clip's own track, which is aligned to its first frame
+        sources.append(ClipSource(utt, video, wav, tables["landmarks.scp"].get(utt), start, end, rois.get(utt)))
     return sources, text, tables["utt2spk"]
+
+
+def read_segments(data: DataDir) -> dict[str, tuple[str, float, float | None]]:
+    """Read ``segments``: utterance to recording, start and end in seconds; None stands for the recording's end.
+
+    Raises:
+        DataError: If a line is not ``<utterance> <recording> <start> <end>`` with ``0 <= start < end`` (or end -1).
+    """
+    segments = {}
+    for utt, value in data.read("segments").items():
+        fields = value.split()
+        try:
+            recording, (start, end) = fields[0], map(float, fields[1:])
+        except ValueError:
+            recording, start, end = "", -1.0, -1.0
+        if start < 0 or (end != -1 and not start < end < float("inf")):
+            allowed = "<utterance> <recording> <start> <end>, seconds, end -1: to the end"
+            raise DataError(describe(f"{data / 'segments'}: '{utt}' is no segment", value, allowed))
+        segments[utt] = (recording, start, None if end == -1 else end)
+    return segments
+
+
+def _read_rois(data: DataDir) -> dict[str, str]:
+    rois = data.read("utt2roi") if data.has("utt2roi") else {}
+    for utt, roi in rois.items():
+        if roi not in ROI_MODES[:3]:
+            raise DataError(describe(f"{data / 'utt2roi'}: '{utt}' has an unknown kind of crop", roi, ROI_MODES[:3]))
+    return rois
 
 
 def _prepare_models(settings: FormatSettings) -> None:
@@ -244,7 +288,8 @@ def _report(settings: FormatSettings, clips: dict[str, FormattedClip], drops: Dr
 
 
 def _write_data(new: DataDir, old: DataDir, kept: dict[str, FormattedClip], settings: FormatSettings) -> None:
-    copy_tables(old, new, set(kept), skip=MADE_HERE)
+    by_recording = {"video.scp"} if old.has("segments") else set()
+    copy_tables(old, new, set(kept), skip=MADE_HERE | by_recording)
     if not new.has("utt2spk"):
         new.write("utt2spk", {utt: utt for utt in kept})
     new.write("utt2spk", new.read("utt2spk"))

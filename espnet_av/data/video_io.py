@@ -72,7 +72,13 @@ class VideoInfo:
 
 
 def read_video(
-    path: str | os.PathLike, *, gray: bool = False, fps: float | None = None, resample: bool = False
+    path: str | os.PathLike,
+    *,
+    gray: bool = False,
+    fps: float | None = None,
+    resample: bool = False,
+    start_sec: float = 0.0,
+    end_sec: float | None = None,
 ) -> Video:
     """Decode all frames of a clip (mp4, mkv, mov, avi, mpg, ...).
 
@@ -83,23 +89,32 @@ def read_video(
         gray: Return one channel.
         fps: Wanted frame rate; None takes the clip's own.
         resample: Bring a clip of another frame rate to ``fps`` by time stamps instead of refusing it.
+        start_sec: Keep the frames from the one that is nearest to this time, in seconds from the first frame.
+        end_sec: Keep the frames before the one that is nearest to this time; None keeps all to the end. What lies
+            outside is decoded but never held in memory.
 
     Returns:
         The frames with their rate.
 
     Raises:
         MissingDataError: If there is no such file.
-        DataError: If it has no video, is damaged or truncated, or has another rate while ``resample`` is off.
+        DataError: If it has no video, is damaged or truncated, has another rate while ``resample`` is off, or ends
+            before ``start_sec``.
     """
     frames: list[np.ndarray] = []
     times: list[float | None] = []
     with _open(path) as container:
         stream = _video_stream(container, path)
-        for frame, image in _decode(container, stream, path, gray):
-            frames.append(image)
-            times.append(frame.time)
-        _refuse_truncated(path, stream, len(frames), times[-1] if times else None)
         nominal = float(stream.average_rate or stream.base_rate or 0.0)
+        cut = _Cut(start_sec, end_sec, nominal)
+        for frame, image in _decode(container, stream, path, gray, cut):
+            if image is not None:
+                frames.append(image)
+                times.append(frame.time)
+        if not cut.ended:
+            _refuse_truncated(path, stream, cut.num_frames, cut.last_time)
+    if not frames:
+        raise DataError(describe(f"{path}: ends before the stretch begins", got=start_sec, fix="correct segments"))
     times_sec, rate = _frame_times(times, nominal, path)
     stack = np.stack(frames)
     if fps is None or (abs(rate - fps) <= FPS_TOLERANCE * fps and _is_even(times_sec, rate)):
@@ -210,22 +225,60 @@ def _video_stream(container: "InputContainer", path: str | os.PathLike) -> "Vide
 
 
 def _decode(
-    container: "InputContainer", stream: "VideoStream", path: str | os.PathLike, gray: bool
-) -> Iterator[tuple[av.VideoFrame, np.ndarray]]:
-    """Yield ``(decoded frame, pixels)``; one scaler serves the whole clip."""
+    container: "InputContainer",
+    stream: "VideoStream",
+    path: str | os.PathLike,
+    gray: bool,
+    cut: "_Cut | None" = None,
+) -> Iterator[tuple[av.VideoFrame, np.ndarray | None]]:
+    """Yield ``(decoded frame, pixels)``, without pixels before the cut; one scaler serves the whole clip."""
     to_rgb = VideoReformatter()
     frames = container.decode(stream)
     for index in range(1 << 62):
         try:
             frame = next(frames, None)
-            if frame is None:
+            if frame is None or (cut is not None and cut.ends_at(frame)):
                 return
+            if cut is not None and not cut.holds(frame):
+                yield frame, None
+                continue
             rgb = to_rgb.reformat(frame, format="rgb24").to_ndarray()
         except av.error.FFmpegError as error:
             raise _damaged(path, f"frame {index}: {error.strerror}") from error
         if frame.is_corrupt:
             raise _damaged(path, f"frame {index} is incomplete")
         yield frame, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if gray else rgb
+
+
+class _Cut:
+    """Which frames of a clip are wanted, told one by one in the order of time.
+
+    A frame belongs to the stretch when its time, rounded to the nominal grid, does: half a frame counts as its start.
+    """
+
+    def __init__(self, start_sec: float, end_sec: float | None, nominal: float) -> None:
+        self.step = 1.0 / nominal if nominal > 0 else 0.0
+        self.start_sec, self.end_sec = start_sec, end_sec
+        self.num_frames, self.last_time, self.first_time, self.ended = 0, None, None, False
+
+    def ends_at(self, frame: av.VideoFrame) -> bool:
+        """Count a frame, or tell that it lies behind the stretch."""
+        if self.first_time is None:
+            self.first_time = frame.time
+        if self.end_sec is not None and self._time(frame) >= self.end_sec - self.step / 2:
+            self.ended = True
+            return True
+        self.num_frames, self.last_time = self.num_frames + 1, frame.time
+        return False
+
+    def holds(self, frame: av.VideoFrame) -> bool:
+        """Tell whether the frame just counted is not before the stretch."""
+        return self.start_sec <= 0 or self._time(frame, self.num_frames - 1) >= self.start_sec - self.step / 2
+
+    def _time(self, frame: av.VideoFrame, index: int | None = None) -> float:
+        if frame.time is None or self.first_time is None:
+            return (self.num_frames if index is None else index) * self.step
+        return float(frame.time - self.first_time)
 
 
 def _refuse_truncated(
