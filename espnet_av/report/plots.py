@@ -184,14 +184,21 @@ def spectrogram(log_mel: np.ndarray, duration_sec: float, top_hz: float) -> byte
             vmin=top_db - 70,
             vmax=top_db,
         )
-        ticks_hz = [hz for hz in (250, 1000, 2000, 4000, 8000, 12000) if hz <= top_hz]
-        axis.set_yticks([hz_to_mel(hz) / hz_to_mel(top_hz) * log_mel.shape[0] for hz in ticks_hz], ticks_hz)
+        mel_axis(axis, log_mel.shape[0], top_hz)
         axis.set(xlabel="time (s)", ylabel="frequency (Hz)")
         axis.grid(visible=False)
         drawn.colorbar(picture, ax=axis, label="level (dB)", pad=0.02)
         buffer = io.BytesIO()
         drawn.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
         return buffer.getvalue()
+
+
+def mel_axis(
+    axis: "Axes", num_bands: int, top_hz: float, ticks_hz: Sequence[int] = (250, 1000, 2000, 4000, 8000, 12000)
+) -> None:
+    """Label the y axis of a spectrogram of ``num_bands`` mel bands up to ``top_hz`` with frequencies in Hz."""
+    ticks_hz = [hz for hz in ticks_hz if hz <= top_hz]
+    axis.set_yticks([hz_to_mel(hz) / hz_to_mel(top_hz) * num_bands for hz in ticks_hz], ticks_hz)
 
 
 def hz_to_mel(hz: float) -> float:
