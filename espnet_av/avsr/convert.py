@@ -17,6 +17,8 @@ from espnet_av.utils.errors import CheckpointError, usage_error
 
 PUBLISHED_PREFIX = "avsr."
 FINETUNED_PREFIX = "encoder.w2v_model."
+#: Parts of a recogniser; published ones have the first three.
+MODEL_PARTS = ("encoder", "decoder", "ctc", "bridge", "audio_prediction")
 
 # Field of the published configuration -> where our keywords hold it.
 _CONFIG_FIELDS: dict[str, tuple[str, ...]] = {
@@ -139,14 +141,14 @@ def from_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Conv
     The leading ``avsr.`` may be there or not; ``weight_g`` and ``weight_v`` of older files are accepted.
 
     Raises:
-        CheckpointError: Keys outside ``encoder``, ``decoder`` and ``ctc``.
+        CheckpointError: Keys outside :data:`MODEL_PARTS`.
     """
 
     def rename(key: str) -> tuple[str, str]:
         return _modern_weight_norm(key.removeprefix(PUBLISHED_PREFIX)), ""
 
     result, report = _rename(state, rename)
-    strange = [key for key in result if key.split(".", 1)[0] not in ("encoder", "decoder", "ctc", "bridge")]
+    strange = [key for key in result if key.split(".", 1)[0] not in MODEL_PARTS]
     if strange:
         counts = f"{len(strange)} of {len(result)} keys are unknown, the first being {strange[0]!r}"
         raise CheckpointError(f"not an AVSRCocktail checkpoint: {counts}")

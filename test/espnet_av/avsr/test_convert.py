@@ -22,6 +22,14 @@ def test_there_and_back(make_model):
         assert torch.equal(other.state_dict()[name], tensor)
 
 
+def test_parts_that_published_models_lack(make_model):
+    model = make_model(decoder={"dim": 8}, model={"audio_prediction_weight": 5.0})
+    state = {f"avsr.{key}": value + 1 for key, value in model.state_dict().items()}
+    assert {key.split(".")[1] for key in state} == set(convert.MODEL_PARTS)
+    convert.load_published(model, state)
+    assert torch.equal(model.audio_prediction.proj.bias, state["avsr.audio_prediction.proj.bias"])
+
+
 def test_prefix_and_old_weight_norm_names_are_optional(make_model):
     state = make_model().state_dict()
     old = {
