@@ -7,6 +7,7 @@ that cannot carry video or cannot resume exactly: the dataset, the batch iterato
 """
 
 import argparse
+import logging
 import math
 import os
 import subprocess
@@ -23,10 +24,14 @@ from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_it
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.distributed import default_backend
-from espnet_av.train.loading import load_from_spec
-from espnet_av.train.optim import SCHEDULERS, registered_schedulers
+from espnet_av.train.loading import load_from_spec, load_into, load_weights
+from espnet_av.train.optim import SCHEDULERS, DepthRule, parameter_groups, registered_schedulers
+from espnet_av.train.run_flags import add_flags, apply_flags
+from espnet_av.train.start_model import find_start_weights
 from espnet_av.train.trainer import AVTrainer
-from espnet_av.utils.errors import MissingDataError, UsageError, describe
+from espnet_av.utils.errors import MissingDataError, UsageError, describe, usage_error
+
+logger = logging.getLogger(__name__)
 
 # Options of AbsTask that our data layer replaces, with their replacement.
 REPLACED_OPTIONS = {
@@ -59,6 +64,13 @@ class AVTaskMixin:
             default=1.0,
             help="share of the model's values that --init_param must fill; less is an error",
         )
+        group.add_argument(
+            "--layer_lr_decay",
+            type=float,
+            default=1.0,
+            help="factor on the learning rate from one layer to the one below it; 1: one rate for all",
+        )
+        add_flags(parser)
         parser.set_defaults(num_att_plot=0, use_matplotlib=True, use_tensorboard=False)
         return parser
 
@@ -81,6 +93,7 @@ class AVTaskMixin:
             if parser.get_default("dist_backend") == args.dist_backend:
                 args.dist_backend = default_backend(args.ngpu)
             del args.set
+        apply_flags(args, lambda: cls.count_batches(args) / args.accum_grad)
         super().main(args=args)
 
     @classmethod
@@ -91,6 +104,7 @@ class AVTaskMixin:
         if args.scheduler in SCHEDULERS and not args.collect_stats:
             args.scheduler_conf = cls.complete_schedule(args)
         args.initialised_from = list(args.init_param)
+        cls.refuse_two_starts(args)
         cls.complete_args(args)
         if not (args.collect_stats or args.dry_run):  # before ESPnet overwrites config.yaml of another training
             cls.trainer.check_output_dir(cls.trainer.build_options(args))
@@ -103,32 +117,114 @@ class AVTaskMixin:
 
     @classmethod
     def complete_schedule(cls, args: argparse.Namespace) -> dict[str, Any]:
-        """Fill in ``total_steps`` (all epochs) and ``warmup_steps`` (``warmup_share`` of them) where they are missing.
+        """Fill in ``total_steps`` and ``warmup_steps`` (``warmup_share`` of them) where they are missing.
+
+        ``total_steps`` is the end of training: all epochs, or ``max_steps`` where that comes first. A warm-up that does
+        not fit into a training shorter than planned (``--debug``) is cut, with a warning.
 
         Returns:
             The keywords of the schedule, ``warmup_share`` taken out.
         """
         conf = dict(args.scheduler_conf)
         share = conf.pop("warmup_share", 0.0)
-        if "total_steps" not in conf:
-            sampler = cls.build_sampler(args, args.train_shape_file, train=True)
-            batches = args.num_iters_per_epoch or len(sampler.batches(1))
-            conf["total_steps"] = args.max_epoch * math.ceil(batches / args.accum_grad)
+        given = "total_steps" in conf
+        if not given:
+            limits = [args.max_steps] if args.max_steps else []
+            if args.max_epoch:
+                batches = args.num_iters_per_epoch or cls.count_batches(args)
+                limits.append(args.max_epoch * math.ceil(batches / args.accum_grad))
+            if not limits:
+                fix = "set --max_epoch, --max_steps or scheduler_conf.total_steps"
+                raise UsageError(describe(f"--scheduler {args.scheduler} needs the end of training", fix=fix))
+            conf["total_steps"] = min(limits)
         conf.setdefault("warmup_steps", int(share * conf["total_steps"]))
+        if not given and conf["warmup_steps"] >= conf["total_steps"]:
+            shorter = conf["total_steps"] - 1
+            logger.warning("the training has %d steps: warm-up %d -> %d", shorter + 1, conf["warmup_steps"], shorter)
+            conf["warmup_steps"] = shorter
         return conf
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> torch.nn.Module:
-        """Build the network and fill it from ``--init_param``, with a report of what fitted.
+    def count_batches(cls, args: argparse.Namespace) -> int:
+        """Return the batches of one pass over the training set."""
+        return len(cls.build_sampler(args, args.train_shape_file, train=True).batches(1))
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
+        """Build the optimizer of ``optim`` and ``optim_conf`` over what is not frozen.
+
+        ``exclude_weight_decay`` spares vectors, norms and embeddings; ``layer_lr_decay`` lowers the rate towards the
+        input. Without either, this is what ESPnet builds.
 
         Raises:
-            CheckpointError: Less than ``--init_min_share`` of the model's values were in the file.
+            UsageError: A name in ``freeze_param`` matches nothing, or nothing is left to train.
+        """
+        names = [name for name, _ in model.named_parameters()]
+        for prefix in args.freeze_param:
+            if not any(name == prefix or name.startswith(prefix + ".") for name in names):
+                children = [name for name, _ in model.named_children()]
+                usage_error("--freeze_param: the model has no such part", prefix, f"names as in {names[0]}; {children}")
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            usage_error("--freeze_param leaves nothing to train", args.freeze_param)
+        if not args.exclude_weight_decay and args.layer_lr_decay == 1:
+            return super().build_optimizers(args, model)
+        conf = dict(args.optim_conf)
+        optimizer = _espnet.optim_classes.get(args.optim)
+        if optimizer is None:
+            usage_error("unknown --optim", args.optim, list(_espnet.optim_classes))
+        groups = parameter_groups(
+            model,
+            conf.pop("weight_decay", 0.0),
+            spare_vectors=args.exclude_weight_decay,
+            layer_lr_decay=args.layer_lr_decay,
+            lr=conf.get("lr"),
+            depth_of=cls.depth_rule(model),
+        )
+        return [optimizer(groups, **conf)]
+
+    @classmethod
+    def depth_rule(cls, model: torch.nn.Module) -> DepthRule | None:
+        """Return which layer a parameter belongs to, for ``--layer_lr_decay``; None where a task has no such rule."""
+        return None
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> torch.nn.Module:
+        """Build the network, filled from ``--model_name_or_path`` or ``--init_param`` with a report of what fitted.
+
+        Raises:
+            MissingDataError: ``--model_name_or_path`` does not exist.
+            CheckpointError: The named model is not this one, or less than ``--init_min_share`` of the model's values
+                were in a file of ``--init_param``.
         """
         model = cls.build_network(args)
+        if args.model_name_or_path:
+            cls.load_start(model, find_start_weights(args.model_name_or_path, args.cache_dir))
         for spec in args.init_param:
             load_from_spec(model, spec, min_share=args.init_min_share)
         args.init_param = []  # done here; ESPnet's own loader would ignore wrong keys in silence
         return model
+
+    @classmethod
+    def refuse_two_starts(cls, args: argparse.Namespace) -> None:
+        """Note where training starts, and refuse two places.
+
+        Raises:
+            UsageError: Both ``--model_name_or_path`` and ``--init_param`` are given.
+        """
+        if not args.model_name_or_path:
+            return
+        if args.init_param:
+            usage_error("--model_name_or_path and --init_param both say where to start", fix="drop one of them")
+        args.initialised_from = [args.model_name_or_path]
+
+    @classmethod
+    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+        """Fill a new model with all weights of another training of the same configuration.
+
+        Raises:
+            CheckpointError: Names or shapes differ.
+        """
+        load_into(model, load_weights(weights), strict=True, source=f"--model_name_or_path {weights}")
 
     @classmethod
     def build_network(cls, args: argparse.Namespace) -> torch.nn.Module:

@@ -102,7 +102,8 @@ class IntervalLog:
             begin_sec, epoch, taken = self._run_begin
             done = (progress.epoch - epoch) * feed.total + feed.taken - taken
             per_batch = (time.monotonic() - begin_sec) / max(done, 1)
-            estimates.append(((options.max_epoch - progress.epoch + 1) * feed.total - feed.taken) * per_batch)
+            if options.max_epoch:
+                estimates.append(((options.max_epoch - progress.epoch + 1) * feed.total - feed.taken) * per_batch)
             if options.max_steps:
                 estimates.append((options.max_steps - progress.step) * options.accum_grad * per_batch)
         if options.max_train_sec:

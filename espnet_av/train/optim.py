@@ -5,7 +5,7 @@
 import abc
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 import torch
@@ -21,34 +21,75 @@ _NO_DECAY_MODULES = (
 )
 
 
-def parameter_groups(
-    model: torch.nn.Module, weight_decay: float, *, no_decay_names: Iterable[str] = ()
-) -> list[dict[str, Any]]:
-    """Split the trainable parameters into those with and those without weight decay.
+#: Gives the depth of a parameter by its name: 0 next to the input, the largest number next to the output.
+DepthRule = Callable[[str], int]
 
-    Without decay are all biases and other vectors (one axis), and everything in normalisation and embedding layers.
+
+def parameter_groups(
+    model: torch.nn.Module,
+    weight_decay: float,
+    *,
+    no_decay_names: Iterable[str] = (),
+    spare_vectors: bool = True,
+    layer_lr_decay: float = 1.0,
+    lr: float | None = None,
+    depth_of: DepthRule | None = None,
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters by weight decay and, with ``layer_lr_decay``, by depth.
+
+    Without decay are all biases and other vectors (one axis), and everything in normalisation and embedding layers. The
+    rate of depth ``d`` is ``lr * layer_lr_decay ** (deepest - d)`` (Clark et al., "ELECTRA", ICLR 2020): what lies near
+    the input of a pre-trained network changes least.
 
     Args:
         model: The model.
         weight_decay: Decay of the first group.
         no_decay_names: Parts of names that are spared too, e.g. ``["relative_bias"]``.
+        spare_vectors: False: all parameters decay but those of ``no_decay_names``.
+        layer_lr_decay: Factor on the rate from one depth to the one below, in (0, 1]; 1: one rate for all.
+        lr: The rate at the deepest; needed where ``layer_lr_decay`` is below 1.
+        depth_of: Depth of each parameter; needed likewise.
 
     Returns:
         Parameter groups for a torch optimizer; empty groups are left out.
+
+    Raises:
+        UsageError: ``layer_lr_decay`` is out of range, or what it needs is missing.
     """
+    if not 0 < layer_lr_decay <= 1:
+        usage_error("layer_lr_decay is out of range", layer_lr_decay, "above 0, at most 1 (1: one rate for all layers)")
+    by_depth = layer_lr_decay < 1
+    if by_depth and (lr is None or depth_of is None):
+        usage_error(
+            "layer_lr_decay needs the learning rate and a model whose layers are known", fix="set optim_conf.lr"
+        )
     spared_names = tuple(no_decay_names)
-    decayed, spared, seen = [], [], set()
+    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    seen: set[int] = set()
     for prefix, module in model.named_modules():
         for key, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             name = f"{prefix}.{key}"
-            spare = parameter.ndim <= 1 or isinstance(module, _NO_DECAY_MODULES)
+            spare = spare_vectors and (parameter.ndim <= 1 or isinstance(module, _NO_DECAY_MODULES))
             spare = spare or any(part in name for part in spared_names)
-            (spared if spare else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+            groups.setdefault((depth_of(name) if by_depth else 0, spare), []).append(parameter)
+    deepest = max((depth for depth, _ in groups), default=0)
+    result = []
+    for (depth, spare), parameters in sorted(groups.items(), key=lambda item: item[0]):
+        group = {"params": parameters, "weight_decay": 0.0 if spare else weight_decay}
+        result.append({**group, "lr": lr * layer_lr_decay ** (deepest - depth)} if by_depth else group)
+    return result
+
+
+def freeze_statistics(model: torch.nn.Module) -> None:
+    """Put batch norms whose own parameters are frozen into evaluation mode, so that their statistics stay too."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            own = list(module.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.eval()
 
 
 def build_adamw(
@@ -119,7 +160,27 @@ class WarmupLinearLR(_WarmupDecayLR):
         hold_steps: Steps at the peak.
         final_ratio: Rate at the end, as a share of the peak.
         last_epoch: As in torch.
+        reference_compat: Start the warm-up with a step at rate 0, as Hugging Face's linear schedule does.
     """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        total_steps: int,
+        warmup_steps: int = 0,
+        hold_steps: int = 0,
+        final_ratio: float = 0.0,
+        last_epoch: int = -1,
+        reference_compat: bool = False,
+    ) -> None:
+        self.reference_compat = reference_compat
+        super().__init__(optimizer, total_steps, warmup_steps, hold_steps, final_ratio, last_epoch)
+
+    def factor(self, step: int) -> float:
+        """Return the multiple of the base rate for optimizer step ``step``, counted from 0."""
+        if self.reference_compat and step < self.warmup_steps:
+            return step / self.warmup_steps
+        return super().factor(step)
 
     def decay(self, progress: float) -> float:
         """Return ``1 - progress``."""

@@ -13,7 +13,7 @@ from espnet_av.utils.errors import usage_error
 logger = logging.getLogger(__name__)
 
 AMP_DTYPES = ("none", "bf16", "fp16")
-RESUME_MODES = ("auto", "never")
+RESUME_MODES = ("auto", "never", "must")
 NONFINITE = ("raise", "skip")
 
 #: Options of ESPnet that this trainer does not have, with the value that leaves them off.
@@ -38,10 +38,14 @@ FREE_KEYS = frozenset(
     dist_backend dist_init_method dist_world_size dist_rank local_rank dist_master_addr dist_master_port dist_launcher
     multiprocessing_distributed distributed gradient_as_bucket_view unused_parameters
     config print_config required version dry_run collect_stats write_collected_feats detect_anomaly
-    max_cache_size max_cache_fd valid_max_cache_size init_param ignore_init_mismatch pretrain_path
+    max_cache_size max_cache_fd valid_max_cache_size init_param model_name_or_path cache_dir ignore_init_mismatch
+    pretrain_path
     espnet_av_version git_commit nonfinite use_amp
     """.split()
 )
+
+#: Options that came later, with the value under which a training is the one it was before they existed.
+NEUTRAL: dict[str, Any] = {"layer_lr_decay": 1.0}
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -50,7 +54,7 @@ class AVTrainerOptions:
 
     Attributes:
         output_dir: The experiment folder.
-        max_epoch: Last epoch.
+        max_epoch: Last epoch; 0 sets no limit, then another limit must be set.
         max_steps: Last optimizer step; 0 sets no limit.
         max_train_sec: Seconds of training and validation, resumptions included; 0 sets no limit.
         seed: Seed of all random numbers.
@@ -61,7 +65,8 @@ class AVTrainerOptions:
         save_every_steps: Optimizer steps between two checkpoints within an epoch; 0 saves after epochs only.
         ema_decay: Decay of the weight average; 0 turns it off. With it, validation and ``Nepoch.pth`` use the average.
         amp_dtype: ``none``, ``bf16`` or ``fp16``.
-        resume_mode: ``auto`` goes on from a checkpoint, ``never`` refuses a folder that holds one.
+        resume_mode: ``auto`` goes on from a checkpoint, ``never`` refuses a folder that holds one, ``must`` one that
+            holds none.
         nonfinite: ``raise`` or ``skip`` for a step whose loss or gradient is not finite.
         patience: Epochs without improvement before stopping; None never stops.
         early_stopping_criterion: ``(phase, key, "min"|"max")`` for ``patience``.
@@ -115,9 +120,12 @@ class AVTrainerOptions:
         for name, choices in (("amp_dtype", AMP_DTYPES), ("resume_mode", RESUME_MODES), ("nonfinite", NONFINITE)):
             if getattr(self, name) not in choices:
                 usage_error(f"unknown --{name}", getattr(self, name), choices)
-        for name, least in (("accum_grad", 1), ("max_epoch", 1), ("max_steps", 0), ("save_every_steps", 0)):
+        for name, least in (("accum_grad", 1), ("max_epoch", 0), ("max_steps", 0), ("save_every_steps", 0)):
             if getattr(self, name) < least:
                 usage_error(f"--{name} is too small", getattr(self, name), f"{least} or more")
+        if not (self.max_epoch or self.max_steps or self.max_train_sec):
+            fix = "set --max_epoch, --max_steps or --max_train_sec"
+            usage_error("the training has no end", "--max_epoch 0", "one limit or more", fix)
         if self.max_train_sec < 0 or not 0 <= self.ema_decay < 1:
             got = f"--max_train_sec {self.max_train_sec} --ema_decay {self.ema_decay}"
             usage_error("out of range", got, "max_train_sec >= 0, 0 <= ema_decay < 1")
@@ -133,7 +141,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume_mode",
         choices=RESUME_MODES,
         default="auto",
-        help="auto: go on from the folder's checkpoint; never: refuse a folder that holds one. --resume has no effect",
+        help="auto: go on from the folder's checkpoint; never: refuse a folder that holds one; must: refuse one that "
+        "holds none. --resume has no effect",
     )
     group.add_argument("--save_every_steps", type=int, default=0, help="Also save every N optimizer steps; 0: no")
     group.add_argument("--max_steps", type=int, default=0, help="Stop after this many optimizer steps; 0: no limit")
@@ -177,4 +186,7 @@ def build_options(args: argparse.Namespace) -> AVTrainerOptions:
 def significant_settings(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that decide what a training computes, as plain JSON values."""
     kept = {key: value for key, value in values.items() if key not in FREE_KEYS and not callable(value)}
+    for key, neutral in NEUTRAL.items():
+        if kept.get(key) == neutral:
+            del kept[key]
     return json.loads(json.dumps(kept, default=str, sort_keys=True))

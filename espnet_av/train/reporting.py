@@ -145,7 +145,7 @@ def progress_line(
 
     Args:
         epoch: Epoch, from 1.
-        max_epoch: Last epoch.
+        max_epoch: Last epoch; 0: not limited.
         batch: Batches done in the epoch.
         total: Batches of the epoch, if known.
         step: Optimizer steps since the start of training.
@@ -157,7 +157,7 @@ def progress_line(
     of = f"/{total}" if total is not None else ""
     left = format_seconds(eta_sec) if eta_sec is not None else "?"
     return (
-        f"epoch {epoch}/{max_epoch} batch {batch}{of} step {step}: {format_stats(stats)} | "
+        f"epoch {epoch}{f'/{max_epoch}' if max_epoch else ''} batch {batch}{of} step {step}: {format_stats(stats)} | "
         f"{rate:.2f} it/s, data wait {wait_share:.1%}, ETA {left}"
     )
 

@@ -29,7 +29,7 @@ from espnet_av.train.ema import EMA
 from espnet_av.train.feed import Feed
 from espnet_av.train.intervals import IntervalLog, Stopwatch
 from espnet_av.train.loading import load_into
-from espnet_av.train.optim import step_unit
+from espnet_av.train.optim import freeze_statistics, step_unit
 from espnet_av.train.options import AVTrainerOptions
 from espnet_av.train.plots import CurvesView, TensorBoardView, Views, WandbView
 from espnet_av.train.precision import Precision
@@ -140,8 +140,8 @@ class AVTrainer:
         """Refuse a folder that this training may not go on in; to be called before anything is written there.
 
         Raises:
-            UsageError: Under ``--resume_mode never`` when the folder holds a training, otherwise when it holds one
-                with other settings; the message lists them.
+            UsageError: Under ``--resume_mode never`` when the folder holds a training, under ``must`` when it holds
+                none, otherwise when it holds one with other settings; the message lists them.
         """
         store = CheckpointStore(options.output_dir)
         if options.resume_mode == "never" and (store.exists() or (store.folder / HISTORY).exists()):
@@ -149,6 +149,12 @@ class AVTrainer:
                 "--resume_mode never, and the folder holds a training",
                 str(options.output_dir),
                 fix="choose another --output_dir, remove the folder, or go on with --resume_mode auto",
+            )
+        if options.resume_mode == "must" and not store.exists():
+            usage_error(
+                "there is no checkpoint to go on from",
+                str(options.output_dir),
+                fix="train without --resume_from_checkpoint (--resume_mode auto), or name the folder of the training",
             )
         saved = store.peek("config")
         differences = differing_keys(saved, options.config) if saved is not None else []
@@ -279,6 +285,7 @@ class AVTrainer:
         feed = self._open_epoch()
         waited = progress.epoch_wait_sec
         self.train_module.train()
+        freeze_statistics(self.model)
         self.lines.begin(feed)
         for names, batch in feed:
             last_of_step = feed.taken % options.accum_grad == 0 or feed.is_last
@@ -428,7 +435,7 @@ class AVTrainer:
         """Return why the training is over, or None; the same answer in all processes."""
         options, progress = self.options, self.progress
         self._time_up = self.world.any(self._over_time())[0]
-        if progress.epoch > options.max_epoch:
+        if 0 < options.max_epoch < progress.epoch:
             return f"--max_epoch {options.max_epoch}"
         if self._out_of_steps():
             return f"--max_steps {options.max_steps}"

@@ -1,0 +1,80 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Models of the Hugging Face hub: downloaded once into a cache folder, with errors that say what to do."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_av.utils.errors import EnvironmentProblem, MissingDataError, describe
+from espnet_av.utils.optional import require
+
+MODEL_FILES = ("*.safetensors", "*.pth", "*.bin", "*.json", "*.yaml", "*.txt", "*.model")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LOGIN = "accept the conditions on the web page of the repository, then run: hf auth login"
+
+
+def is_hub_name(name: str) -> bool:
+    """Tell whether a text has the form ``organisation/name``.
+
+    >>> is_hub_name("org/model"), is_hub_name("./org/model"), is_hub_name("a/b/c")
+    (True, False, False)
+    """
+    return _HUB_NAME.fullmatch(name) is not None
+
+
+def fetch_repository(
+    name: str,
+    cache_dir: str | os.PathLike | None = None,
+    *,
+    patterns: Sequence[str] | None = MODEL_FILES,
+    repo_type: str = "model",
+) -> Path:
+    """Download a repository, or take it from the cache; without network the cache must hold it.
+
+    Args:
+        name: ``organisation/name``.
+        cache_dir: Where files are kept; None takes the hub library's own folder.
+        patterns: Files to download; None: all.
+        repo_type: ``model`` or ``dataset``.
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        MissingDataError: There is no such repository, or it is private or gated and the account may not read it.
+        EnvironmentProblem: The package ``huggingface_hub`` is missing, or the hub cannot be reached.
+    """
+    hub = require("huggingface_hub", "hub")
+    try:
+        folder = hub.snapshot_download(
+            name, repo_type=repo_type, cache_dir=cache_dir, allow_patterns=None if patterns is None else list(patterns)
+        )
+    except Exception as error:  # the library raises its own, those of the HTTP client, OSError and ValueError
+        raise explain_hub_error(error, name, cache_dir) from error
+    return Path(folder)
+
+
+def explain_hub_error(
+    error: Exception, name: str, cache_dir: str | os.PathLike | None = None
+) -> MissingDataError | EnvironmentProblem:
+    """Turn an error of ``huggingface_hub`` into one of ours.
+
+    Args:
+        error: What was raised.
+        name: The repository that was asked for.
+        cache_dir: The cache folder, for the message.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "GatedRepoError" in kinds:
+        return MissingDataError(describe(f"the hub's '{name}' is gated: this account may not read it", fix=_LOGIN))
+    if kinds & {"RepositoryNotFoundError", "HFValidationError"}:
+        fix = "check the spelling, and run 'hf auth login' where it is private"
+        return MissingDataError(describe("the hub has no such repository, or it is private", got=name, fix=fix))
+    if kinds & {"RevisionNotFoundError", "EntryNotFoundError"} and "LocalEntryNotFoundError" not in kinds:
+        return MissingDataError(describe(f"the hub's '{name}' lacks what is needed ({first})", fix="check the name"))
+    where = f"{cache_dir or 'the cache'} does not hold '{name}'"
+    fix = f"connect this machine, or download elsewhere (hf download {name}) and pass the folder"
+    return EnvironmentProblem(describe(f"the hub cannot be reached and {where} ({first})", fix=fix))
