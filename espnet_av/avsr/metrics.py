@@ -216,6 +216,52 @@ def score_by_group(score: CorpusScore, group_of: Mapping[str, str]) -> dict[str,
     return {name: CorpusScore(tuple(members[name])) for name in sorted(members)}
 
 
+def split_score(score: UtteranceScore, sizes: Mapping[str, int]) -> CorpusScore:
+    """Share the alignment of a long recording among its stretches, such as the captions of a session.
+
+    Substitutions, deletions and hits go to the stretch of their reference word, insertions to the stretch of the
+    reference word before them (at the start: to the first stretch). The sums stay what they were, so that stretches can
+    be drawn for a confidence interval.
+
+    Args:
+        score: Score of the whole recording.
+        sizes: Stretch -> its reference words, in the order of the reference; the sum is the recording's.
+
+    Raises:
+        UsageError: The sizes do not add up.
+    """
+    if sum(sizes.values()) != score.words.num_reference:
+        what = "the stretches do not add up to the recording"
+        raise UsageError(describe(what, got=sum(sizes.values()), allowed=[score.words.num_reference]))
+    owners = [name for name, size in sizes.items() for _ in range(size)]
+    parts: dict[str, list[AlignedWord]] = {name: [] for name in sizes}
+    used = 0
+    for word in score.alignment:
+        used += word.kind != "insert"
+        if owners:
+            parts[owners[max(0, used - 1)]].append(word)
+    return CorpusScore(tuple(_from_alignment(name, part) for name, part in parts.items()))
+
+
+def _from_alignment(uid: str, alignment: Sequence[AlignedWord]) -> UtteranceScore:
+    texts = [
+        " ".join(filter(None, (getattr(item, side) for item in alignment))) for side in ("reference", "hypothesis")
+    ]
+    return UtteranceScore(uid, _count(item.kind for item in alignment), _count_characters(*texts), tuple(alignment))
+
+
+def insertions_per_minute(score: CorpusScore, seconds: Mapping[str, float]) -> float:
+    """Return words invented on utterances without reference words, per minute of them; NaN where there is no such time.
+
+    Args:
+        score: Score of a set.
+        seconds: Utterance id -> its length; at least those without reference words.
+    """
+    invented = sum(item.words.insertions for item in score.silent)
+    minutes = sum(seconds.get(item.uid, 0.0) for item in score.silent) / 60
+    return invented / minutes if minutes else math.nan
+
+
 def bootstrap_interval(
     errors: np.ndarray,
     words: np.ndarray,
@@ -276,6 +322,34 @@ def bootstrap_ratio(
         usable = e2 > 0
         ratios.append((e1[usable] / w1[usable]) / (e2[usable] / w2[usable]))
     return _percentiles(np.concatenate(ratios), level)
+
+
+def bootstrap_mean(
+    scores: Sequence[CorpusScore], *, level: float = 0.95, num_resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of the unweighted mean of the WERs of several sets.
+
+    Sets of the same utterances (the same sentences at several noise levels) are drawn together, others each on its own.
+
+    Args:
+        scores: The sets.
+        level: Share of the draws inside the interval.
+        num_resamples: Number of draws.
+        seed: Seed of the draws.
+    """
+    ids = [tuple(item.uid for item in score.utterances) for score in scores]
+    paired = len(set(ids)) == 1
+    means, usable = np.zeros(num_resamples), np.ones(num_resamples, dtype=bool)
+    for number, score in enumerate(scores):
+        start = seed if paired else [seed, number]
+        sums = [
+            np.concatenate(column) for column in zip(*_all_draws(score.counts(), num_resamples, start), strict=True)
+        ]
+        if not sums:
+            return Interval(math.nan, math.nan)
+        usable &= sums[1] > 0
+        means += sums[0] / np.maximum(sums[1], 1) / len(scores)
+    return _percentiles(means[usable] if len(scores) else np.empty(0), level)
 
 
 def format_alignment(item: UtteranceScore, width: int = 110) -> str:
@@ -345,6 +419,15 @@ def _group_sums(errors: np.ndarray, words: np.ndarray, groups: Sequence[str] | N
 
 def _draws(columns: tuple[np.ndarray, ...], num_resamples: int, seed: int) -> Iterable[tuple[np.ndarray, ...]]:
     """Yield sums of ``columns`` over drawn entries; draws without reference words (second column) are left out."""
+    for sums in _all_draws(columns, num_resamples, seed):
+        usable = sums[1] > 0
+        yield tuple(column[usable] for column in sums)
+
+
+def _all_draws(
+    columns: tuple[np.ndarray, ...], num_resamples: int, seed: int | list[int]
+) -> Iterable[tuple[np.ndarray, ...]]:
+    """Yield sums of ``columns`` over drawn entries, as many draws at once as memory allows."""
     if num_resamples < 1:
         raise UsageError(describe("number of bootstrap draws is too small", got=num_resamples, allowed=">= 1"))
     size = len(columns[0])
@@ -354,9 +437,7 @@ def _draws(columns: tuple[np.ndarray, ...], num_resamples: int, seed: int) -> It
     at_once = max(1, MAX_DRAWS_AT_ONCE // size)
     for start in range(0, num_resamples, at_once):
         chosen = rng.integers(0, size, (min(at_once, num_resamples - start), size))
-        sums = [column[chosen].sum(axis=1) for column in columns]
-        usable = sums[1] > 0
-        yield tuple(column[usable] for column in sums)
+        yield tuple(column[chosen].sum(axis=1) for column in columns)
 
 
 def _percentiles(values: np.ndarray, level: float) -> Interval:

@@ -17,6 +17,7 @@ from espnet_av.avsr.metrics import (
     bootstrap_ratio,
     compare_ids,
     format_alignment,
+    insertions_per_minute,
     score_by_group,
     score_corpus,
 )
@@ -189,21 +190,9 @@ def _make_row(
 ) -> dict[str, Any]:
     data_dir = reference_path.parent
     speaker_of = read_text(data_dir / "utt2spk", allow_empty=True) if (data_dir / "utt2spk").is_file() else {}
-    interval = _interval(score, speaker_of, options, data_dir)
-    row: dict[str, Any] = {
-        "set": decode.set_name,
-        "modality": decode.modality,
-        "n_utts": len(score.utterances),
-        "n_words": score.words.num_reference,
-        "wer": score.wer,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        **_counts(score.words),
-        "deletion_rate": score.words.deletion_rate,
-        "cer": score.cer,
-        "n_missing": len(missing),
-        "data_digest": hashlib.sha256(reference_path.read_bytes()).hexdigest()[:12],
-    }
+    row = set_row(decode.set_name, decode.modality, score, _interval(score, speaker_of, options, data_dir))
+    row["n_missing"] = len(missing)
+    row["data_digest"] = hashlib.sha256(reference_path.read_bytes()).hexdigest()[:12]
     row.update(_silence_figures(score, data_dir))
     row.update(_decode_figures(decode.folder))
     if speaker_of:
@@ -213,6 +202,22 @@ def _make_row(
             for name, part in groups.items()
         }
     return row
+
+
+def set_row(set_name: str, modality: str, score: CorpusScore, interval: Interval) -> dict[str, Any]:
+    """Return what a row of ``results.json`` says about the words of a set."""
+    return {
+        "set": set_name,
+        "modality": modality,
+        "n_utts": len(score.utterances),
+        "n_words": score.words.num_reference,
+        "wer": score.wer,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        **_counts(score.words),
+        "deletion_rate": score.words.deletion_rate,
+        "cer": score.cer,
+    }
 
 
 def _interval(score: CorpusScore, speaker_of: Mapping[str, str], options: ScoreOptions, data_dir: Path) -> Interval:
@@ -242,8 +247,8 @@ def _silence_figures(score: CorpusScore, data_dir: Path) -> dict[str, Any]:
     if lengths_path.is_file():
         lengths = read_text(lengths_path, allow_empty=True)
         rate_hz = (read_json(data_dir / "data.json") or {}).get("sample_rate", DEFAULT_SAMPLE_RATE_HZ)
-        minutes = sum(int(lengths.get(item.uid, 0)) for item in silent) / rate_hz / 60
-        figures["silent_ins_per_min"] = invented / minutes if minutes else math.nan
+        seconds = {item.uid: int(lengths.get(item.uid, 0)) / rate_hz for item in silent}
+        figures["silent_ins_per_min"] = insertions_per_minute(score, seconds)
     return figures
 
 
