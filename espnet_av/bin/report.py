@@ -23,11 +23,17 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_worst", type=int, default=10, help="utterances with the most errors")
     parser.add_argument("--num_noisy", type=int, default=4, help="typical utterances of the noisiest set")
     parser.add_argument("--max_media_mb", type=float, default=14.0, help="room for sound and pictures of utterances")
+    parser.add_argument(
+        "--published", type=Path, default=Path("conf/published.yaml"), help="other people's numbers, where it exists"
+    )
+    parser.add_argument("--alignment", choices=("true", "false"), default="true", help="draw where the model looks")
+    parser.add_argument("--alignment_set", help="test set of that picture; the first clean one when not given")
+    parser.add_argument("--alignment_utt", help="utterance of that picture; a typical one when not given")
     return parser
 
 
 def main(cmd: Sequence[str] | None = None) -> int | None:
-    """Write the report and print its path."""
+    """Write the report, and its figures into ``images`` of the experiment; prints the path of the page."""
     args = get_parser().parse_args(cmd)
     from espnet_av.report.page import ReportOptions, write_report
 
@@ -36,6 +42,11 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
         num_noisy=args.num_noisy,
         max_media_bytes=round(args.max_media_mb * 1e6),
         title=args.title,
+        published=args.published,
+        alignment=args.alignment == "true",
+        alignment_set=args.alignment_set,
+        alignment_utt=args.alignment_utt,
+        images_dir=args.exp_dir / "images",
     )
     path = write_report(args.exp_dir, args.dump_dir, args.output or args.exp_dir / "report.html", options)
     sys.stdout.write(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)\n")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.experiment import find_decodes, modality_order, read_json
+from espnet_av.report.experiment import MODALITY_ORDER, find_decodes, modality_order, read_json
 from espnet_av.report.provenance import machine
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def complexity_of_model(model: "torch.nn.Module") -> tuple[dict[str, float], flo
     video = torch.zeros(1, num_frames, 88, 88, dtype=torch.uint8)
     audio_rows, frames, lengths = model.prepare_inputs(speech, None, video, None)
     per_second = {}
-    for modality in ("av", "audio", "video"):
+    modalities = getattr(model, "modalities", MODALITY_ORDER)  # a recogniser of one stream has but one
+    for modality in modalities:
         given = (audio_rows if modality != "video" else None, frames if modality != "audio" else None)
 
         def encode(audio: Any, pictures: Any, modality: str = modality) -> Any:
@@ -89,7 +90,8 @@ def complexity_of_model(model: "torch.nn.Module") -> tuple[dict[str, float], flo
 
         per_second[modality] = count_macs(encode, *given) / COUNTED_SEC / 1e9
     with torch.no_grad():
-        encoded, mask = model.encode(audio_rows, frames, lengths, modality="av")
+        streams = (audio_rows if modalities[0] != "video" else None, frames if modalities[0] != "audio" else None)
+        encoded, mask = model.encode(*streams, lengths, modality=modalities[0])
     labels = torch.full((1, COUNTED_TOKENS), min(2, model.vocab_size - 1))
 
     def decode() -> Any:

@@ -15,6 +15,7 @@ from espnet_av.report.complexity import card_rows
 from espnet_av.report.experiment import read_config
 from espnet_av.report.licences import ledger
 from espnet_av.report.provenance import package_version, utc_now
+from espnet_av.report.published import read_published
 from espnet_av.report.results import MODALITY_TITLES, percent, read_results
 from espnet_av.utils.errors import MissingDataError, describe
 from espnet_av.utils.files import atomic_write
@@ -33,12 +34,22 @@ class ReportOptions:
         num_noisy: Typical utterances of the noisiest set.
         max_media_bytes: Room for sound and pictures of the examples, as they stand in the page.
         title: Heading; None takes the name of the experiment folder.
+        published: File of other people's numbers; see :mod:`espnet_av.report.published`. None or absent: none.
+        alignment: Decode one utterance again and draw where the model looked.
+        alignment_set: Its test set; None takes the first clean one.
+        alignment_utt: Its id; None takes one with a typical number of errors.
+        images_dir: Folder that receives the figures of the results as files of their own; None writes none.
     """
 
     num_worst: int = 10
     num_noisy: int = 4
     max_media_bytes: int = 14_000_000
     title: str | None = None
+    published: str | Path | None = None
+    alignment: bool = True
+    alignment_set: str | None = None
+    alignment_utt: str | None = None
+    images_dir: str | Path | None = None
 
 
 def build_report(exp_dir: str | Path, dump_dir: str | Path, options: ReportOptions | None = None) -> str:
@@ -93,14 +104,18 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
     config = read_config(exp_dir)
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
     entries = ledger(config, dump_dir)
+    published = read_published(options.published)
     complexity = sections.complexity_of_experiment(exp_dir, config)
+    result_part = sections.results_section(results, published)
+    _write_image(options, "wer_over_snr.svg", result_part.get("snr_svg"))
     subtitle = [part for part in (_sets_phrase(results), (results or {}).get("date")) if part]
     return {
         "title": options.title or exp_dir.resolve().name,
         "subtitle": ", ".join(("Audio-visual speech recognition", *subtitle)),
         "cards": sections.headline_cards(results, sections.read_history(exp_dir), complexity),
-        "results": sections.results_section(results),
+        "results": result_part,
         "training": sections.training_section(exp_dir, config),
+        "alignment": _alignment(exp_dir, dump_dir, options),
         "examples": sections.examples_section(
             exp_dir,
             dump_dir,
@@ -118,6 +133,20 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         "licence_notes": sections.licence_notes(entries),
         "footer": f"Made by espnet_av {package_version()} on {utc_now()}.",
     }
+
+
+def _alignment(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
+    if not options.alignment:
+        return {"why_none": "The picture was not asked for."}
+    part = sections.alignment_section(exp_dir, dump_dir, set_name=options.alignment_set, uid=options.alignment_utt)
+    _write_image(options, "alignment.png", part.get("png"))
+    return part
+
+
+def _write_image(options: ReportOptions, name: str, content: bytes | None) -> None:
+    if options.images_dir and content:
+        with atomic_write(Path(options.images_dir) / name, "wb") as stream:
+            stream.write(content)
 
 
 def _sets_phrase(results: dict[str, Any] | None) -> str:

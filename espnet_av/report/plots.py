@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from espnet_av.report.experiment import NoiseCondition, modality_order, noise_condition, set_order
+from espnet_av.report.published import PublishedSystem
 from espnet_av.report.results import MODALITY_TITLES
 from espnet_av.utils.optional import require
 
@@ -23,6 +24,8 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 COLORS = {"av": "#0072B2", "audio": "#D55E00", "video": "#009E73"}
 MARKERS = {"av": "o", "audio": "s", "video": "^"}
 MAX_CURVES_PER_PANEL = 6
+OTHERS_COLOR = "#718096"
+OTHERS_STYLES = ((":", "v"), ("--", "D"), ("-.", "P"), ((0, (1, 1)), "X"))  # lines and marks of published systems
 # Panels of the training figure: title, unit of the y axis, names of the statistics.
 TRAINING_PANELS = (
     ("Loss", "loss (nats)", ("loss",)),
@@ -100,10 +103,15 @@ def epoch_times(history: Sequence[Mapping[str, Any]]) -> bytes | None:
         return to_svg(drawn)
 
 
-def wer_over_snr(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
+def wer_over_snr(rows: Sequence[Mapping[str, Any]], published: Sequence[PublishedSystem] = ()) -> bytes | None:
     """Draw WER over the signal-to-noise ratio, one panel per clean set and number of interferers.
 
-    Bars at the points are confidence intervals. The clean set is the last point. None without noisy sets.
+    Bars at the points are confidence intervals. The clean set is the last point. A modality that was decoded on the
+    clean set alone, as lips are, for noise does not change them, is a level line. None without noisy sets.
+
+    Args:
+        rows: Result rows.
+        published: Systems of others, thin and gray, as far as they have two points or more in a panel.
     """
     panels: dict[tuple[str, int], list[tuple[NoiseCondition, Mapping[str, Any]]]] = {}
     for row in rows:
@@ -118,6 +126,8 @@ def wer_over_snr(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
     layout = {"nrows": lines, "ncols": columns, "figsize": (4.9 * columns, 3.1 * lines), "sharey": True}
     with figure(**layout) as (drawn, axes):
         for axis, ((base, count), points) in zip(axes.flat, sorted(panels.items()), strict=False):
+            levels = sorted({noise.snr_db for noise, _ in points})
+            _draw_published(axis, base, count, levels, published)
             _draw_snr_panel(axis, base, count, points, clean)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_visible(False)
@@ -259,10 +269,48 @@ def _draw_snr_panel(
             marker=MARKERS.get(name, "D"),
             label=MODALITY_TITLES.get(name, name),
         )
+    _draw_level_lines(axis, base, len(levels), names, clean)
     labels = [f"{level:g}" for level in levels] + (["clean"] if any(key[0] == base for key in clean) else [])
     axis.set_xticks(range(len(labels)), labels)
     talkers = "1 interfering talker" if count == 1 else f"{count} interfering talkers"
     axis.set(title=f"{base}, {talkers}", xlabel="signal-to-noise ratio (dB)", ylabel="WER (%)", ylim=(0, None))
+
+
+def _draw_level_lines(
+    axis: "Axes",
+    base: str,
+    last: int,
+    names: Sequence[str],
+    clean: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> None:
+    """Draw the modalities that have the clean set alone: the level with its interval, the point at the clean set."""
+    alone = sorted((key[1] for key in clean if key[0] == base and key[1] not in names), key=modality_order)
+    for name in alone:
+        row = clean[base, name]
+        heights, errors = _heights_and_errors([row])
+        axis.plot([0, last], 2 * heights, color=_color(name), linestyle="--", linewidth=1.2)
+        style = {"color": _color(name), "marker": MARKERS.get(name, "D"), "linestyle": "--"}
+        title = MODALITY_TITLES.get(name, name)
+        axis.errorbar([last + 0.07], heights, yerr=errors, label=f"{title}, whatever the noise", **style)
+
+
+def _draw_published(
+    axis: "Axes", base: str, count: int, levels: Sequence[float], published: Sequence[PublishedSystem]
+) -> None:
+    usable = []
+    for system in published:
+        points = {}
+        for name, wer in system.wer.items():
+            noise = noise_condition(name)
+            if noise is not None and (noise.base, noise.num_interferers) == (base, count) and noise.snr_db in levels:
+                points[levels.index(noise.snr_db)] = 100 * wer
+        if points and base in system.wer:
+            points[len(levels)] = 100 * system.wer[base]
+        if len(points) > 1:
+            usable.append((system.name, sorted(points.items())))
+    for (name, points), (line, mark) in zip(usable, OTHERS_STYLES, strict=False):
+        style = {"color": OTHERS_COLOR, "linewidth": 1, "markersize": 4, "linestyle": line, "marker": mark}
+        axis.plot(*zip(*points, strict=True), label=name, **style)
 
 
 def _heights_and_errors(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], np.ndarray]:

@@ -25,6 +25,7 @@ from espnet_av.report.experiment import (
 from espnet_av.report.licences import LedgerEntry, find_conflicts, trained_licences, unknown_licences
 from espnet_av.report.media import data_uri, png_bytes
 from espnet_av.report.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
+from espnet_av.report.published import Published, comparison
 from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, modalities, percent, stage_rows
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.progress import format_seconds
@@ -33,8 +34,9 @@ logger = logging.getLogger(__name__)
 HIDDEN_SETTINGS = frozenset({"token_list"})  # long, and shown with the model
 
 
-def results_section(results: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Table of word error rates, figures over noise and per set, kinds of errors, speakers."""
+def results_section(results: Mapping[str, Any] | None, published: Published | None = None) -> dict[str, Any]:
+    """Table of word error rates with figures, kinds of errors, silence, speakers, and what others report."""
+    published = published or Published()
     if results is None or not results["rows"]:
         return {}
     rows = results["rows"]
@@ -42,6 +44,7 @@ def results_section(results: Mapping[str, Any] | None) -> dict[str, Any]:
     ratios = {item["set"]: item for item in results.get("ratios") or ()}
     interval = results.get("bootstrap", {})
     clean = [row for row in rows if noise_condition(row["set"]) is None]
+    over_snr = plots.wer_over_snr(rows, published.systems)
     return {
         "modalities": names,
         "has_ratios": bool(ratios),
@@ -52,8 +55,11 @@ def results_section(results: Mapping[str, Any] | None) -> dict[str, Any]:
             f"Text normalisation: {results.get('normalization', 'none')}. "
             "A ratio below 1 means that the video helps; it is paired over the same utterances."
         ),
-        "snr_figure": _svg(plots.wer_over_snr(rows)),
+        "snr_figure": _svg(over_snr),
+        "snr_svg": over_snr,
         "bar_figure": _svg(plots.wer_bars(clean or rows)),
+        "published": comparison(rows, published),
+        "silence": silence_rows(rows),
         "detail_header": ["set", "modality", "substituted", "deleted", "inserted", "deletion rate (%)", "CER (%)"],
         "details": [
             [row["set"], MODALITY_TITLES.get(row["modality"], row["modality"]), *_error_kinds(row)]
@@ -62,6 +68,41 @@ def results_section(results: Mapping[str, Any] | None) -> dict[str, Any]:
         "speaker_header": ["set", "speaker", "clips", "words", *(f"{MODALITY_TITLES.get(m, m)} (%)" for m in names)],
         "speakers": _speaker_rows(rows, names),
     }
+
+
+def silence_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return what was recognised on faces that do not speak: set, modality, clips, words, words per minute."""
+    return [
+        [
+            row["set"],
+            MODALITY_TITLES.get(row["modality"], row["modality"]),
+            row["n_silent"],
+            row.get("silent_ins", ABSENT),
+            f"{row['silent_ins_per_min']:.1f}" if _finite(row.get("silent_ins_per_min")) else ABSENT,
+        ]
+        for row in _ordered(rows)
+        if row.get("n_silent")
+    ]
+
+
+def alignment_section(exp_dir: Path, dump_dir: Path, *, set_name: str | None, uid: str | None) -> dict[str, Any]:
+    """Picture of where the trained model finds the tokens of one utterance; the reason where there is none.
+
+    Raises:
+        DataError: The set or the utterance that was asked for was not scored.
+    """
+    from espnet_av.report.alignment import align_experiment
+    from espnet_av.report.alignment_figure import alignment_picture
+
+    try:
+        found = align_experiment(exp_dir, dump_dir, set_name=set_name, uid=uid)
+        picture = alignment_picture(found)
+    except (EspnetAVError, ImportError, RuntimeError) as error:
+        if set_name or uid:
+            raise
+        logger.warning("no alignment picture in the report: %s", error)
+        return {"why_none": f"No picture: {scrub(str(error))}."}
+    return {"png": picture, "image": data_uri(picture, "image/png"), "layer": found.layer, "words": bool(found.words)}
 
 
 def headline_cards(
@@ -166,12 +207,18 @@ def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) ->
 
 
 def build_network(config: Mapping[str, Any] | None) -> Any:
-    """Build the untrained recogniser that a training configuration describes; None where it describes none."""
-    if not config or not isinstance(config.get("token_list"), (list, tuple)) or config.get("model", "avsr") != "avsr":
-        return None
-    from espnet_av.avsr.model import AVSRModel
+    """Build the untrained recogniser that a training configuration describes; None where it describes none.
 
-    return AVSRModel(vocab_size=len(config["token_list"]), **(config.get("model_conf") or {}))
+    Raises:
+        UsageError: The name of the model is unknown.
+    """
+    if not config or not isinstance(config.get("token_list"), (list, tuple)):
+        return None
+    from espnet_av.avsr.choices import get_model_class
+
+    return get_model_class(config.get("model"))(
+        vocab_size=len(config["token_list"]), **(config.get("model_conf") or {})
+    )
 
 
 def configuration_section(config: Mapping[str, Any] | None) -> dict[str, Any]:

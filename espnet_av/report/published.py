@@ -1,0 +1,159 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""What others report on the sets of a recipe, from its ``conf/published.yaml``, beside the results of an experiment.
+
+note: how the numbers compare                 # one paragraph, optional
+systems:
+  - name: AV-HuBERT large
+    modality: av                              # av, audio or video
+    trained_on: LRS3 433 h                    # optional
+    source: where the numbers stand           # required: a number without a source is no number
+    wer: {test: 1.4}                          # set -> word error rate in percent
+    other: {clustering F1: 0.815}             # further figures as they stand there, optional
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_av.report.experiment import MODALITY_ORDER, modality_order, set_order
+from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, percent
+from espnet_av.utils.errors import DataError, describe
+
+FILE_KEYS = {"note", "systems"}
+SYSTEM_KEYS = {"name", "modality", "trained_on", "source", "wer", "other"}
+REQUIRED_KEYS = ("name", "modality", "source")
+MAX_WER_PERCENT = 1000.0
+
+
+@dataclass(frozen=True)
+class PublishedSystem:
+    """One row of other people's numbers.
+
+    Attributes:
+        name: The system.
+        modality: ``av``, ``audio`` or ``video``.
+        source: Where the numbers stand.
+        trained_on: Its training data; may be empty.
+        wer: Test set -> word error rate as a fraction, lower is better.
+        other: Further figures as text.
+    """
+
+    name: str
+    modality: str
+    source: str
+    trained_on: str = ""
+    wer: Mapping[str, float] = field(default_factory=dict)
+    other: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Content of a ``published.yaml``."""
+
+    systems: tuple[PublishedSystem, ...] = ()
+    note: str = ""
+
+
+def read_published(path: str | Path | None) -> Published:
+    """Read published numbers; none where there is no file.
+
+    Raises:
+        DataError: The file has another form; the message names the system and the key.
+    """
+    if path is None or not Path(path).is_file():
+        return Published()
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(describe(f"{path} is not plain YAML ({error})", fix="correct the file")) from error
+    if not isinstance(content, dict) or not isinstance(content.get("systems"), list):
+        raise DataError(describe(f"{path} holds no list of systems", allowed="note: TEXT, systems: [...]"))
+    _check_keys(content, FILE_KEYS, str(path))
+    systems = tuple(_read_system(item, f"{path}, system {number}") for number, item in enumerate(content["systems"], 1))
+    return Published(systems, " ".join(str(content.get("note") or "").split()))
+
+
+def comparison(rows: Sequence[Mapping[str, Any]], published: Published) -> dict[str, Any]:
+    """Return the table of our rows and the published ones: WER in percent, one column per set.
+
+    Args:
+        rows: Result rows of the experiment.
+        published: What others report.
+
+    Returns:
+        ``header``, ``rows`` (the experiment's first), ``sources``, ``note``; empty without published systems.
+    """
+    if not published.systems:
+        return {}
+    sets = sorted({name for system in published.systems for name in system.wer}, key=set_order)
+    others = list(dict.fromkeys(name for system in published.systems for name in system.other))
+    ours: dict[str, dict[str, float]] = {}
+    for set_name, cells in by_set(rows).items():
+        for modality, row in cells.items():
+            if set_name in sets and row["wer"] is not None:
+                ours.setdefault(modality, {})[set_name] = row["wer"]
+    table = [
+        ["this experiment", MODALITY_TITLES.get(modality, modality), "", *_rates(ours[modality], sets, "{:.1f}")]
+        + [ABSENT] * len(others)
+        for modality in sorted(ours, key=modality_order)
+    ]
+    sources = list(dict.fromkeys(system.source for system in published.systems))
+    for system in published.systems:
+        about = [f"{system.name} [{sources.index(system.source) + 1}]", MODALITY_TITLES[system.modality]]
+        values = [system.other.get(name, ABSENT) for name in others]
+        table.append([*about, system.trained_on, *_rates(system.wer, sets, "{:.4g}"), *values])
+    mean = ["mean"] if len(sets) > 1 else []
+    return {
+        "header": ["system", "uses", "trained on", *(f"{name} (%)" for name in sets), *mean, *others],
+        "rows": table,
+        "num_ours": len(ours),
+        "sources": [f"[{number}] {source}" for number, source in enumerate(sources, 1)],
+        "note": published.note,
+    }
+
+
+def _rates(wer: Mapping[str, float], sets: Sequence[str], form: str) -> list[str]:
+    """One cell per set in percent and, with several sets, their unweighted mean where none is missing."""
+    cells = [form.format(100 * wer[name]) if name in wer else ABSENT for name in sets]
+    if len(sets) > 1:
+        cells.append(ABSENT if ABSENT in cells else percent(sum(wer[name] for name in sets) / len(sets)))
+    return cells
+
+
+def _read_system(item: Any, where: str) -> PublishedSystem:
+    if not isinstance(item, dict):
+        raise DataError(describe(f"{where} is no mapping", got=type(item).__name__, allowed=sorted(SYSTEM_KEYS)))
+    _check_keys(item, SYSTEM_KEYS, where)
+    absent = [key for key in REQUIRED_KEYS if not isinstance(item.get(key), str) or not item[key].strip()]
+    if absent:
+        raise DataError(describe(f"{where} lacks text for {', '.join(absent)}", fix="add it"))
+    if item["modality"] not in MODALITY_ORDER:
+        raise DataError(describe(f"{where}: unknown modality", got=item["modality"], allowed=MODALITY_ORDER))
+    wer, other = item.get("wer") or {}, item.get("other") or {}
+    for key, mapping in (("wer", wer), ("other", other)):
+        if not isinstance(mapping, dict):
+            raise DataError(describe(f"{where}: {key} is no mapping", got=mapping, allowed="{set: number}"))
+    for name, value in wer.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and 0 <= value <= MAX_WER_PERCENT):
+            raise DataError(describe(f"{where}: wer of {name}", got=value, allowed="percent, 0 to 1000"))
+    return PublishedSystem(
+        name=item["name"],
+        modality=item["modality"],
+        source=item["source"],
+        trained_on=str(item.get("trained_on") or ""),
+        wer={str(name): value / 100 for name, value in wer.items()},
+        other={str(name): str(value) for name, value in other.items()},
+    )
+
+
+def _check_keys(item: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(str(key) for key in item if key not in known)
+    if unknown:
+        raise DataError(describe(f"{where}: unknown keys", got=unknown, allowed=sorted(known)))
