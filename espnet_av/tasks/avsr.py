@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Names of parameters: of the blocks of an encoder, and of what comes before them.
 _ENCODER_LAYER = re.compile(r"encoder\.(?:encoder\.layers|encoders)\.(\d+)\.")
-_FRONT_END = re.compile(r"encoder\.(?:feature_extractor|layer_norm|post_extract_proj|encoder\.pos_conv|frontend|proj)")
+_FRONT_END = re.compile(r"(?<!encoder\.)encoder\.(?:feature_|\w+_emb|layer_norm|post_|encoder\.pos_|frontend|embed)")
 
 model_choices = LazyChoices(MODEL_GROUP, MODEL_CLASSES, default=DEFAULT_MODEL)
 
