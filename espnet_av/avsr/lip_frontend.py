@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from espnet_av.utils.errors import usage_error
 
 STEM_FRAMES = 5  # frames the stem sees around each frame
+LIP_CHUNK = 256  # frames in evaluation at a time
 
 
 def make_activation(kind: str, channels: int) -> nn.Module:
@@ -69,6 +70,10 @@ class LipResNet(nn.Module):
         planes: Channels of the four stages.
         activation: See :func:`make_activation`.
         video_pool: Average-pool the frames by this factor first (1: off; 2 turns 88x88 into 44x44).
+        chunk: In evaluation, frames computed at a time; 0: all. Training needs all for its batch norms.
+
+    Raises:
+        UsageError: ``chunk`` is negative.
     """
 
     def __init__(
@@ -78,9 +83,13 @@ class LipResNet(nn.Module):
         planes: Sequence[int] = (64, 128, 256, 512),
         activation: str = "prelu",
         video_pool: int = 1,
+        chunk: int = LIP_CHUNK,
     ) -> None:
         super().__init__()
+        if chunk < 0:
+            usage_error("lip_chunk is too small", got=chunk, allowed="0 (all frames at once) or more")
         self.video_pool = video_pool
+        self.chunk = chunk
         self.frontend3D = nn.Sequential(
             nn.Conv3d(1, stem_channels, (STEM_FRAMES, 7, 7), (1, 2, 2), (STEM_FRAMES // 2, 3, 3), bias=False),
             nn.BatchNorm2d(stem_channels),
@@ -100,12 +109,13 @@ class LipResNet(nn.Module):
             if isinstance(module, (nn.Conv2d, nn.Conv3d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
-    def stack_frames(self, video: Tensor, valid: Tensor | None) -> Tensor:
-        """Put every frame and its two neighbours on each side into the channels.
+    def stack_frames(self, video: Tensor, clips: Tensor, frames: Tensor) -> Tensor:
+        """Put frames and their two neighbours on each side into the channels.
 
         Args:
             video: ``(B, T, H, W)``.
-            valid: ``(B, T)`` bool, True = keep this frame; None keeps all.
+            clips: ``(M,)`` int64: the clip of each frame.
+            frames: ``(M,)`` int64: its number in the clip.
 
         Returns:
             ``(M, 5, H, W)``; outside the clip the neighbours are zeros. Channels lie last in memory, which is the
@@ -113,9 +123,9 @@ class LipResNet(nn.Module):
         """
         margin = STEM_FRAMES // 2
         windows = F.pad(video, (0, 0, 0, 0, margin, margin)).unfold(1, STEM_FRAMES, 1)  # (B, T, H, W, 5)
-        windows = windows.flatten(0, 1) if valid is None else windows[valid]
         layout = torch.channels_last if self.training or not video.is_cpu else torch.contiguous_format
-        return windows.permute(0, 3, 1, 2).contiguous(memory_format=layout)  # (M, H, W, 5) -> (M, 5, H, W)
+        stacked = windows[clips, frames].permute(0, 3, 1, 2)  # (M, H, W, 5) -> (M, 5, H, W)
+        return stacked.contiguous(memory_format=layout)
 
     def forward(self, video: Tensor, valid: Tensor | None = None) -> Tensor:
         """Compute one vector per kept frame.
@@ -129,9 +139,19 @@ class LipResNet(nn.Module):
         """
         if self.video_pool > 1:
             video = F.avg_pool2d(video, self.video_pool)
+        if valid is None:
+            valid = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)
+        clips, frames = valid.nonzero(as_tuple=True)
+        if self.training or not 0 < self.chunk < len(clips):
+            return self._vectors(self.stack_frames(video, clips, frames))
+        pieces = zip(clips.split(self.chunk), frames.split(self.chunk), strict=True)
+        return torch.cat([self._vectors(self.stack_frames(video, *piece)) for piece in pieces])
+
+    def _vectors(self, stacked: Tensor) -> Tensor:
+        """``(M, 5, H, W)`` -> ``(M, output_size)``."""
         conv, norm, activation, pool = self.frontend3D
         weight = conv.weight.squeeze(1)  # (C, 1, 5, 7, 7) -> (C, 5, 7, 7)
-        x = F.conv2d(self.stack_frames(video, valid), weight, stride=conv.stride[1:], padding=conv.padding[1:])
+        x = F.conv2d(stacked, weight, stride=conv.stride[1:], padding=conv.padding[1:])
         x = pool(activation(norm(x)))
         for stage in self.trunk.values():
             x = stage(x)
@@ -147,6 +167,7 @@ class LipFrontend(nn.Module):
         planes: Channels of the four stages of the ResNet.
         activation: See :func:`make_activation`.
         video_pool: Average-pool the frames by this factor first (1: off).
+        chunk: See :class:`LipResNet`.
     """
 
     def __init__(
@@ -157,10 +178,11 @@ class LipFrontend(nn.Module):
         planes: Sequence[int] = (64, 128, 256, 512),
         activation: str = "prelu",
         video_pool: int = 1,
+        chunk: int = LIP_CHUNK,
     ) -> None:
         super().__init__()
         self.resnet = LipResNet(
-            stem_channels=stem_channels, planes=planes, activation=activation, video_pool=video_pool
+            stem_channels=stem_channels, planes=planes, activation=activation, video_pool=video_pool, chunk=chunk
         )
         self.proj = nn.Linear(self.resnet.output_size, dim)
 

@@ -130,6 +130,22 @@ def test_layerdrop_skips_layers(make_model, inputs):
     assert calls
 
 
+def test_gradient_checkpointing_gives_the_same_gradients(make_model, inputs):
+    results = {}
+    for recompute in (False, True):
+        encoder = make_model(gradient_checkpointing=recompute, modality_dropout=0.0).encoder.train()
+        calls = []
+        encoder.encoder.layers[0].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        torch.manual_seed(1)  # of the dropouts
+        out = encoder(*inputs)
+        out[inputs[2]].square().sum().backward()
+        results[recompute] = out, {name: p.grad for name, p in encoder.named_parameters() if p.requires_grad}, calls
+    torch.testing.assert_close(results[True][0], results[False][0])
+    for name, gradient in results[False][1].items():
+        torch.testing.assert_close(results[True][1][name], gradient)
+    assert len(results[True][2]) == 2 and len(results[False][2]) == 1
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [

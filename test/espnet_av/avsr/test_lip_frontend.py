@@ -33,6 +33,22 @@ def test_only_valid_frames_are_computed_and_they_do_not_change():
     assert calls == [9]
 
 
+def test_chunks_change_nothing_and_bound_what_is_computed_at_a_time():
+    net = LipFrontend(8, chunk=0, **SMALL).eval()
+    video = torch.randn(2, 1, 7, 44, 44)
+    valid = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    sizes = []
+    net.resnet.trunk["layer1"].register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    at_once = net(video, valid)
+    net.resnet.chunk = 3
+    torch.testing.assert_close(net(video, valid), at_once, atol=1e-6, rtol=1e-5)
+    assert sizes == [11, 3, 3, 3, 2]
+    net.train()(video, valid)
+    assert sizes[-1] == 11  # batch norms see the whole batch
+    with pytest.raises(UsageError, match="lip_chunk"):
+        LipFrontend(8, chunk=-1)
+
+
 def test_batch_norm_in_training_does_not_see_padding():
     video = torch.randn(2, 1, 6, 44, 44)
     valid = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])
