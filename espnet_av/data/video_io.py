@@ -6,6 +6,7 @@ Axis legend: ``T`` video frames, ``H`` x ``W`` pixels, ``N`` audio samples.
 """
 
 import contextlib
+import io
 import itertools
 import os
 from collections.abc import Iterator
@@ -27,10 +28,26 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Video", "VideoInfo", "iter_frames", "probe", "read_audio_track", "read_video", "write_video"]
+__all__ = ["ClipBytes", "Video", "VideoInfo", "iter_frames", "probe", "read_audio_track", "read_video", "write_video"]
 
 FPS_TOLERANCE = 0.002  # relative; 25.0 and 25.1 differ, rounding of time stamps does not
 AUDIO_GAP_SEC = 0.02  # holes and overlaps of the sound track below this are rounding of time stamps
+
+
+class ClipBytes(io.BytesIO):
+    """A clip in memory; all readers of this module take it in the place of a path.
+
+    Args:
+        content: The file's bytes.
+        name: What messages call it.
+    """
+
+    def __init__(self, content: bytes, name: str = "clip") -> None:
+        super().__init__(content)
+        self.title = name
+
+    def __str__(self) -> str:
+        return self.title
 
 
 @dataclass(frozen=True)
@@ -200,11 +217,14 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike) -> Iterator["InputContainer"]:
-    if not Path(path).is_file():
+def _open(path: "str | os.PathLike | ClipBytes") -> Iterator["InputContainer"]:
+    in_memory = isinstance(path, ClipBytes)
+    if not in_memory and not Path(path).is_file():
         raise MissingDataError(describe(f"no clip {path}", fix="check the path in video.scp"))
     try:
-        container = av.open(os.fspath(path))
+        if in_memory:
+            path.seek(0)
+        container = av.open(path if in_memory else os.fspath(path))
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     with container:

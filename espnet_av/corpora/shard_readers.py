@@ -1,0 +1,108 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples out of one shard file, from any position on: tar (WebDataset), Parquet, and the Arrow files of ``datasets``.
+
+In a tar shard the members of a sample follow each other and share the name up to the first dot: ``000012.video``,
+``000012.label``, ``000012.length``. In tables a sample is a row.
+"""
+
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from espnet_av.utils.errors import DataError
+from espnet_av.utils.optional import require
+
+#: Key of the sample, its fields, and the position to go on at.
+Row = tuple[str, dict[str, Any], int]
+
+
+def read_rows(stream: BinaryIO, path: str, start: int = 0) -> Iterator[Row]:
+    """Yield the samples of a shard.
+
+    Args:
+        stream: The open file.
+        path: Its name; the suffix tells the format.
+        start: Position that an earlier sample gave, 0 for the beginning: the byte of the next sample in a plain tar
+            file, its number in other formats.
+
+    Yields:
+        ``(key, {field: value}, position after it)``.
+
+    Raises:
+        DataError: The file is damaged or truncated; samples before the damage have been given.
+    """
+    if path.endswith(".tar"):
+        yield from _read_tar(stream, path, start)
+    elif path.endswith((".tar.gz", ".tgz")):
+        yield from _numbered(_read_tar(stream, path, 0, "r:gz"), start)
+    else:
+        yield from _numbered(_read_table(stream, path, start), 0, first=start)
+
+
+def _numbered(rows: Iterator[Row], skip: int, first: int = 0) -> Iterator[Row]:
+    for number, (key, fields, _) in enumerate(rows, first):
+        if number >= skip:
+            yield key, fields, number + 1
+
+
+def _read_tar(stream: BinaryIO, path: str, start: int, mode: str = "r:") -> Iterator[Row]:
+    key, fields = None, {}
+    try:
+        stream.seek(start)
+        with tarfile.open(fileobj=stream, mode=mode) as archive:
+            for member in iter(archive.next, None):
+                archive.members.clear()  # tarfile would remember every member of a shard of many gigabytes
+                if not member.isfile():
+                    continue
+                stem, _, field = os.path.basename(member.name).partition(".")
+                name = os.path.join(os.path.dirname(member.name), stem)
+                if key is not None and name != key:
+                    yield key, fields, member.offset
+                    fields = {}
+                key = name
+                fields[field.lower()] = archive.extractfile(member).read()
+            end = archive.offset
+            archive.fileobj.seek(end)
+            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile ends there in silence
+                raise tarfile.ReadError(f"no end mark at byte {end}")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        where = f"after sample '{key}'" if key is not None else "at its beginning"
+        raise DataError(f"{path}: damaged or truncated shard {where} ({error}); fix: fetch it again") from error
+    if key is not None:
+        yield key, fields, end
+
+
+def _read_table(stream: BinaryIO, path: str, start: int) -> Iterator[Row]:
+    arrow = require("pyarrow", "hub")
+    row = 0
+    try:
+        for batch in _table_batches(stream, path):
+            if row + batch.num_rows <= start:
+                row += batch.num_rows
+                continue
+            skip = max(0, start - row)
+            for offset in range(skip, batch.num_rows):
+                fields = {name: batch.column(name)[offset].as_py() for name in batch.schema.names}
+                yield str(fields.get("__key__") or f"{os.path.basename(path)}:{row + offset}"), fields, 0
+            row += batch.num_rows
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: damaged or truncated table ({error}) after row {row}; fix: fetch it again") from error
+
+
+def _table_batches(stream: BinaryIO, path: str) -> Iterator[Any]:
+    """Yield record batches of a Parquet file, or of an Arrow file in the streaming or the random access form."""
+    if path.endswith(".parquet"):
+        table = require("pyarrow.parquet", "hub").ParquetFile(stream)
+        yield from table.iter_batches(batch_size=16)
+        return
+    ipc = require("pyarrow.ipc", "hub")
+    magic = stream.read(6)
+    stream.seek(0)
+    if magic == b"ARROW1":
+        reader = ipc.open_file(stream)
+        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+    else:
+        yield from ipc.open_stream(stream)
