@@ -88,11 +88,11 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> bytes | None:
 
 def epoch_times(history: Sequence[Mapping[str, Any]]) -> bytes | None:
     """Draw seconds per epoch, split into computing and waiting for data; None without times."""
-    timed = [item for item in history if isinstance(item.get("time"), (int, float))]
+    timed = [item for item in history if isinstance(item.get("time_sec"), (int, float))]
     if not timed:
         return None
     epochs = [item["epoch"] for item in timed]
-    seconds = np.array([item["time"] for item in timed], dtype=float)
+    seconds = np.array([item["time_sec"] for item in timed], dtype=float)
     waiting = seconds * np.array([float(item.get("data_wait_share") or 0.0) for item in timed])
     with figure(figsize=(5.4, 2.6)) as (drawn, axes):
         axis = axes[0, 0]
@@ -127,8 +127,8 @@ def wer_over_snr(rows: Sequence[Mapping[str, Any]], published: Sequence[Publishe
     with figure(**layout) as (drawn, axes):
         for axis, ((base, count), points) in zip(axes.flat, sorted(panels.items()), strict=False):
             levels = sorted({noise.snr_db for noise, _ in points})
-            _draw_published(axis, base, count, levels, published)
             _draw_snr_panel(axis, base, count, points, clean)
+            _draw_published(axis, base, count, levels, published)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_visible(False)
         axes.flat[0].legend()
@@ -309,7 +309,14 @@ def _draw_published(
         if len(points) > 1:
             usable.append((system.name, sorted(points.items())))
     for (name, points), (line, mark) in zip(usable, OTHERS_STYLES, strict=False):
-        style = {"color": OTHERS_COLOR, "linewidth": 1, "markersize": 4, "linestyle": line, "marker": mark}
+        style = {
+            "color": OTHERS_COLOR,
+            "linewidth": 1,
+            "markersize": 4,
+            "linestyle": line,
+            "marker": mark,
+            "zorder": 1.5,
+        }
         axis.plot(*zip(*points, strict=True), label=name, **style)
 
 

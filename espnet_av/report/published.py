@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from espnet_av.report.experiment import MODALITY_ORDER, modality_order, set_order
+from espnet_av.report.experiment import MODALITY_ORDER, modality_order, noise_condition, set_order
 from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, percent
 from espnet_av.utils.errors import DataError, describe
 
@@ -108,14 +108,28 @@ def comparison(rows: Sequence[Mapping[str, Any]], published: Published) -> dict[
         about = [f"{system.name} [{sources.index(system.source) + 1}]", MODALITY_TITLES[system.modality]]
         values = [system.other.get(name, ABSENT) for name in others]
         table.append([*about, system.trained_on, *_rates(system.wer, sets, "{:.4g}"), *values])
+    titles = _set_titles(sets)
     mean = ["mean"] if len(sets) > 1 else []
     return {
-        "header": ["system", "uses", "trained on", *(f"{name} (%)" for name in sets), *mean, *others],
+        "header": ["system", "uses", "trained on", *titles, *mean, *others],
         "rows": table,
         "num_ours": len(ours),
+        "has_levels": any(title not in sets for title in titles),
         "sources": [f"[{number}] {source}" for number, source in enumerate(sources, 1)],
         "note": published.note,
     }
+
+
+def _set_titles(sets: Sequence[str]) -> list[str]:
+    """Names of columns: noisy sets are short, ``-5 dB, 1 talker``, where they all belong to one clean set."""
+    conditions = {name: noise_condition(name) for name in sets}
+    short = len({noise.base for noise in conditions.values() if noise}) == 1
+    return [
+        f"{noise.snr_db:g} dB, {noise.num_interferers} talker{'s' if noise.num_interferers > 1 else ''}"
+        if short and (noise := conditions[name])
+        else name
+        for name in sets
+    ]
 
 
 def _rates(wer: Mapping[str, float], sets: Sequence[str], form: str) -> list[str]:

@@ -125,7 +125,7 @@ def headline_cards(
             "detail": hardest["set"],
         }
         cards.append(text)
-    seconds = sum(item["time"] for item in history if isinstance(item.get("time"), (int, float)))
+    seconds = sum(item["time_sec"] for item in history if isinstance(item.get("time_sec"), (int, float)))
     if seconds:
         cards.append(
             {"name": "training", "value": format_seconds(seconds), "unit": "", "detail": f"{len(history)} epochs"}

@@ -129,7 +129,7 @@ def _write_experiment(folder: Path, dump_dir: Path) -> None:
             "epoch": epoch,
             "train": {"loss": 9.0 / epoch, "acc": 0.3 * epoch},
             "valid": {"loss": 9.5 / epoch, "acc": 0.29 * epoch},
-            "time": 3.0,
+            "time_sec": 3.0,
             "data_wait_share": 0.1,
             "lr": 1e-3,
             "steps": 10 * epoch,

@@ -117,6 +117,10 @@ def test_numbers_stand_on_the_page(no_figures, page):
         "max_epoch 2 40",
         "WER 20.0 %",
         "silence, recognised as silence",
+        "Silent faces",
+        "test audio only 1 1 150.0",  # one word in 0.4 s
+        "training 00:00:06 2 epochs",
+        "No picture: no weights",
     ):
         assert piece in page.text, piece
 
@@ -151,6 +155,7 @@ def test_empty_experiment_says_what_is_missing(tmp_path):
         "No config.yaml",
         "No mouth crops",
         "No stage times",
+        "No picture: no scored utterances",
     ):
         assert piece in page.text
     assert "licences of the data are not known" in page.text
@@ -174,6 +179,31 @@ def test_unreadable_media_are_left_out(no_figures, experiment):
 def test_full_page_leaves_media_out(no_figures, experiment):
     page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(max_media_bytes=0)))
     assert "video" not in page.tags and "clips were left out to keep the page small" in page.text
+
+
+def test_published_numbers_stand_beside_ours(no_figures, experiment, tmp_path):
+    path = tmp_path / "published.yaml"
+    path.write_text("systems: [{name: theirs, modality: av, source: A. Author 2020, wer: {test: 0.72, other: 3}}]")
+    page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(published=path)))
+    assert "Beside published results" in page.text
+    assert "theirs [1] audio-visual" in page.text and "0.72" in page.text and "[1] A. Author 2020" in page.text
+    assert "None of these sets was scored here" not in page.text
+    path.write_text("systems: [{name: theirs, modality: av, source: A. Author 2020, wer: {far: 0.72}}]")
+    page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(published=path)))
+    assert "None of these sets was scored here" in page.text
+
+
+def test_figures_are_written_too(experiment, tmp_path):
+    options = ReportOptions(images_dir=tmp_path / "images", max_media_bytes=0)
+    build_report(experiment.exp_dir, experiment.dump_dir, options)
+    assert b"<svg" in (tmp_path / "images" / "wer_over_snr.svg").read_bytes()
+
+
+def test_a_picture_that_was_asked_for_must_exist(no_figures, experiment):
+    with pytest.raises(MissingDataError, match="'nowhere'"):
+        build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(alignment_set="nowhere"))
+    page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(alignment=False)))
+    assert "The picture was not asked for" in page.text
 
 
 def test_broken_files_are_named(experiment):

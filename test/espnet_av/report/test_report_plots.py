@@ -9,6 +9,7 @@ import pytest
 
 from espnet_av.report import plots
 from espnet_av.report.media import contact_sheet, log_mel
+from espnet_av.report.published import PublishedSystem
 
 
 def _row(name, modality, wer, width=0.05):
@@ -35,6 +36,15 @@ def test_noise_figure_has_units_and_levels():
     assert any("1 interfering talker" in text for text in texts)
     assert svg == plots.wer_over_snr(ROWS)
     assert plots.wer_over_snr(ROWS[:2]) is None
+
+
+def test_lips_alone_are_a_level_line_and_others_are_thin():
+    other = PublishedSystem("theirs", "av", "a paper", wer={"test": 0.2, "test_snr_n5_interferer_1": 0.5})
+    far = PublishedSystem("elsewhere", "av", "a paper", wer={"test": 0.2, "else_snr_n5_interferer_1": 0.5})
+    texts = _texts(plots.wer_over_snr([*ROWS, _row("test", "video", 0.3)], [other, far]))
+    assert "video only, whatever the noise" in texts and "theirs" in texts
+    assert "elsewhere" not in texts  # no point in this panel but the clean one
+    assert "video only, whatever the noise" not in _texts(plots.wer_over_snr(ROWS))
 
 
 def test_bars_carry_their_numbers():

@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content of the sections that the page test does not look into."""
 
+import inspect
+
+import pytest
+
 from espnet_av.report import sections
+from espnet_av.train import trainer
+from espnet_av.utils.errors import UsageError
 
 
 def test_defaults_are_those_of_the_training_options():
@@ -20,11 +26,30 @@ def test_only_changed_settings_are_listed(monkeypatch):
 
 
 def test_a_repeated_epoch_counts_once(tmp_path):
-    (tmp_path / "history.jsonl").write_text('{"epoch": 1, "time": 1}\n{"epoch": 2}\n{"epoch": 1, "time": 9}\n')
-    assert [(item["epoch"], item.get("time")) for item in sections.read_history(tmp_path)] == [(1, 9), (2, None)]
+    (tmp_path / "history.jsonl").write_text('{"epoch": 1, "time_sec": 1}\n{"epoch": 2}\n{"epoch": 1, "time_sec": 9}\n')
+    assert [(item["epoch"], item.get("time_sec")) for item in sections.read_history(tmp_path)] == [(1, 9), (2, None)]
 
 
 def test_network_needs_a_configuration_of_this_task():
     assert sections.build_network(None) is None
     assert sections.build_network({"token_list": "tokens.txt"}) is None
-    assert sections.build_network({"token_list": ["a"], "model": "other"}) is None
+    with pytest.raises(UsageError, match="other"):
+        sections.build_network({"token_list": ["a"], "model": "other"})
+
+
+def test_epochs_carry_the_time_that_the_trainer_writes():
+    assert '"time_sec"' in inspect.getsource(trainer)
+    cards = sections.headline_cards(None, [{"epoch": 1, "time_sec": 61.0}, {"epoch": 2, "time_sec": 59.0}], None)
+    assert [(card["name"], card["value"], card["detail"]) for card in cards] == [("training", "00:02:00", "2 epochs")]
+
+
+def test_silent_faces_have_their_own_table():
+    rows = [
+        {"set": "test", "modality": "audio", "wer": None, "n_silent": 3, "silent_ins": 4, "silent_ins_per_min": 8.04},
+        {"set": "test", "modality": "av", "wer": None, "n_silent": 3, "silent_ins": 0, "silent_ins_per_min": None},
+        {"set": "other", "modality": "av", "wer": 0.1},
+    ]
+    assert sections.silence_rows(rows) == [
+        ["test", "audio-visual", 3, 0, "–"],
+        ["test", "audio only", 3, 4, "8.0"],
+    ]
