@@ -24,6 +24,15 @@ vocab_size=500      # of bpe
 modalities="av audio video"
 video_only_sets=""  # sets decoded from video alone; noise does not change it, so the clean ones
 hub_repo=""         # organisation/name on the Hugging Face Hub
+# Settings of training under their usual names; empty: what the configuration says.
+# shellcheck disable=SC2034 # read by name below
+batch_size="" max_steps="" gradient_accumulation_steps="" save_steps="" eval_steps="" log_interval=""
+# shellcheck disable=SC2034
+learning_rate="" warmup_steps="" report_to=""
+model_name_or_path="" # weights to start from
+resume_from_checkpoint=false
+# shellcheck disable=SC2034
+output_dir="" checkpoint_name="" # other names of --expdir and --tag
 help_message="Usage: bash ${recipe_called} [options]
 
 Audio-visual speech recognition from talking faces: data, training, scores, report.
@@ -40,12 +49,45 @@ ${recipe_help}Of this task:
   --modalities 'NAME...'   what to decode from: av, audio, video (default: ${modalities})
   --video_only_sets 'NAME...'  sets decoded from video alone (default: the test sets without noise)
   --hub_repo ORG/NAME      where --skip_upload false puts the model (default: none)
+Of training; without them the configuration decides:
+  --batch_size N           clips per process in a batch, at most
+  --max_steps N            optimizer steps until the end, whatever the number of epochs
+  --gradient_accumulation_steps N  batches per optimizer step
+  --learning_rate X        highest learning rate
+  --warmup_steps N         steps of the linear warm-up
+  --save_steps N           save the state every N steps as well
+  --eval_steps N           validate every N steps instead of every epoch
+  --log_interval N         batches between two lines of the log
+  --report_to NAMES        none, wandb, tensorboard
+  --model_name_or_path M   start from this model: a weights file, a model folder or a name on the Hugging Face Hub
+  --resume_from_checkpoint go on from the last state, also of a finished training (default: ${resume_from_checkpoint};
+                           an interrupted training goes on by itself)
+  --output_dir DIR         the same as --expdir
+  --checkpoint_name NAME   the same as --tag
 
 $(recipe_common_help)"
 # shellcheck source=../../../utils/parse_options.sh
 . "${ESPNET_AV_ROOT}/utils/parse_options.sh"
 [[ $# -eq 0 ]] || die 2 "unexpected argument '$1'; options are --name value, see --help"
+same_option() { # same_option NAME OTHER: the value of --NAME is that of --OTHER
+  [[ -n ${!1} ]] || return 0
+  [[ -z ${!2} || ${!2} == "${!1}" ]] || die 2 "--$1 is another name of --$2; got '${!1}' and '${!2}'"
+  printf -v "$2" '%s' "${!1}"
+}
+same_option output_dir expdir
+same_option checkpoint_name tag
 recipe_check
+for name in batch_size max_steps gradient_accumulation_steps save_steps eval_steps log_interval warmup_steps; do
+  [[ ${!name} =~ ^([0-9]+)?$ ]] || die 2 "--${name} takes a whole number; got '${!name}'"
+done
+[[ ${learning_rate} =~ ^(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?)?$ ]] ||
+  die 2 "--learning_rate takes a number above 0; got '${learning_rate}'"
+if [[ -n ${model_name_or_path} ]]; then # found out now, not after hours of data preparation
+  recipe_user_path model_name_or_path
+  [[ -e ${model_name_or_path} || ${model_name_or_path} =~ ^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$ ]] ||
+    die 3 "--model_name_or_path: no file or folder ${model_name_or_path}, and no name on the Hugging Face Hub"
+  [[ -e ${model_name_or_path} ]] || warn "--model_name_or_path: no path ${model_name_or_path}; stage 5 looks on the Hub"
+fi
 [[ ${token_type} =~ ^(char|word|bpe)$ ]] || die 2 "--token_type is char, word or bpe; got '${token_type}'"
 for name in ${modalities}; do
   [[ ${name} =~ ^(av|audio|video)$ ]] || die 2 "--modalities are av, audio, video; got '${name}'"
@@ -70,6 +112,10 @@ token_dir=${datadir}/tokens/${token_name}
 if [[ -z ${tag} ]]; then
   tag=$(basename "${config%.*}")_${token_name}
   for name in "${set[@]}"; do tag+=_${name//[^A-Za-z0-9_.]/-}; done
+  for name in batch_size gradient_accumulation_steps learning_rate warmup_steps; do
+    [[ -z ${!name} ]] || tag+=_${name}-${!name}
+  done
+  [[ -z ${model_name_or_path} ]] || tag+=_from-$(basename "${model_name_or_path}" | tr -c 'A-Za-z0-9_.\n' -)
   ((seed == 0)) || tag+=_seed${seed}
 fi
 exp=${expdir}/${tag}
@@ -134,16 +180,24 @@ train() {
     data+=("--${kind}_shape_file" "${exp}/stats/${!set_name}/video_shape") # batches are made by frames
   done
   [[ ${token_type} != bpe ]] || overrides+=(--bpemodel "${token_dir}/bpe.model")
-  [[ ${debug} == false ]] || overrides+=(--max_steps 2 --max_epoch 1)
-  for name in "${set[@]}"; do overrides+=(--set "${name}"); done
   wanted=$((ngpu > nproc ? ngpu : nproc))
+  for name in gradient_accumulation_steps save_steps eval_steps log_interval learning_rate warmup_steps report_to \
+    model_name_or_path; do
+    [[ -z ${!name} ]] || overrides+=("--${name}" "${!name}")
+  done
+  [[ -z ${batch_size} ]] ||
+    overrides+=(--batch_size "$((batch_size * wanted))" --valid_batch_size "$((batch_size * wanted))")
+  [[ -z ${max_steps} || ${debug} == true ]] || overrides+=(--max_steps "${max_steps}" --max_epoch 0)
+  [[ ${debug} == false ]] || overrides+=(--max_steps 2 --max_epoch 1)
+  [[ ${resume_from_checkpoint} == false ]] || overrides+=(--resume_from_checkpoint true)
+  for name in "${set[@]}"; do overrides+=(--set "${name}"); done
   if ((wanted > 1)); then
     start=("${ESPNET_AV_ROOT}/utils/torchrun" "${wanted}" python -m espnet_av.bin.avsr_train)
     overrides+=(--dist_backend "$( ((ngpu > 0)) && echo nccl || echo gloo)")
   fi
   ((ngpu == 0)) || job+=(--gpu "${ngpu}")
   ((ngpu > 0 || nj < wanted)) || threads=$((nj / wanted))
-  [[ ${STAGE_REDO} == false ]] || set_aside
+  [[ ${STAGE_REDO} == false || ${resume_from_checkpoint} == true ]] || set_aside
   run_job 1 --num_threads "${nj}" "${job[@]}" -- env OMP_NUM_THREADS="${threads}" "${start[@]}" \
     --config "${config}" --output_dir "${exp}" --seed "${seed}" --ngpu "$((ngpu > 0 ? 1 : 0))" \
     --token_list "${token_dir}/tokens.txt" --token_type "${token_type}" "${data[@]}" "${overrides[@]}"
@@ -215,6 +269,11 @@ upload() {
   run_job 1 -- hf upload "${hub_repo}" "${exp}/pack"
 }
 
+train_options=() # those that were given; a later version with more of them does not train anew
+for name in batch_size max_steps gradient_accumulation_steps eval_steps learning_rate warmup_steps model_name_or_path; do
+  [[ -z ${!name} ]] || train_options+=("${name}")
+done
+
 stages_begin "${exp}"
 stage_marks "${datadir}/.stages"
 stage 1 prepare prepare group: data_prep in: local/data.sh out: "${raw[@]}" options: seed debug "${recipe_options[@]}"
@@ -226,7 +285,8 @@ stage_marks "${exp}/.stages"
 stage 4 tokens tokens group: data_prep in: "${dumpdir}/${train_set}" "${dumpdir}/${valid_set}" \
   out: "${token_dir}" "${exp}/stats/${train_set}" "${exp}/stats/${valid_set}" options: token_type vocab_size
 stage 5 train train group: train in: "${config}" "${token_dir}" "${exp}/stats/${train_set}" "${exp}/stats/${valid_set}" \
-  "${dumpdir}/${train_set}" "${dumpdir}/${valid_set}" out: "${exp}/config.yaml" "${exp}/checkpoint.pth" options: seed set
+  "${dumpdir}/${train_set}" "${dumpdir}/${valid_set}" out: "${exp}/config.yaml" "${exp}/checkpoint.pth" \
+  options: seed set "${train_options[@]}"
 stage 6 infer infer group: eval in: "${exp}/checkpoint.pth" "${infer_config}" "${tests[@]}" \
   out: "${exp}/decode/*/*/text" options: seed modalities video_only_sets
 stage 7 score score group: eval in: "${exp}/decode/*/*/text" "${tests[@]/%//text}" \
