@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Active speaker detection with Light-ASD (Liao et al., "A Light Weight Model for Active Speaker Detection", CVPR 2023).
+"""Active speaker detection: Light-ASD (Liao et al., "A Light Weight Model for Active Speaker Detection", CVPR 2023).
 
 :class:`LightASD` is the network: a 3-D convolutional encoder of the face, a 2-D one of the sound, their sum, one GRU
 forward and one backward in time, and two classes per frame. :class:`ActiveSpeakerDetector` scores whole face tracks:
@@ -12,8 +12,12 @@ it cuts them into pieces of several lengths and averages what the pieces say.
 Axes: ``B`` batch, ``T`` video frames (25 Hz), ``4T`` cepstral frames (100 Hz), ``H``/``W`` pixels, ``C`` channels.
 """
 
+import json
+import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -22,8 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espnet_av.avsr.mfcc import MFCC
+from espnet_av.data.av_clock import AVClock
+from espnet_av.data.face_tracks import FaceTrack
+from espnet_av.data.video_io import iter_frames
 from espnet_av.train.loading import LoadReport, load_into, load_weights
 from espnet_av.utils.errors import DataError, describe, usage_error
+from espnet_av.utils.files import atomic_write
 
 FPS = 25
 SAMPLE_RATE = 16000
@@ -251,7 +259,43 @@ class ActiveSpeakerDetector:
         faces = torch.as_tensor(faces)
         if faces.dtype != torch.uint8 or faces.dim() != 3 or len(faces) == 0:
             raise DataError(describe("wrong face crops", (str(faces.dtype), tuple(faces.shape)), "uint8 (T, 112, 112)"))
-        cepstra = self.cepstra(wave, len(faces))
+        return self._score_block(faces, self.cepstra(wave, len(faces)))
+
+    @torch.inference_mode()
+    def score_track(self, track: FaceTrack, wave: np.ndarray) -> np.ndarray:
+        """Score a track that was written to disk; its crops are read bit by bit, so it may be hours long.
+
+        Args:
+            track: With the file of its face crops.
+            wave: ``(N,)`` sound of the track, not of the whole recording.
+
+        Returns:
+            ``(T,)`` float32, the same as :meth:`score` of all crops at once.
+
+        Raises:
+            DataError: The track has no face crops, or they are damaged or of another length.
+        """
+        if track.video is None:
+            raise DataError(describe("the track has no face crops", got=track.name, fix="write the tracks first"))
+        cepstra = self.cepstra(wave, track.num_frames)
+        size = FPS * math.lcm(*self.durations_sec)  # pieces of all lengths end here
+        scores, block, count = [], [], 0
+        for frame in iter_frames(track.video, gray=True):
+            block.append(face_input(frame))
+            count += 1
+            if len(block) == size:
+                first = count - size
+                scores.append(self._score_block(torch.from_numpy(np.stack(block)), cepstra[MFCC_PER_FRAME * first :]))
+                block = []
+        if block:
+            first = count - len(block)
+            scores.append(self._score_block(torch.from_numpy(np.stack(block)), cepstra[MFCC_PER_FRAME * first :]))
+        if count != track.num_frames:
+            raise DataError(describe(f"{track.video}: wrong length", got=f"{count} frames", allowed=track.num_frames))
+        return np.concatenate(scores)
+
+    def _score_block(self, faces: Tensor, cepstra: Tensor) -> np.ndarray:
+        """Weighted mean over the durations for ``(T, 112, 112)`` faces and at least ``4T`` cepstra: ``(T,)``."""
         total = np.zeros(len(faces))
         for duration in sorted(set(self.durations_sec)):
             weight = self.durations_sec.count(duration) / len(self.durations_sec)
@@ -312,3 +356,40 @@ def face_input(crop: np.ndarray) -> np.ndarray:
         crop = cv2.resize(crop, (FACE_SIZE, FACE_SIZE))
     edge = (FACE_SIZE - INPUT_SIZE) // 2
     return crop[edge : edge + INPUT_SIZE, edge : edge + INPUT_SIZE]
+
+
+class TrackScorer(Protocol):
+    """Anything that tells from face and sound when the person of a track speaks."""
+
+    def score_track(self, track: FaceTrack, wave: np.ndarray) -> np.ndarray:
+        """Score the track ``(T,)`` with its sound ``(N,)`` at 16 kHz; speech is above 1, silence below 0.8."""
+        ...
+
+
+def score_tracks(tracks: Sequence[FaceTrack], audio: np.ndarray, scorer: TrackScorer) -> list[np.ndarray]:
+    """Score all tracks of a recording; where a track has a file for its scores, write it.
+
+    Args:
+        tracks: The tracks.
+        audio: ``(N,)`` sound of the whole recording at 16 kHz, in [-1, 1] or int16.
+        scorer: An :class:`ActiveSpeakerDetector` or a :class:`~espnet_av.avsr.mouth_motion.MouthMotionScorer`.
+
+    Returns:
+        Scores ``(T,)`` of each track.
+    """
+    clock = AVClock(SAMPLE_RATE, FPS)
+    results = []
+    for track in tracks:
+        first, last = clock.frames_to_samples(track.frame_start), clock.frames_to_samples(track.frame_end)
+        scores = scorer.score_track(track, clock.fit_audio(audio[first:last], track.num_frames))
+        if track.asd is not None:
+            write_scores(track.asd, scores, track.frame_start)
+        results.append(scores)
+    return results
+
+
+def write_scores(path: str | os.PathLike, scores: np.ndarray, first_frame: int = 0) -> None:
+    """Write scores ``(T,)`` as JSON: frame number, counted from the start of the recording -> score."""
+    content = {str(first_frame + index): round(float(score), 3) for index, score in enumerate(scores)}
+    with atomic_write(Path(path)) as stream:
+        json.dump(content, stream)

@@ -144,8 +144,14 @@ def read_video(
     return Video(stack, float(fps), np.arange(len(stack)) / fps)
 
 
-def iter_frames(path: str | os.PathLike, *, gray: bool = False) -> Iterator[np.ndarray]:
+def iter_frames(path: str | os.PathLike, *, gray: bool = False, fps: float | None = None) -> Iterator[np.ndarray]:
     """Yield the frames of a clip one by one, for clips that do not fit into memory.
+
+    Args:
+        path: The file.
+        gray: Yield one channel.
+        fps: Bring the clip to this frame rate by time stamps, as :func:`read_video` with ``resample``; None keeps its
+            frames.
 
     Yields:
         uint8 ``(H, W, 3)`` RGB, or ``(H, W)`` gray.
@@ -155,11 +161,45 @@ def iter_frames(path: str | os.PathLike, *, gray: bool = False) -> Iterator[np.n
     """
     with _open(path) as container:
         stream = _video_stream(container, path)
-        count, time = 0, None
-        for frame, image in _decode(container, stream, path, gray):
-            count, time = count + 1, frame.time
-            yield image
-        _refuse_truncated(path, stream, count, time)
+        images = _timed_images(container, stream, path, gray)
+        if fps is None:
+            yield from (image for _, image in images)
+            return
+        nominal = float(stream.average_rate or stream.base_rate or 0.0)
+        if nominal <= 0:
+            raise DataError(f"{path}: has no frame rate; fix: convert it to mp4")
+        yield from _nearest_in_time(images, nominal, fps)
+
+
+def _timed_images(
+    container: "InputContainer", stream: "VideoStream", path: str | os.PathLike, gray: bool
+) -> Iterator[tuple[float | None, np.ndarray]]:
+    count, time = 0, None
+    for frame, image in _decode(container, stream, path, gray):
+        count, time = count + 1, frame.time
+        yield time, image
+    _refuse_truncated(path, stream, count, time)
+
+
+def _nearest_in_time(
+    images: Iterator[tuple[float | None, np.ndarray]], nominal: float, fps: float
+) -> Iterator[np.ndarray]:
+    """Yield for every tick ``k / fps`` the frame that is nearest in time, the earlier of two equally near ones."""
+    tick, origin, last, held = 0, None, 0.0, None
+    for stamp, image in images:
+        if held is None:
+            origin, last, held = stamp, 0.0, image
+            continue
+        time = last + 1.0 / nominal if stamp is None or origin is None else stamp - origin
+        if time <= last:  # a bad stamp
+            time = last + 1.0 / nominal
+        while tick / fps < time and not time - tick / fps + 1e-9 < tick / fps - last:
+            yield held
+            tick += 1
+        last, held = time, image
+    while held is not None and tick < max(1, int((last + 1.0 / nominal) * fps + 0.5 + 1e-6)):
+        yield held
+        tick += 1
 
 
 def read_audio_track(
