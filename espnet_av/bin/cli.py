@@ -36,6 +36,7 @@ VERBS = {
     "infer": Verb("espnet_av.bin.{task}_infer", "run a trained model over data folders"),
     "score": Verb("espnet_av.bin.{task}_score", "score what a model gave"),
     "sessions": Verb("espnet_av.bin.avsr_sessions", "transcribe and score sessions with several people"),
+    "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets"),
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),
     "report": Verb("espnet_av.bin.report", "write the HTML report of an experiment"),
     "pack": Verb("espnet_av.bin.pack", "pack a trained model into a folder that loads anywhere"),

@@ -185,6 +185,7 @@ def results_markdown(results: Mapping[str, Any], stages: Sequence[Mapping[str, A
         f"## Word error rate (%) with {round(100 * interval.get('level', 0.95))} % confidence interval",
         wer_table(rows),
         _interval_note(results),
+        *_average_section(results),
     ]
     if results.get("ratios"):
         parts += ["## Does the video help?", ratio_table(results["ratios"])]
@@ -194,6 +195,21 @@ def results_markdown(results: Mapping[str, Any], stages: Sequence[Mapping[str, A
     if stages:
         parts += ["## Time and memory", stage_table(stages)]
     return "\n\n".join(parts) + "\n"
+
+
+def _average_section(results: Mapping[str, Any]) -> list[str]:
+    """Means over sets and the sets that are missing from them, where there are such."""
+    parts = []
+    if averages := results.get("averages"):
+        body = [[item["title"], str(item["num_sets"]), wer_cell(item)] for item in averages]
+        if any(item.get("silent_ins_per_min") is not None for item in averages):
+            body = [[*row, _rate(item.get("silent_ins_per_min"))] for row, item in zip(body, averages, strict=True)]
+        header = ["average", "sets", "WER %", "words per silent minute"][: len(body[0])]
+        parts.append(markdown_table(header, body))
+    if absent := results.get("absent"):
+        parts.append(f"**Not there and left out:** {', '.join(absent)}.")
+    skipped = sum(row.get("n_skipped", 0) for row in results["rows"])
+    return parts + ([f"**{skipped} clips could not be used and are left out.**"] if skipped else [])
 
 
 def _interval_note(results: Mapping[str, Any]) -> str:
