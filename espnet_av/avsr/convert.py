@@ -7,7 +7,7 @@ what is renamed, what is dropped and why, and nothing is skipped in silence.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,8 @@ _CONFIG_FIXED: dict[str, Any] = {
     "sample_rate": 25,
 }
 _CONFIG_REPEATED = {"adim": "hidden_size", "encoder_embed_dim": "hidden_size"}
+#: Fields that :func:`config_to_keywords` takes.
+KNOWN_FIELDS = frozenset((*_CONFIG_FIELDS, *_CONFIG_FIXED, *_CONFIG_REPEATED, "dropout_rate"))
 
 
 @dataclass
@@ -118,7 +120,18 @@ def _modern_weight_norm(key: str) -> str:
     return re.sub(r"(pos_conv_embed\.conv)\.weight_v$", r"\1.parametrizations.weight.original1", key)
 
 
-def _rename(state: Mapping[str, Tensor], rename: Any) -> tuple[dict[str, Tensor], ConversionReport]:
+def rename_tensors(
+    state: Mapping[str, Tensor], rename: Callable[[str], tuple[str | None, str]]
+) -> tuple[dict[str, Tensor], ConversionReport]:
+    """Rename the tensors of a state dict.
+
+    Args:
+        state: Names and tensors.
+        rename: Gives the new name, or None and the reason why the tensor is dropped.
+
+    Raises:
+        CheckpointError: Two tensors get the same name.
+    """
     result: dict[str, Tensor] = {}
     report = ConversionReport()
     for old, tensor in state.items():
@@ -147,7 +160,7 @@ def from_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Conv
     def rename(key: str) -> tuple[str, str]:
         return _modern_weight_norm(key.removeprefix(PUBLISHED_PREFIX)), ""
 
-    result, report = _rename(state, rename)
+    result, report = rename_tensors(state, rename)
     strange = [key for key in result if key.split(".", 1)[0] not in MODEL_PARTS]
     if strange:
         counts = f"{len(strange)} of {len(result)} keys are unknown, the first being {strange[0]!r}"
@@ -187,7 +200,33 @@ def from_avhubert(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Conve
             key = re.sub(pattern, replacement, key)
         return _modern_weight_norm(key), ""
 
-    return _rename(state, rename)
+    return rename_tensors(state, rename)
+
+
+_TO_AVHUBERT_RULES = (
+    (r"^(encoder\.layers\.\d+)\.layer_norm\.", r"\1.self_attn_layer_norm."),
+    (r"^(encoder\.layers\.\d+)\.attention\.", r"\1.self_attn."),
+    (r"^(encoder\.layers\.\d+)\.feed_forward\.intermediate_dense\.", r"\1.fc1."),
+    (r"^(encoder\.layers\.\d+)\.feed_forward\.output_dense\.", r"\1.fc2."),
+    (r"^encoder\.pos_conv_embed\.conv\.parametrizations\.weight\.original0$", "encoder.pos_conv.0.weight_g"),
+    (r"^encoder\.pos_conv_embed\.conv\.parametrizations\.weight\.original1$", "encoder.pos_conv.0.weight_v"),
+    (r"^encoder\.pos_conv_embed\.conv\.", "encoder.pos_conv.0."),
+)
+
+
+def to_avhubert(state: Mapping[str, Tensor], *, finetuned: bool = False) -> dict[str, Tensor]:
+    """Rename the state dict of ``AVHubertEncoder`` to fairseq's names (the inverse of :func:`from_avhubert`).
+
+    Args:
+        state: Names of the encoder, without ``encoder.`` of the whole recogniser.
+        finetuned: Put the names below ``encoder.w2v_model.``, as fine-tuned files have them.
+    """
+    result = {}
+    for key, tensor in state.items():
+        for pattern, replacement in _TO_AVHUBERT_RULES:
+            key = re.sub(pattern, replacement, key)
+        result[(FINETUNED_PREFIX if finetuned else "") + key] = tensor
+    return result
 
 
 def load_published(model: nn.Module, state: Mapping[str, Tensor]) -> ConversionReport:

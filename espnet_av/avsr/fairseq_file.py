@@ -1,0 +1,92 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors of a fairseq checkpoint without fairseq.
+
+Such files hold settings as objects of packages that need not be installed here. ``torch.load`` with
+``weights_only=True`` names these classes and runs none of their code; each gets an empty stand-in of ours, and only the
+tensors below ``model`` are kept.
+"""
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_av.train.checkpoint import read_tensors
+from espnet_av.train.loading import load_weights
+from espnet_av.utils.errors import CheckpointError, describe
+
+logger = logging.getLogger(__name__)
+FIX = "on a machine with fairseq run: torch.save({'model': torch.load(FILE, weights_only=False)['model']}, NEW)"
+
+
+class _Emptied:
+    """Takes the place of an object of the file and keeps nothing of it."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _EmptiedMapping:
+    """The same for objects that the file fills like a dictionary; the safe loader fills exact dictionaries only."""
+
+    def __new__(cls, *_: Any, **__: Any) -> OrderedDict:
+        """Return an empty mapping."""
+        return OrderedDict()
+
+
+def read_fairseq(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Read the state dict below ``model`` of a fairseq checkpoint, or any weights file that holds only tensors.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: The file is absent, damaged, or holds what stand-ins cannot replace. Nothing of it was run.
+    """
+    path = Path(path)
+    if not path.is_file() or path.suffix == ".safetensors":
+        return load_weights(path)
+    names = _foreign_classes(path)
+    if not names:
+        return load_weights(path)
+    logger.info("%s: left out objects of %d classes (%s, ...)", path, len(names), names[0])
+    content = _load_with_stand_ins(path, names)
+    state = content.get("model") if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state:
+        raise CheckpointError(describe(f"{path} holds no weights below 'model'", fix=FIX))
+    strangers = [str(key) for key, value in state.items() if not isinstance(value, torch.Tensor)]
+    if strangers:
+        raise CheckpointError(describe(f"{path}: entries of 'model' are no tensors", got=strangers[:3], fix=FIX))
+    return dict(state)
+
+
+def _foreign_classes(path: Path) -> list[str]:
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # not a zip archive, or damaged: the strict reader says which
+        return []
+
+
+def _load_with_stand_ins(path: Path, names: list[str]) -> Any:
+    for stand_in in (_EmptiedMapping, _Emptied):
+        # numpy's scalars are filled by position, everything else most often by name
+        classes = [(_Emptied if name.startswith("numpy.") else stand_in, name) for name in names]
+        try:
+            with torch.serialization.safe_globals(classes):
+                return read_tensors(path)
+        except (CheckpointError, TypeError) as error:
+            refusal = error
+    raise CheckpointError(
+        describe(f"{path} holds objects that cannot be left out ({refusal})", got=names[:3], fix=FIX)
+    ) from refusal

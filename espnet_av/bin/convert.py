@@ -1,0 +1,138 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Turn published checkpoints into ours and back: every tensor is accounted for, and files are only read as data.
+
+espnet-av convert auto_avsr avsr_base.pth models/auto --unigram_model unigram5000.model --units unigram5000_units.txt
+espnet-av convert avhubert large_vox_iter5.pt encoder.safetensors    # for --init_param FILE:avsr.encoder
+espnet-av convert ours exp/train/pack avsr_original.pth              # the original names
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_av.utils.cli import run_main
+from espnet_av.utils.config import NestedDictAction
+from espnet_av.utils.errors import usage_error
+from espnet_av.utils.files import atomic_write, sha256_file
+
+if TYPE_CHECKING:
+    from espnet_av.avsr.published import Published
+
+SOURCES = ("avsrcocktail", "auto_avsr", "avhubert", "ours")
+TARGETS = ("ours", "encoder", "avsrcocktail", "auto_avsr", "avhubert")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line."""
+    parser = argparse.ArgumentParser(
+        description="Convert a checkpoint, strictly, with a report of loaded, missing and unexpected tensors.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("kind", choices=SOURCES, help="what IN is")
+    parser.add_argument("source", metavar="IN", type=Path, help="weights file, or a folder with it")
+    parser.add_argument("output", metavar="OUT", type=Path, help="folder of a model, or .safetensors or .pth file")
+    parser.add_argument(
+        "--to",
+        choices=TARGETS,
+        default=None,
+        help="ours: a folder that AVSR.from_pretrained loads; encoder: a file for --init_param OUT:avsr.encoder; else "
+        "a file with the original names. By default ours, encoder for avhubert, and the original names for ours",
+    )
+    parser.add_argument("--unigram_model", type=Path, default=None, help="SentencePiece model; default: beside IN")
+    parser.add_argument("--units", type=Path, default=None, help="list of units, lines 'piece id'; default: beside IN")
+    parser.add_argument(
+        "--model_conf",
+        action=NestedDictAction,
+        default={},
+        help="sizes that the tensors do not tell, e.g. encoder_conf.num_heads=12",
+    )
+    parser.add_argument("--report", type=Path, default=None, help="JSON file that names every tensor, also of a misfit")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Convert one checkpoint and say what became of its tensors."""
+    args = get_parser().parse_args(cmd)
+    default = {"ours": None, "avhubert": "encoder"}.get(args.kind, "ours")
+    target = args.to or default
+    if args.kind == "ours":
+        export(args, target)
+        return
+    if target not in ("ours", "encoder"):
+        usage_error(
+            f"{args.kind} cannot be written as {target}", allowed=["ours", "encoder"], fix="convert in two steps"
+        )
+    from espnet_av.avsr import published_files as files
+    from espnet_av.avsr.published import find_tokenizer, read_published
+
+    published = read_published(args.kind, args.source, args.model_conf, strict=False)
+    if args.report is not None:
+        write_report(args.report, published)
+    tell(published)
+    published.require_fit()
+    if target == "encoder":
+        _check_file(args.output)
+        written = weights = files.write_encoder(published, args.output)
+    else:
+        tokenizer = find_tokenizer(published, args.unigram_model, args.units)
+        written = files.write_model_folder(published, tokenizer, args.output)
+        weights = written / "model.safetensors"
+    sys.stdout.write(f"wrote {written} (weights sha256 {sha256_file(weights)})\n")
+
+
+def export(args: argparse.Namespace, target: str | None) -> None:
+    """Write the weights of one of our models under original names."""
+    if target == "ours":
+        usage_error("the model is ours already", got=str(args.source), allowed=TARGETS[1:])
+    _check_file(args.output)
+    from espnet_av.avsr import published_files as files
+
+    weights, model, state = files.read_ours(args.source)
+    target = target or files.default_kind(model)
+    if target == "encoder":
+        renamed = files.encoder_of_ours(state)
+    else:
+        renamed = files.original_names(target, state)
+    sys.stdout.write(f"read {weights} (sha256 {sha256_file(weights)}): {len(state)} tensors of model '{model}'\n")
+    left_out = len(state) - len(renamed)
+    if args.report is not None:
+        with atomic_write(args.report) as stream:
+            json.dump(
+                {"source": weights.name, "model": model, "to": target, "written": list(renamed)}, stream, indent=1
+            )
+    files.save(args.output, renamed)
+    sys.stdout.write(f"{len(renamed)} tensors written, {left_out} left out\n")
+    sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
+
+
+def tell(published: "Published") -> None:
+    """Print what was read, in words and numbers."""
+    values = sum(tensor.numel() for tensor in published.state.values())
+    sys.stdout.write(f"read {published.source} (sha256 {published.sha256})\n")
+    sys.stdout.write(f"model '{published.model}': {len(published.state)} tensors, {values} values\n")
+    sys.stdout.write(f"names: {published.names}\n")
+    for reason, count in Counter(published.names.dropped.values()).items():
+        sys.stdout.write(f"  dropped {count}: {reason}\n")
+    fit = published.fit
+    counts = f"{len(fit.loaded)} loaded, {len(fit.missing)} missing, {len(fit.unexpected)} unexpected"
+    sys.stdout.write(f"fit: {counts}, {len(fit.mismatched)} of another shape\n")
+
+
+def write_report(path: Path, published: "Published") -> None:
+    """Write every name and what became of it as JSON."""
+    with atomic_write(path) as stream:
+        json.dump(published.facts(), stream, indent=1)
+
+
+def _check_file(output: Path) -> None:
+    if output.is_dir() or output.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
+        usage_error("OUT must be a file here", got=str(output), allowed=[".safetensors", ".pth", ".pt", ".bin"])
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
