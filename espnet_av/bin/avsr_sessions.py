@@ -49,6 +49,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_threads", type=int, default=None, help="CPU threads; by default torch's choice")
     parser.add_argument("--no_score", action="store_true", help="do not score, even where there are labels")
     parser.add_argument("--results", type=Path, default=None, help="JSON file for the scores of all sessions")
+    parser.add_argument("--max_sessions", type=int, default=0, help="only the first so many sessions; 0: all")
     parser.add_argument("--force", action="store_true", help="decode anew what is done")
     parser.add_argument("--max_dropped_share", type=float, default=0.2, help="more unusable tracks are an error")
     parser.add_argument("--verbose", action="store_true", help="show the captions")
@@ -72,6 +73,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     from espnet_av.utils.progress import progress
 
     folders = find_sessions(args.session_dirs)
+    folders = folders[: args.max_sessions] if args.max_sessions > 0 else folders
     transcriber = make_transcriber(args)
     drops, scores = Drops(0), []
     for folder in progress(folders, title="transcribe", unit="session"):

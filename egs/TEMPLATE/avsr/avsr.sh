@@ -256,6 +256,17 @@ score() {
   run_job 1 -- python -m espnet_av.bin.avsr_score --exp_dir "${exp}" --decode_dir "${exp}/decode" --dump_dir "${dumpdir}"
 }
 
+check_sessions() {
+  recipe_data_args
+}
+
+sessions() { # of recipes that have local/sessions.sh
+  local -a job=()
+  ((ngpu == 0)) || job+=(--gpu 1)
+  run_job 1 "${job[@]}" -- env ESPNET_AV_DEBUG="${debug}" bash local/sessions.sh --model "${exp}" \
+    --output_dir "${exp}/sessions" --infer_config "${infer_config}" "${data_args[@]}"
+}
+
 report() {
   run_job 1 -- python -m espnet_av.bin.report --exp_dir "${exp}" --dump_dir "${dumpdir}" --output "${exp}/report.html"
 }
@@ -291,6 +302,8 @@ stage 6 infer infer group: eval in: "${exp}/checkpoint.pth" "${infer_config}" "$
   out: "${exp}/decode/*/*/text" options: seed modalities video_only_sets
 stage 7 score score group: eval in: "${exp}/decode/*/*/text" "${tests[@]/%//text}" \
   out: "${exp}/results.json" "${exp}/RESULTS.md"
+[[ ! -f local/sessions.sh ]] || stage 7a sessions sessions group: eval in: "${exp}/checkpoint.pth" "${infer_config}" \
+  local/sessions.sh out: "${exp}/sessions/*/results.json" options: "${recipe_options[@]}"
 stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" out: "${exp}/report.html"
 stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" "${token_dir}" out: "${exp}/pack"
 [[ -z ${hub_repo} ]] || stage 9a upload upload group: upload in: "${exp}/pack" options: hub_repo
