@@ -11,6 +11,7 @@ from espnet_av.train.optim import (
     WarmupCosineLR,
     WarmupLinearLR,
     build_adamw,
+    freeze_statistics,
     parameter_groups,
     registered_schedulers,
     step_unit,
@@ -39,6 +40,35 @@ def test_vectors_norms_and_embeddings_have_no_decay():
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.2, 0.0]
 
 
+def test_rates_fall_towards_the_input():
+    model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)])
+    found = parameter_groups(model, 0.1, layer_lr_decay=0.5, lr=0.8, depth_of=lambda name: int(name[0]))
+    assert [(group["lr"], group["weight_decay"]) for group in found] == [
+        (pytest.approx(rate), decay) for rate in (0.2, 0.4, 0.8) for decay in (0.1, 0.0)
+    ]
+    assert sum(len(group["params"]) for group in found) == 6
+    together = parameter_groups(model, 0.1, spare_vectors=False, layer_lr_decay=0.5, lr=0.8, depth_of=lambda name: 0)
+    assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in together] == [(6, 0.8, 0.1)]
+    optimizer = torch.optim.AdamW(found, lr=0.8)
+    scheduler = WarmupLinearLR(optimizer, total_steps=10, warmup_steps=2)
+    assert [group["lr"] for group in optimizer.param_groups[::2]] == pytest.approx([0.1, 0.2, 0.4])
+    assert scheduler.get_last_lr()[-1] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("settings", [{"layer_lr_decay": 1.5}, {"layer_lr_decay": 0.0}, {"layer_lr_decay": 0.9}])
+def test_wrong_layer_wise_rates(settings):
+    with pytest.raises(UsageError, match="layer_lr_decay"):
+        parameter_groups(Net(), 0.1, **settings)
+
+
+def test_frozen_batch_norms_keep_their_statistics():
+    model = nn.ModuleList([nn.BatchNorm1d(3), nn.BatchNorm1d(3), nn.BatchNorm1d(3, affine=False)])
+    model[0].requires_grad_(False)
+    model.train()
+    freeze_statistics(model)
+    assert [norm.training for norm in model] == [False, True, True]
+
+
 def rates(schedule, steps, **settings):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
     scheduler = schedule(optimizer, **settings)
@@ -57,6 +87,11 @@ def test_warmup_hold_and_decay():
     cosine = rates(WarmupCosineLR, 11, total_steps=10, warmup_steps=2)
     assert cosine[6] == pytest.approx(1.0) and cosine[4] == pytest.approx(1 + math.cos(math.pi / 4))
     assert cosine[10] == pytest.approx(0.0)
+
+
+def test_the_linear_schedule_of_hugging_face():
+    line = rates(WarmupLinearLR, 11, total_steps=10, warmup_steps=4, reference_compat=True)
+    assert line == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, *(2.0 * (10 - step) / 6 for step in range(5, 11))])
 
 
 def test_a_schedule_without_room_is_refused():

@@ -60,6 +60,11 @@ def test_what_counts_for_a_resumption(parser):
     assert significant_settings({"seed": (1, 2), "output_dir": "x", "f": print}) == {"seed": [1, 2]}
 
 
+def test_an_option_of_a_later_version_does_not_make_another_training():
+    assert significant_settings({"layer_lr_decay": 1.0}) == {}
+    assert significant_settings({"layer_lr_decay": 0.9}) == {"layer_lr_decay": 0.9}
+
+
 def test_use_amp_is_bf16(parser):
     assert options(parser, "--use_amp", "true").amp_dtype == "bf16"
     assert options(parser, "--use_amp", "true", "--amp_dtype", "fp16").amp_dtype == "fp16"
@@ -77,6 +82,7 @@ def test_options_of_espnet_that_do_not_exist_here_are_refused(parser, name):
     [
         ({"accum_grad": 0}, "--accum_grad is too small; got 0; allowed: 1 or more"),
         ({"max_steps": -1}, "--max_steps"),
+        ({"max_epoch": 0}, "the training has no end"),
         ({"ema_decay": 1.0}, "0 <= ema_decay < 1"),
         ({"amp_dtype": "int8"}, "unknown --amp_dtype; got 'int8'; allowed: none, bf16, fp16"),
         ({"resume_mode": "maybe"}, "--resume_mode"),
