@@ -40,6 +40,7 @@ VERBS = {
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),
     "report": Verb("espnet_av.bin.report", "write the HTML report of an experiment"),
     "pack": Verb("espnet_av.bin.pack", "pack a trained model into a folder that loads anywhere"),
+    "convert": Verb("espnet_av.bin.convert", "turn a published checkpoint into a model of ours, or back"),
 }
 
 
