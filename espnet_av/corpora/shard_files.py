@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the shards of a data set lie: in a folder, or on the Hugging Face hub, both in the same layout.
 
-A repository has *configurations* (``lrs2``, ``video_7``) and each has *splits* (``train``, ``asd_chunk``), a split being
-one or more shard files. Which file belongs where is written in the YAML head of ``README.md`` (key ``configs``), as on
-the hub; without it the names tell: ``<config>/<split>.tar``, ``<config>/<split>-00007.tar``, ``<config>/<split>/*.tar``.
+A repository has *configurations* (``lrs2``, ``video_7``) and each has *splits* (``train``, ``asd_chunk``), a split
+being one or more shard files. Which file belongs where is written in the YAML head of ``README.md`` (key ``configs``),
+as on the hub; without it the names tell: ``<config>/<split>.tar``, ``<config>/<split>-00007.tar`` or
+``<config>/<split>/*.tar``.
 """
 
 import io
