@@ -150,6 +150,7 @@ class ClipDecoder(contextlib.AbstractContextManager):
         self.batch_size, self.batch_frames = batch_size, batch_frames
         self.max_frames = max(1, int(max_length_sec * FPS)) if max_length_sec else None
         self.num_jobs = num_jobs
+        self.device = device
         self._pool: ProcessPoolExecutor | None = None
         if num_jobs > 1:
             context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
@@ -157,6 +158,7 @@ class ClipDecoder(contextlib.AbstractContextManager):
             self._pool = ProcessPoolExecutor(num_jobs, context, _start_worker, (load, device, num_jobs, started))
         else:
             self._recogniser = load(device)
+            self.device = str(self._recogniser.device)
 
     def __exit__(self, *_: Any) -> None:
         if self._pool is not None:

@@ -206,7 +206,7 @@ class Evaluator:
     def _facts(self, decoded: Sequence[DecodedClip], seconds: float, identity: Mapping[str, Any]) -> dict[str, Any]:
         audio_sec = sum(item.duration_sec for item in decoded)
         usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        shared = {key: identity[key] for key in ("beam_size", "ctc_weight", "device", "command") if key in identity}
+        shared = {key: identity[key] for key in ("beam_size", "ctc_weight") if key in identity}
         return {
             "modality": self.options.modality,
             "num_utterances": len(decoded),
@@ -214,6 +214,8 @@ class Evaluator:
             "decode_sec": round(seconds, 3),
             "rtf": round(seconds / max(audio_sec, 1e-9), 4),
             "peak_rss_mb": round(max(usage) / 1024, 1),
+            "device": self.decoder.device,
+            "num_jobs": self.decoder.num_jobs,
             **shared,
             "identity": identity,
         }

@@ -13,21 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe, usage_error
+from espnet_av.avsr.presets import refuse_model
+from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 from espnet_av.utils.files import sha256_file
 from espnet_av.utils.hub import fetch_repository, is_hub_name
 
 if TYPE_CHECKING:
-    import torch
-
     from espnet_av.avsr.inference import AVSR
 
 logger = logging.getLogger(__name__)
 MODEL_TYPES = ("avsr_cocktail", "auto_avsr", "muavic_en")
+KINDS = {"avsr_cocktail": "avsrcocktail", "auto_avsr": "auto_avsr"}  # names of the converter
 MODEL_NAMES = {"avsr_cocktail": "avsr", "auto_avsr": "auto_avsr"}  # what ``model:`` of a configuration calls them
 HUB_CHECKPOINTS = {"avsr_cocktail": "nguyenvulebinh/AVSRCocktail"}
 LOCAL_CHECKPOINTS = {"auto_avsr": "auto_avsr/avsr_trlrwlrs2lrs3vox2avsp_base.pth"}  # below the cache folder
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "*.safetensors", "*.pth", "*.pt")
 UNIGRAM_MODEL = "unigram5000.model"
 UNIT_LIST = "unigram5000_units.txt"
 TOKEN_MD5 = {UNIGRAM_MODEL: "f2f6e8407b86538cf0c635a534eda799", UNIT_LIST: "e652da86609085b8f77e5cffcd1943bd"}
@@ -67,12 +66,10 @@ class RecogniserSpec:
         options = {"device": device, "beam_size": self.beam_size, "ctc_weight": self.ctc_weight}
         if self.folder is not None:
             return AVSR.from_pretrained(self.folder, weights=self.weights, **options)
-        from espnet_av.avsr.tokenizer import SentencePieceTokenizer
+        from espnet_av.avsr.published import load_recogniser
 
-        tokenizer = SentencePieceTokenizer.from_units(self.unigram_model, self.units)
-        recogniser = AVSR(build_published(self.model_type, self.weights, tokenizer.vocab_size), tokenizer, **options)
-        recogniser.checkpoint = self.weights
-        return recogniser
+        tokens = {"unigram_model": self.unigram_model, "units": self.units}
+        return load_recogniser(KINDS[self.model_type], self.weights, **tokens, **options)
 
     def weights_file(self) -> Path:
         """Return the file that the weights are read from."""
@@ -123,7 +120,9 @@ def find_recogniser(
     if (folder / "config.yaml").is_file():
         _check_configuration(folder / "config.yaml", model_type)
         return RecogniserSpec(folder, None if path.is_dir() else path, model_type, **options)
-    weights = _published_weights(path) if path.is_dir() else path
+    from espnet_av.avsr.published import find_checkpoint
+
+    weights = find_checkpoint(path)
     places = (folder, Path(cache_dir))
     model_path = _find_tokens("--unigram_model", UNIGRAM_MODEL, unigram_model, places)
     units_path = _find_tokens("--units", UNIT_LIST, units, places)
@@ -137,13 +136,8 @@ def check_model_type(model_type: str) -> None:
         UsageError: With the reason.
     """
     if model_type == "muavic_en":
-        usage_error(
-            "model type 'muavic_en' cannot be evaluated: its decoder is a speech-to-text decoder of the transformers "
-            "library with tied embeddings, not the CTC/attention decoder of this package",
-            allowed=list(MODEL_NAMES),
-            fix="pass --model_type avsr_cocktail, whose encoder has the same architecture",
-        )
-    if model_type not in MODEL_NAMES:
+        refuse_model(model_type)
+    if model_type not in KINDS:
         usage_error("unknown model type", got=model_type, allowed=MODEL_TYPES)
 
 
@@ -168,41 +162,6 @@ def locate(source: str | os.PathLike | None, model_type: str, cache_dir: Path) -
         raise MissingDataError(f"--checkpoint_path {source}: there is no such path here, and {error}") from error
 
 
-def build_published(model_type: str, weights: Path, vocab_size: int) -> "torch.nn.Module":
-    """Build the network of a published checkpoint and load its weights, all of them.
-
-    Args:
-        model_type: ``avsr_cocktail`` or ``auto_avsr``.
-        weights: The file; a ``config.json`` beside it tells sizes, else they are the published ones.
-        vocab_size: Number of token ids.
-
-    Raises:
-        CheckpointError: The weights are of another model; the message counts and names what differs.
-    """
-    from espnet_av.avsr import convert, convert_auto_avsr
-    from espnet_av.avsr.inference import build_model
-    from espnet_av.report.experiment import read_json
-    from espnet_av.train.loading import load_weights
-
-    state = load_weights(weights)
-    config = read_json(weights.with_name("config.json"), {})
-    fields = {key: value for key, value in config.items() if key in convert.KNOWN_FIELDS}
-    try:
-        if model_type == "auto_avsr":
-            keywords = {"encoder_conf": {"modality": convert_auto_avsr.find_modality(state)}}
-            state, _ = convert_auto_avsr.from_auto_avsr(state)
-        else:
-            keywords = convert.config_to_keywords(fields)
-            state, _ = convert.from_published(state)
-        keywords.pop("vocab_size", None)
-        model = build_model(MODEL_NAMES[model_type], vocab_size, keywords, str(weights))
-        convert.load_strictly(model, state)
-    except CheckpointError as error:
-        raise CheckpointError(f"{weights} is no {model_type} checkpoint: {error}") from error
-    logger.info("%s: %d tensors loaded", weights, len(state))
-    return model
-
-
 def _check_configuration(path: Path, model_type: str) -> None:
     from espnet_av.report.experiment import read_config
 
@@ -212,20 +171,14 @@ def _check_configuration(path: Path, model_type: str) -> None:
         usage_error(f"{path} describes another model", got=f"--model_type {model_type}", fix=f"--model_type {right}")
 
 
-def _published_weights(folder: Path) -> Path:
-    for pattern in WEIGHT_FILES:
-        found = sorted(folder.glob(pattern))
-        if found:
-            return found[0]
-    allowed = ("config.yaml and weights", *WEIGHT_FILES)
-    raise MissingDataError(describe("--checkpoint_path: the folder holds no model", got=str(folder), allowed=allowed))
-
-
 def _find_tokens(option: str, name: str, given: str | os.PathLike | None, places: tuple[Path, ...]) -> Path:
     if given is not None:
         if not Path(given).is_file():
             raise MissingDataError(describe(f"{option}: no such file", got=os.fspath(given)))
         return Path(given)
+    beside = sorted(places[0].glob(f"*{'.model' if name == UNIGRAM_MODEL else 'units.txt'}"))
+    if len(beside) == 1:
+        return beside[0]
     for place in places:
         found = sorted(place.rglob(name)) if place.is_dir() else []
         if found:
