@@ -475,7 +475,10 @@ class AVTrainer:
     def _rank_state(self) -> dict[str, Any]:
         """Return what each process has of its own."""
         rng = self._rng if self._rng is not None else capture_rng(self.device, self.model)
-        return {"rng": rng, "meter": self.meter.state_dict()}
+        state = {"rng": rng, "meter": self.meter.state_dict()}
+        if hasattr(self.train_iter_factory, "state_dict"):  # a stream, whose place the batch number does not tell
+            state["data"] = self.train_iter_factory.state_dict()
+        return state
 
     def _save(self) -> None:
         """Write the checkpoint; all processes call this at the same step."""
@@ -550,6 +553,8 @@ class AVTrainer:
         self.progress = progress = Progress(**saved)
         self.watch = Stopwatch(progress.elapsed_sec, progress.epoch_sec)
         self._saved_step = progress.step
+        if len(ranks) == self.world.size and "data" in ranks[self.world.rank]:
+            self.train_iter_factory.load_state_dict(ranks[self.world.rank]["data"])
         if progress.batch > 0:
             self._load_rank_state(ranks)
         if self._end_reached() is None:  # a limit that ended an earlier run left a row of the epoch in work
