@@ -31,7 +31,7 @@ from espnet_av.data.face_tracks import FaceTrack
 from espnet_av.data.video_io import iter_frames
 from espnet_av.train.loading import LoadReport, load_into, load_weights
 from espnet_av.utils.errors import DataError, describe, usage_error
-from espnet_av.utils.files import atomic_write
+from espnet_av.utils.files import atomic_write, sha256_file
 
 FPS = 25
 SAMPLE_RATE = 16000
@@ -198,6 +198,10 @@ class ActiveSpeakerDetector:
         batch_frames: Upper bound of the video frames that are computed together, which bounds the memory.
         legacy: Do what the reference script does: every duration counts once, and scores are rounded to 0.1.
 
+    Attributes:
+        report: What :meth:`from_pretrained` loaded; else None.
+        digest: Tells its scores from those of other weights or settings; empty without a file.
+
     Raises:
         UsageError: A duration or bound that is not positive.
     """
@@ -221,6 +225,7 @@ class ActiveSpeakerDetector:
         self.batch_frames = batch_frames
         self.legacy = legacy
         self.report: LoadReport | None = None
+        self.digest = ""
         self._mfcc = MFCC()
 
     @classmethod
@@ -239,6 +244,7 @@ class ActiveSpeakerDetector:
         report = load_into(model, state, source=str(path))
         detector = cls(model, **options)
         detector.report = report
+        detector.digest = f"{sha256_file(path)} {detector.durations_sec} {detector.legacy}"
         return detector
 
     @torch.inference_mode()
