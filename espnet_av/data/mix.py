@@ -21,10 +21,6 @@ from espnet_av.utils.errors import CheckpointError, DataError, UsageError, descr
 logger = logging.getLogger(__name__)
 STOPS = ("all_exhausted", "first_exhausted", "never")
 
-#: Probabilities that the published training drew its sources with, without and with MCoRec.
-AVYT_PROBABILITIES = {"lrs2": 0.30, "vox2": 0.20, "avyt": 0.25, "avyt-mix": 0.25}
-AVYT_MCOREC_PROBABILITIES = {"lrs2": 0.25, "vox2": 0.10, "avyt": 0.20, "avyt-mix": 0.25, "mcorec": 0.20}
-
 
 class ShardSource(Protocol):
     """What a stream reads: :class:`espnet_av.corpora.av_shards.AVShards`, or anything like it."""

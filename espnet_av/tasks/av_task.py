@@ -22,6 +22,7 @@ from espnet_av.data.collate import AVCollate
 from espnet_av.data.dataset import AVDataset, AVIterableDataset
 from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
+from espnet_av.data.stream import StreamFactory
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.distributed import default_backend
 from espnet_av.train.loading import load_from_spec, load_into, load_weights
@@ -58,6 +59,12 @@ class AVTaskMixin:
         group.add_argument("--batch_frames", type=int, default=0, help="video frames in a padded batch; 0: no limit")
         group.add_argument("--valid_batch_frames", type=int, default=0, help="the same in validation; 0: as training")
         group.add_argument("--prefetch_factor", type=int, default=2, help="batches each loader worker keeps ready")
+        group.add_argument(
+            "--train_stream",
+            default=None,
+            metavar="FILE",
+            help="train on the shards that this file lists (espnet_av/corpora/stream_plan.py), not on the training set",
+        )
         group.add_argument(
             "--init_min_share",
             type=float,
@@ -243,11 +250,13 @@ class AVTaskMixin:
         distributed_option: Any,
         mode: str,
         kwargs: dict[str, Any] | None = None,
-    ) -> AVIterFactory:
+    ) -> AVIterFactory | StreamFactory:
         """Return the factory of length-bucketed batches for ``mode`` train or valid."""
         options = cls.build_iter_options(args, distributed_option, mode)
         for name, value in (kwargs or {}).items():
             setattr(options, name, value)
+        if mode == "train" and args.train_stream:
+            return cls.build_stream_factory(args, distributed_option, options)
         dataset = AVDataset(options.data_path_and_name_and_type, preprocess=options.preprocess_fn, seed=args.seed)
         cls.check_task_requirements(dataset, args.allow_variable_data_keys, train=options.train)
         world_size = distributed_option.dist_world_size if options.distributed else 1
@@ -263,6 +272,27 @@ class AVTaskMixin:
             rank=distributed_option.dist_rank if options.distributed else 0,
             world_size=world_size,
             num_iters_per_epoch=options.num_iters_per_epoch,
+        )
+
+    @classmethod
+    def build_stream_factory(cls, args: argparse.Namespace, distributed_option: Any, options: Any) -> StreamFactory:
+        """Return the factory of batches out of the shards of ``--train_stream``."""
+        from espnet_av.corpora.stream_plan import read_stream_plan
+
+        distributed = options.distributed
+        return StreamFactory(
+            read_stream_plan(args.train_stream, num_streams=max(1, args.num_workers)),
+            options.preprocess_fn,
+            options.num_iters_per_epoch,
+            batch_frames=args.batch_frames or None,
+            batch_size=args.batch_size or None,
+            collate_fn=options.collate_fn,
+            seed=args.seed,
+            num_workers=args.num_workers,
+            prefetch_factor=args.prefetch_factor if args.num_workers else None,
+            pin_memory=args.ngpu > 0,
+            rank=distributed_option.dist_rank if distributed else 0,
+            world_size=distributed_option.dist_world_size if distributed else 1,
         )
 
     @classmethod

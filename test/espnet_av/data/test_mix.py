@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from espnet_av.data.mix import AVYT_MCOREC_PROBABILITIES, AVYT_PROBABILITIES, MixedStream
+from espnet_av.data.mix import MixedStream
 from espnet_av.utils.errors import CheckpointError, DataError, UsageError
 
 
@@ -127,12 +127,6 @@ def test_shuffling_is_local_and_complete():
     assert sorted(order) == list(range(1000))
     assert all(abs(place - number) < 100 for place, number in enumerate(order))
     assert sum(place == number for place, number in enumerate(order)) < 50
-
-
-def test_published_probabilities():
-    assert AVYT_PROBABILITIES == {"lrs2": 0.3, "vox2": 0.2, "avyt": 0.25, "avyt-mix": 0.25}
-    assert sum(AVYT_MCOREC_PROBABILITIES.values()) == pytest.approx(1)
-    assert list(AVYT_MCOREC_PROBABILITIES) == [*AVYT_PROBABILITIES, "mcorec"]
 
 
 @pytest.mark.parametrize(
