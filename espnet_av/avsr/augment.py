@@ -26,8 +26,12 @@ INTERFERER_COUNTS = (0, 0, 1, 2)
 MUTUAL_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 TARGET_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 
-#: Gives one random clip, float32 ``(N,)``.
-ClipSource = Callable[[np.random.Generator], np.ndarray]
+MAX_DRAWS = 20  # of an interferer of a suitable length
+
+#: Gives one random clip, float32 ``(N,)``; the second argument names an utterance whose speaker must not be drawn.
+ClipSource = Callable[[np.random.Generator, str | None], np.ndarray]
+#: Gives so many samples of random noise, float32 ``(N,)``.
+NoiseSource = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def add_at_snr(target: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
@@ -49,18 +53,22 @@ def add_at_snr(target: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarr
     return mix_at_snr(target, other, snr_db) if target.any() else target.astype(np.float32)
 
 
-def draw_time_masks(size: int, rng: np.random.Generator, *, max_length: int, stride: int) -> list[tuple[int, int]]:
+def draw_time_masks(
+    size: int, rng: np.random.Generator, *, max_length: int, stride: int, legacy: bool = False
+) -> list[tuple[int, int]]:
     """Draw the spans that time masking zeroes.
 
-    There are ``ceil(size / stride)`` masks. For each, two lengths below ``max_length`` are drawn: the first limits
-    where the mask may start (and skips it if 0 or not shorter than the clip), the second is how much is zeroed. A mask
-    may reach beyond the end.
+    There are ``ceil(size / stride)`` masks, each of a length below ``max_length`` and anywhere within the signal. One
+    of length 0, or as long as the signal, is left out.
 
     Args:
         size: Length of the signal.
         rng: Source of randomness.
-        max_length: Both lengths lie below it.
+        max_length: Masks are shorter than this.
         stride: One mask per this length.
+        legacy: The rule of the reference, which draws two lengths: the first limits where the mask may start (and
+            leaves it out if 0 or not shorter than the signal), the second is how much is zeroed. A mask may then be
+            empty, or reach beyond the end.
 
     Returns:
         Start and length of each mask.
@@ -68,17 +76,27 @@ def draw_time_masks(size: int, rng: np.random.Generator, *, max_length: int, str
     spans = []
     for _ in range(math.ceil(size / stride)):
         limit, length = (int(value) for value in rng.integers(0, max_length, size=2))
+        if not legacy:
+            limit = length
         if 0 < limit < size:
-            spans.append((int(rng.integers(0, size - limit)), length))
+            spans.append((int(rng.integers(0, size - limit + (not legacy))), length))
     return spans
 
 
-def mask_time(signal: np.ndarray, rng: np.random.Generator, *, max_length: int, stride: int) -> np.ndarray:
+def mask_time(
+    signal: np.ndarray, rng: np.random.Generator, *, max_length: int, stride: int, legacy: bool = False
+) -> np.ndarray:
     """Zero random spans of the first axis; see :func:`draw_time_masks`. The input is not changed."""
     signal = signal.copy()
-    for start, length in draw_time_masks(len(signal), rng, max_length=max_length, stride=stride):
+    for start, length in draw_time_masks(len(signal), rng, max_length=max_length, stride=stride, legacy=legacy):
         signal[start : start + length] = 0
     return signal
+
+
+def random_part(clip: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut ``num_samples`` out of ``(n,)`` at a random place; what is too short is repeated. Returns ``(N,)``."""
+    start = int(rng.integers(max(1, len(clip) - num_samples + 1)))
+    return np.resize(clip[start:], num_samples)
 
 
 def _pick(values: Sequence, rng: np.random.Generator) -> object:
@@ -93,16 +111,18 @@ def _refuse_empty(**lists: Sequence) -> None:
 
 @dataclass(frozen=True)
 class Interferers:
-    """Mixes other speakers into the target. The defaults are the reference's.
+    """Mixes other speakers into the target. Numbers and ratios are the reference's.
 
     Attributes:
-        source: Gives one random clip of another speaker.
+        source: Gives one random clip, of another speaker where it knows speakers.
         counts: How many are drawn, each entry with the same probability.
         mutual_snrs_db: Ratios at which the second is mixed into the first.
         target_snrs_db: Ratios at which their sum is mixed into the target.
         min_target_sec: Shorter targets are left alone.
-        min_sec: Shorter clips are skipped, not drawn again.
+        min_sec: Shorter clips are drawn again.
         max_sec: Longer clips likewise.
+        legacy: As the reference: a clip of an unsuitable length is skipped, which leaves fewer interferers, and the
+            target itself or its speaker may be drawn.
     """
 
     source: ClipSource
@@ -112,22 +132,30 @@ class Interferers:
     min_target_sec: float = 2.0
     min_sec: float = 2.0
     max_sec: float = 10.0
+    legacy: bool = False
 
     def __post_init__(self) -> None:
         _refuse_empty(counts=self.counts, mutual_snrs_db=self.mutual_snrs_db, target_snrs_db=self.target_snrs_db)
 
-    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Mix random other speakers into ``(N,)``."""
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator, uid: str | None = None) -> np.ndarray:
+        """Mix random other speakers into ``(N,)``; ``uid`` names the target."""
         if len(wave) < self.min_target_sec * SAMPLE_RATE:
             return wave
         mixture = None
         for _ in range(_pick(self.counts, rng)):
-            clip = self.source(rng)
-            if not self.min_sec * SAMPLE_RATE <= len(clip) <= self.max_sec * SAMPLE_RATE:
+            clip = self._draw(rng, uid)
+            if clip is None:
                 continue
             clip = fit_length(clip, len(wave))
             mixture = clip if mixture is None else add_at_snr(mixture, clip, _pick(self.mutual_snrs_db, rng))
         return wave if mixture is None else add_at_snr(wave, mixture, _pick(self.target_snrs_db, rng))
+
+    def _draw(self, rng: np.random.Generator, uid: str | None) -> np.ndarray | None:
+        for _ in range(1 if self.legacy else MAX_DRAWS):
+            clip = self.source(rng, None if self.legacy else uid)
+            if self.min_sec * SAMPLE_RATE <= len(clip) <= self.max_sec * SAMPLE_RATE:
+                return clip
+        return None
 
 
 @dataclass(frozen=True)
@@ -135,24 +163,53 @@ class Noise:
     """Adds noise to the whole clip.
 
     Attributes:
-        source: Gives one random noise; a random part of it is taken, repeated where it is shorter than the target.
-        snrs_db: Ratios, each with the same probability; None stands for no noise.
+        source: Gives random noise.
+        snrs_db: Ratios, each with the same probability; 0 is a ratio, None stands for no noise.
+        probability: Share of the clips that are considered at all, 0 to 1.
     """
 
-    source: ClipSource
+    source: NoiseSource
     snrs_db: Sequence[float | None] = (*TARGET_SNRS_DB, None)
+    probability: float = 1.0
 
     def __post_init__(self) -> None:
         _refuse_empty(snrs_db=self.snrs_db)
+        if not 0 <= self.probability <= 1:
+            usage_error("probability of noise is out of range", got=self.probability, allowed="0 to 1")
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Mix noise into ``(N,)``."""
-        snr_db = _pick(self.snrs_db, rng)
-        if snr_db is None:
+        if self.probability < 1 and rng.random() >= self.probability:
             return wave
-        noise = self.source(rng)
-        start = int(rng.integers(max(1, len(noise) - len(wave) + 1)))
-        return add_at_snr(wave, np.resize(noise[start:], len(wave)), snr_db)
+        snr_db = _pick(self.snrs_db, rng)
+        return wave if snr_db is None else add_at_snr(wave, self.source(rng, len(wave)), snr_db)
+
+
+@dataclass(frozen=True)
+class Babble:
+    """Noise of several people who talk at once, made of single clips of the same energy.
+
+    Attributes:
+        source: Gives one random clip.
+        talkers: Least and largest number of people.
+    """
+
+    source: ClipSource
+    talkers: tuple[int, int] = (4, 8)
+
+    def __post_init__(self) -> None:
+        low, high = self.talkers
+        if not 1 <= low <= high:
+            usage_error("babble_talkers is out of range", got=list(self.talkers), allowed="two numbers, 1 <= A <= B")
+
+    def __call__(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
+        """Return float32 ``(num_samples,)``."""
+        total = np.zeros(num_samples)
+        for _ in range(int(rng.integers(self.talkers[0], self.talkers[1] + 1))):
+            part = random_part(self.source(rng, None), num_samples, rng).astype(np.float64)
+            energy = np.square(part).mean()
+            total += part / np.sqrt(energy) if energy > 0 else part
+        return total.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -165,6 +222,7 @@ class TrainTransform:
         interferers: Other speakers, or None.
         noise: Noise, or None.
         crop: Side of the random square cut out of the mouth video, one place per clip.
+        legacy: Time masks by the rule of the reference; see :func:`draw_time_masks`.
     """
 
     audio_masks: bool = True
@@ -172,20 +230,23 @@ class TrainTransform:
     interferers: Interferers | None = None
     noise: Noise | None = None
     crop: int = CROP_SIZE
+    legacy: bool = False
 
-    def audio(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """float32 ``(N,)`` -> float32 ``(N,)``; mixtures are not renormalised and may leave [-1, 1]."""
+    def audio(self, wave: np.ndarray, rng: np.random.Generator, uid: str | None = None) -> np.ndarray:
+        """float32 ``(N,)`` of clip ``uid`` -> float32 ``(N,)``; not renormalised, so that it may leave [-1, 1]."""
         if self.audio_masks:
-            wave = mask_time(wave, rng, max_length=AUDIO_MASK_LENGTH, stride=AUDIO_MASK_STRIDE)
+            limits = {"max_length": AUDIO_MASK_LENGTH, "stride": AUDIO_MASK_STRIDE}
+            wave = mask_time(wave, rng, legacy=self.legacy, **limits)
         if self.interferers is not None:
-            wave = self.interferers(wave, rng)
+            wave = self.interferers(wave, rng, uid)
         return wave if self.noise is None else self.noise(wave, rng)
 
     def video(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """uint8 ``(T, H, W)`` -> uint8 ``(T, crop, crop)``."""
         frames = random_crop(frames, rng, self.crop)
         if self.video_masks:
-            frames = mask_time(frames, rng, max_length=VIDEO_MASK_LENGTH, stride=VIDEO_MASK_STRIDE)
+            limits = {"max_length": VIDEO_MASK_LENGTH, "stride": VIDEO_MASK_STRIDE}
+            frames = mask_time(frames, rng, legacy=self.legacy, **limits)
         return np.ascontiguousarray(frames)
 
 
@@ -199,7 +260,7 @@ class EvalTransform:
 
     crop: int = CROP_SIZE
 
-    def audio(self, wave: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    def audio(self, wave: np.ndarray, rng: np.random.Generator | None = None, uid: str | None = None) -> np.ndarray:
         """Return the waveform as it is."""
         return wave
 

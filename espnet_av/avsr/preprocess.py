@@ -6,41 +6,96 @@ The same object serves training, statistics and inference. Only ``train=True`` d
 from the generator of the item, so an epoch repeats whatever the number of loader workers.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from espnet_av.avsr.augment import ClipSource, EvalTransform, Interferers, Noise, TrainTransform
-from espnet_av.data.audio_io import read_audio
+from espnet_av.avsr.augment import Babble, EvalTransform, Interferers, Noise, NoiseSource, TrainTransform
+from espnet_av.data.audio_io import probe_audio, read_audio
 from espnet_av.data.data_dir import read_scp
-from espnet_av.utils.errors import DataError, UsageError, describe
+from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
 
 SAMPLE_RATE = 16000
+SOUND_SUFFIXES = (".wav", ".flac")
+_MAX_DRAWS = 50
 
 
 class ClipBank:
-    """Random clips out of an scp file, the source of interfering speech and of noise.
+    """Random sounds out of an scp file or a folder, the source of interfering speech and of noise.
 
     Args:
-        scp: File of ``key path`` lines with 16 kHz mono audio.
+        source: File of ``key path`` lines, or a folder with wav and flac files at any depth.
+        utt2spk: File of ``key speaker`` lines; None takes ``utt2spk`` beside the scp file where there is one.
 
     Raises:
-        MissingDataError: There is no such file.
-        DataError: It is empty or malformed.
+        MissingDataError: There is no such file or folder.
+        DataError: It is malformed or has no sounds.
     """
 
-    def __init__(self, scp: str | os.PathLike) -> None:
-        self.scp = str(scp)
-        self.paths = list(read_scp(scp).values())
+    def __init__(self, source: str | os.PathLike, utt2spk: str | os.PathLike | None = None) -> None:
+        self.source = str(source)
+        path = Path(source)
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SOUND_SUFFIXES)
+            table = {str(file.relative_to(path)): str(file) for file in files}
+        else:
+            table = read_scp(path)
+        if not table:
+            raise DataError(describe("no sounds here", got=self.source, allowed=f"files ending in {SOUND_SUFFIXES}"))
+        self.keys, self.paths = list(table), list(table.values())
+        beside = path.parent / "utt2spk"
+        if utt2spk is None and path.is_file() and beside.is_file():
+            utt2spk = beside
+        self.speakers = read_scp(utt2spk) if utt2spk is not None else {}
+        if len({self.speakers.get(key) for key in self.keys}) < 2:  # one speaker: another utterance must do
+            self.speakers = {}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.scp!r}, {len(self.paths)} clips)"
+        return f"{type(self).__name__}({self.source!r}, {len(self.paths)} sounds)"
 
-    def __call__(self, rng: np.random.Generator) -> np.ndarray:
-        """Return one clip, float32 (N,)."""
-        return read_audio(self.paths[int(rng.integers(len(self.paths)))], SAMPLE_RATE)[0]
+    def __call__(self, rng: np.random.Generator, avoid: str | None = None) -> np.ndarray:
+        """Return one 16 kHz clip, float32 (N,), of another utterance than ``avoid`` and, where known, speaker."""
+        return read_audio(self.paths[self._pick(rng, avoid)], SAMPLE_RATE)[0]
+
+    def part(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
+        """Return a random part of a random sound, float32 (num_samples,) at 16 kHz; only that part is read."""
+        path = self.paths[self._pick(rng, None)]
+        size, rate = probe_audio(path)
+        wanted = math.ceil(num_samples * rate / SAMPLE_RATE)
+        start = int(rng.integers(max(1, size - wanted + 1)))
+        sound, _ = read_audio(path, SAMPLE_RATE, resample=True, start=start, num_samples=min(wanted, size))
+        return np.resize(sound, num_samples)
+
+    def _pick(self, rng: np.random.Generator, avoid: str | None) -> int:
+        speaker = self.speakers.get(avoid) if avoid is not None else None
+        for _ in range(_MAX_DRAWS):
+            index = int(rng.integers(len(self.paths)))
+            key = self.keys[index]
+            if avoid is None or (key != avoid and (speaker is None or self.speakers.get(key) != speaker)):
+                break
+        return index
+
+
+class NoiseBanks:
+    """Several kinds of noise, each drawn equally often.
+
+    Args:
+        kinds: Source of each kind by its name, e.g. ``noise``, ``music`` and ``babble``.
+    """
+
+    def __init__(self, kinds: Mapping[str, NoiseSource]) -> None:
+        self.names, self.sources = list(kinds), list(kinds.values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.names)})"
+
+    def __call__(self, rng: np.random.Generator, num_samples: int) -> np.ndarray:
+        """Return noise of a random kind, float32 (num_samples,)."""
+        return self.sources[int(rng.integers(len(self.sources)))](rng, num_samples)
 
 
 class AVSRPreprocessor:
@@ -68,7 +123,7 @@ class AVSRPreprocessor:
         """
         item = {}
         if "speech" in data:
-            item["speech"] = self.transform.audio(np.asarray(data["speech"], dtype=np.float32), rng)
+            item["speech"] = self.transform.audio(np.asarray(data["speech"], dtype=np.float32), rng, uid)
         if "video" in data:
             video = data["video"]
             if video.ndim != 3 or len(video) == 0:
@@ -92,35 +147,69 @@ def build_transform(
 
     Args:
         train: Whether to augment.
-        conf: ``crop`` (pixels), ``audio_masks``, ``video_masks`` (true or false), and ``interferers`` and ``noise``,
-            mappings of the keywords of :class:`Interferers` and :class:`Noise` with ``scp`` in the place of ``source``.
-        speech_scp: Where interferers come from when their ``scp`` is not given: the speech of the training set.
+        conf: ``crop`` (pixels), ``audio_masks``, ``video_masks`` and ``legacy`` (true or false), and the mappings
+
+            * ``interferers``: keywords of :class:`~espnet_av.avsr.augment.Interferers`, with ``scp`` and ``utt2spk`` in
+              the place of ``source``;
+            * ``noise``: keywords of :class:`~espnet_av.avsr.augment.Noise`, in the place of ``source`` one or more of
+              ``scp`` (a file or folder), ``banks`` (kind -> file or folder, e.g. ``{noise: musan/noise, music:
+              musan/music}``) and ``babble_talkers`` (``[least, most]``; babble out of the training set's own speech).
+        speech_scp: Where interferers and babble come from when nothing else is said: the speech of the training set.
 
     Raises:
-        UsageError: An unknown keyword, or noise without ``scp``.
+        UsageError: An unknown keyword, or noise without a source.
+        MissingDataError: A file or folder does not exist.
     """
     conf = dict(conf)
     if not train:
         return EvalTransform(**({"crop": conf["crop"]} if "crop" in conf else {}))
-    sources: dict[str, Interferers | Noise] = {}
-    for name, kind, default in (("interferers", Interferers, speech_scp), ("noise", Noise, None)):
+    mixers: dict[str, Interferers | Noise] = {}
+    for name, build in (("interferers", _build_interferers), ("noise", _build_noise)):
         part = conf.pop(name, None)
-        if part is not None:
-            sources[name] = _build_mixer(name, kind, dict(part), default)
+        if part is None:
+            continue
+        if not isinstance(part, Mapping):
+            raise UsageError(describe(f"preprocessor_conf.{name} is no mapping", got=part, fix=f"write {name}: {{}}"))
+        try:
+            mixers[name] = build(dict(part), speech_scp, bool(conf.get("legacy", False)))
+        except TypeError as error:
+            raise UsageError(describe(f"preprocessor_conf.{name}: {error}", got=sorted(part))) from error
     try:
-        return TrainTransform(**sources, **conf)
+        return TrainTransform(**mixers, **conf)
     except TypeError as error:
-        allowed = ["crop", "audio_masks", "video_masks", "interferers", "noise"]
+        allowed = ["crop", "audio_masks", "video_masks", "legacy", "interferers", "noise"]
         raise UsageError(describe(f"preprocessor_conf: {error}", got=sorted(conf), allowed=allowed)) from error
 
 
-def _build_mixer(name: str, kind: type, part: dict[str, Any], default_scp: str | None) -> Interferers | Noise:
-    scp = part.pop("scp", None) or default_scp
-    if scp is None:
-        fix = f"set preprocessor_conf.{name}.scp=FILE"
-        raise UsageError(describe(f"preprocessor_conf: {name} needs clips", fix=fix))
-    source: ClipSource = ClipBank(scp)
-    try:
-        return kind(source=source, **part)
-    except TypeError as error:
-        raise UsageError(describe(f"preprocessor_conf.{name}: {error}", got=sorted(part))) from error
+def _build_interferers(part: dict[str, Any], speech_scp: str | None, legacy: bool) -> Interferers:
+    bank = _bank("interferers.scp", part.pop("scp", None) or speech_scp, part.pop("utt2spk", None))
+    return Interferers(source=bank, **{"legacy": legacy, **part})
+
+
+def _build_noise(part: dict[str, Any], speech_scp: str | None, legacy: bool) -> Noise:
+    kinds: dict[str, NoiseSource] = {}
+    banks = part.pop("banks", None) or {}
+    if not isinstance(banks, Mapping):
+        raise UsageError(describe("preprocessor_conf.noise.banks maps kinds to files or folders", got=banks))
+    scp = part.pop("scp", None)
+    for name, source in {**({"noise": scp} if scp else {}), **banks}.items():
+        kinds[name] = _bank(f"noise.banks.{name}", source).part
+    talkers = part.pop("babble_talkers", None)
+    if talkers is not None:
+        if not isinstance(talkers, (list, tuple)) or len(talkers) != 2:
+            raise UsageError(describe("preprocessor_conf.noise.babble_talkers", talkers, "[least, most]"))
+        kinds["babble"] = Babble(_bank("noise.babble_talkers", speech_scp), tuple(talkers))
+    if not kinds:
+        fix = "set preprocessor_conf.noise.scp=FILE, noise.banks or noise.babble_talkers"
+        raise UsageError(describe("preprocessor_conf: noise needs sounds", fix=fix))
+    return Noise(source=NoiseBanks(kinds), **part)
+
+
+def _bank(name: str, source: str | None, utt2spk: str | None = None) -> ClipBank:
+    if not source:
+        fix = f"set preprocessor_conf.{name}"
+        raise UsageError(describe(f"preprocessor_conf: {name} has no sounds to draw from", fix=fix))
+    if not Path(source).exists():
+        fix = "correct the configuration"
+        raise MissingDataError(describe(f"preprocessor_conf.{name}: no such file or folder", got=str(source), fix=fix))
+    return ClipBank(source, utt2spk)
