@@ -98,6 +98,7 @@ def read_auto_avsr(
         utterances, drops = found["train"]
         held = hold_out({item.utt: item.speaker for item in utterances}, valid_share, seed)
         valid = [item for item in utterances if item.speaker in held]
+        drops.total -= len(valid)  # they are counted in valid
         found["train"] = ([item for item in utterances if item.speaker not in held], drops)
         found["valid"] = (valid, Drops(len(valid)))
     return found
