@@ -21,6 +21,7 @@ from espnet_av.utils.optional import require
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".parquet", ".arrow")
 _NUMBER = r"(?:[-.]\d+|_\d{3,})?(?:-of-\d+)?"  # of a shard: train-00007, train_000007, train-00007-of-00010
+DEFAULT = "default"
 _GLOB = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
 _BLOCK_BYTES = 8 << 20  # read ahead from the hub
 
@@ -192,15 +193,11 @@ def list_splits(repository: Repository) -> dict[str, list[str]]:
         return {name: list(patterns) for name, patterns in declared.items()}
     found: dict[str, list[str]] = {}
     for path in files:
-        parts = PurePosixPath(path).parts
-        suffix = _suffix(path)
-        if suffix is None or len(parts) not in (2, 3):
-            continue
-        stem = parts[-1].removesuffix(suffix)
-        split = parts[1] if len(parts) == 3 else re.sub(f"{_NUMBER}$", "", stem)
-        splits = found.setdefault(parts[0], [])
-        if split not in splits:
-            splits.append(split)
+        for config, splits in _places(path).items():
+            known = found.setdefault(config, [])
+            known += [split for split in splits if split not in known]
+    if len(found) > 1:  # folders are configurations, or the splits of a single one
+        found.pop(DEFAULT, None)
     return found
 
 
@@ -241,16 +238,25 @@ def _suffix(path: str) -> str | None:
 
 
 def _by_name(files: Sequence[str], config: str, split: str) -> list[str]:
-    found = []
-    for path in files:
-        suffix, parts = _suffix(path), PurePosixPath(path).parts
-        if suffix is None or parts[0] != config:
-            continue
-        stem = parts[-1].removesuffix(suffix)
-        in_folder = len(parts) == 3 and parts[1] == split
-        if in_folder or (len(parts) == 2 and re.fullmatch(re.escape(split) + _NUMBER, stem)):
-            found.append(path)
-    return found
+    return [path for path in files if split in _places(path).get(config, [])]
+
+
+def _places(path: str) -> dict[str, list[str]]:
+    """Return what a file may be by its name alone: configuration -> splits; nothing when it is no shard.
+
+    ``default`` is the configuration of data sets that have but one: their splits lie at the top or in ``data/``.
+    """
+    suffix, parts = _suffix(path), PurePosixPath(path).parts
+    if suffix is None:
+        return {}
+    stem = parts[-1].removesuffix(suffix)
+    split = re.sub(f"{_NUMBER}$", "", stem) or stem
+    by_depth = {
+        1: {DEFAULT: [split]},
+        2: {DEFAULT: [split if parts[0] == "data" else parts[0]], parts[0]: [split]},
+        3: {parts[0]: [parts[1]]},
+    }
+    return by_depth.get(len(parts), {})
 
 
 def _declared(repository: Repository, files: Sequence[str]) -> dict[str, dict[str, list[str]]]:
