@@ -17,7 +17,7 @@ from avsr_data import CONFIG, train_command
 from espnet_av.bin import avsr_infer, avsr_train
 from espnet_av.data.data_dir import read_text
 from espnet_av.tasks.avsr import AVSRTask
-from espnet_av.utils.errors import CheckpointError, UsageError
+from espnet_av.utils.errors import CheckpointError, MissingDataError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +132,68 @@ def test_unknown_preprocessor_keyword_is_a_usage_error(trained):
         avsr_train.main(other(command, root, "bad", "--preprocessor_conf", "croop=3"))
 
 
+def test_settings_under_their_usual_names(trained):
+    root, command = trained
+    flags = {
+        "learning_rate": "1e-4", "warmup_steps": "2", "gradient_accumulation_steps": "2", "eval_steps": "2",
+        "save_steps": "1", "max_steps": "3", "max_epoch": "0", "report_to": "none", "layer_lr_decay": "0.5",
+        "model_name_or_path": str(root / "exp"), "exclude_weight_decay": "true", "amp_dtype": "bf16",
+        "model_conf": "encoder_conf.gradient_checkpointing=true",
+    }  # fmt: skip
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    avsr_train.main(other(command, root, "flags", *words))
+    history = [json.loads(line) for line in (root / "flags/history.jsonl").read_text().splitlines()]
+    assert [row["steps"] for row in history] == [2, 3] and history[-1]["partial"]
+    config = yaml.safe_load((root / "flags/config.yaml").read_text())
+    assert config["optim_conf"]["lr"] == 1e-4 and config["scheduler"] == "warmuplinearlr"
+    assert config["scheduler_conf"] == {"warmup_steps": 2, "total_steps": 3}
+    assert config["initialised_from"] == [str(root / "exp")] and "learning_rate" not in config
+    state = torch.load(root / "flags/checkpoint.pth", weights_only=True)
+    rates = [group["initial_lr"] for group in state["optimizers"][0]["param_groups"]]
+    assert sorted(set(rates)) == pytest.approx([2.5e-5, 5e-5, 1e-4])  # front ends, the encoder's layer, the rest
+    again = other(command, root, "flags", *words, "--resume_from_checkpoint")
+    avsr_train.main(again)  # finished before
+    with pytest.raises(UsageError, match="no checkpoint to go on from"):
+        avsr_train.main(other(command, root, "nothing", *words, "--resume_from_checkpoint"))
+
+
+def test_a_start_that_does_not_exist_or_fit_is_an_error(trained, tmp_path):
+    root, command = trained
+    with pytest.raises(MissingDataError, match="no such file or folder"):
+        avsr_train.main(other(command, root, "bad", "--model_name_or_path", str(tmp_path / "avsr_cocktai")))
+    weights = str(root / "exp/2epoch.pth")
+    with pytest.raises(UsageError, match="both say where to start"):
+        avsr_train.main(other(command, root, "bad", "--model_name_or_path", weights, "--init_param", weights))
+    wider = ["--model_conf", "decoder_conf.ffn_dim=40", "--model_name_or_path", weights]
+    with pytest.raises(CheckpointError, match="2epoch.pth.*--init_param"):
+        avsr_train.main(other(command, root, "bad", *wider))
+
+
+def test_frozen_parts(trained):
+    root, command = trained
+    frozen = ["--freeze_param", "avsr.encoder.feature_extractor_video", "--max_epoch", "1"]
+    avsr_train.main(other(command, root, "frozen", *frozen, "--model_name_or_path", str(root / "exp/2epoch.pth")))
+    old, new = (torch.load(root / name, weights_only=True) for name in ("exp/2epoch.pth", "frozen/1epoch.pth"))
+    lips = [key for key in old if "feature_extractor_video" in key]
+    assert all(torch.equal(old[key], new[key]) for key in lips)  # running statistics too
+    assert not torch.equal(old["avsr.ctc.ctc_lo.weight"], new["avsr.ctc.ctc_lo.weight"])
+    with pytest.raises(UsageError, match="no such part; got 'avsr.encodr'"):
+        avsr_train.main(other(command, root, "bad", "--freeze_param", "avsr.encodr"))
+
+
 def test_schedule_spans_all_epochs(trained):
     _, command = trained
     config = copy.deepcopy(CONFIG) | {"scheduler": "warmupcosinelr", "scheduler_conf": {"warmup_share": 0.5}}
     args = AVSRTask.get_parser().parse_args(command)
     args.scheduler, args.scheduler_conf = config["scheduler"], config["scheduler_conf"]
     assert AVSRTask.complete_schedule(args) == {"total_steps": 6, "warmup_steps": 3}
+    args.max_steps = 4
+    assert AVSRTask.complete_schedule(args) == {"total_steps": 4, "warmup_steps": 2}
+    args.max_epoch, args.scheduler_conf = 0, {"warmup_steps": 9}  # as --debug makes it of a long training
+    assert AVSRTask.complete_schedule(args) == {"total_steps": 4, "warmup_steps": 3}
+    args.max_steps = 0
+    with pytest.raises(UsageError, match="needs the end of training"):
+        AVSRTask.complete_schedule(args)
 
 
 def test_a_folder_of_another_training_is_refused_and_left_alone(trained):
