@@ -44,7 +44,8 @@ TRAINING_KEYS = (
     *("seed", "max_epoch", "max_steps", "batch_frames", "batch_size", "accum_grad", "grad_clip", "ema_decay"),
     *("amp_dtype", "optim", "optim_conf", "scheduler", "scheduler_conf", "best_model_criterion", "keep_nbest_models"),
 )
-TRAINING_ONLY = ("audio_augment", "video_augment", "interferers", "noise")  # parts of preprocessor_conf that may name noise files
+# Parts of preprocessor_conf that may name noise files.
+TRAINING_ONLY = ("audio_augment", "video_augment", "interferers", "noise")
 
 
 class LicenceConflict(DataError):
