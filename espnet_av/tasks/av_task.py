@@ -108,7 +108,7 @@ class AVTaskMixin:
         """Note what the run is made of, then go on as ESPnet does."""
         args.espnet_av_version = __version__
         args.git_commit = git_commit()
-        if args.scheduler in SCHEDULERS and not args.collect_stats:
+        if args.scheduler in (*SCHEDULERS, "onecyclelr") and not args.collect_stats:
             args.scheduler_conf = cls.complete_schedule(args)
         args.initialised_from = list(args.init_param)
         cls.refuse_two_starts(args)
@@ -127,29 +127,42 @@ class AVTaskMixin:
         """Fill in ``total_steps`` and ``warmup_steps`` (``warmup_share`` of them) where they are missing.
 
         ``total_steps`` is the end of training: all epochs, or ``max_steps`` where that comes first. A warm-up that does
-        not fit into a training shorter than planned (``--debug``) is cut, with a warning.
+        not fit into a training shorter than planned (``--debug``) is cut, with a warning. torch's one-cycle schedule
+        has a share of its own (``pct_start``), so only its ``total_steps`` is filled in.
 
         Returns:
             The keywords of the schedule, ``warmup_share`` taken out.
         """
         conf = dict(args.scheduler_conf)
-        share = conf.pop("warmup_share", 0.0)
-        given = "total_steps" in conf
+        one_cycle = args.scheduler == "onecyclelr"
+        share = 0.0 if one_cycle else conf.pop("warmup_share", 0.0)
+        given = "total_steps" in conf or (one_cycle and "steps_per_epoch" in conf)
         if not given:
-            limits = [args.max_steps] if args.max_steps else []
-            if args.max_epoch:
-                batches = args.num_iters_per_epoch or cls.count_batches(args)
-                limits.append(args.max_epoch * math.ceil(batches / args.accum_grad))
-            if not limits:
-                fix = "set --max_epoch, --max_steps or scheduler_conf.total_steps"
-                raise UsageError(describe(f"--scheduler {args.scheduler} needs the end of training", fix=fix))
-            conf["total_steps"] = min(limits)
+            conf["total_steps"] = cls.count_steps(args)
+        if one_cycle:
+            return conf
         conf.setdefault("warmup_steps", int(share * conf["total_steps"]))
         if not given and conf["warmup_steps"] >= conf["total_steps"]:
             shorter = conf["total_steps"] - 1
             logger.warning("the training has %d steps: warm-up %d -> %d", shorter + 1, conf["warmup_steps"], shorter)
             conf["warmup_steps"] = shorter
         return conf
+
+    @classmethod
+    def count_steps(cls, args: argparse.Namespace) -> int:
+        """Return the optimizer steps until the end of training.
+
+        Raises:
+            UsageError: Neither ``max_epoch`` nor ``max_steps`` is set.
+        """
+        limits = [args.max_steps] if args.max_steps else []
+        if args.max_epoch:
+            batches = args.num_iters_per_epoch or cls.count_batches(args)
+            limits.append(args.max_epoch * math.ceil(batches / args.accum_grad))
+        if not limits:
+            fix = "set --max_epoch, --max_steps or scheduler_conf.total_steps"
+            raise UsageError(describe(f"--scheduler {args.scheduler} needs the end of training", fix=fix))
+        return min(limits)
 
     @classmethod
     def count_batches(cls, args: argparse.Namespace) -> int:

@@ -191,6 +191,11 @@ def test_schedule_spans_all_epochs(trained):
     assert AVSRTask.complete_schedule(args) == {"total_steps": 4, "warmup_steps": 2}
     args.max_epoch, args.scheduler_conf = 0, {"warmup_steps": 9}  # as --debug makes it of a long training
     assert AVSRTask.complete_schedule(args) == {"total_steps": 4, "warmup_steps": 3}
+    args.scheduler, args.scheduler_conf = "onecyclelr", {"max_lr": 0.1}
+    assert AVSRTask.complete_schedule(args) == {"total_steps": 4, "max_lr": 0.1}
+    args.scheduler_conf = {"max_lr": 0.1, "steps_per_epoch": 2, "epochs": 3}
+    assert AVSRTask.complete_schedule(args) == args.scheduler_conf
+    args.scheduler = "warmupcosinelr"
     args.max_steps = 0
     with pytest.raises(UsageError, match="needs the end of training"):
         AVSRTask.complete_schedule(args)
