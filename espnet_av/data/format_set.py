@@ -94,7 +94,8 @@ def format_set(
     sources, text, utt2spk = read_sources(data, settings)
     failed_report = output.with_name(output.name + ".roi_report.json")
     failed_report.unlink(missing_ok=True)
-    _prepare_models(settings)
+    if any((source.roi or settings.roi) == "face" for source in sources) and settings.roi != "none":
+        _fetch_detector(settings)
     start = time.monotonic()
     clips = {clip.utt: clip for clip in progress(_run(sources, settings, nj), len(sources), f"format {output.name}")}
     logger.info("formatted in %.1f s", time.monotonic() - start)
@@ -179,16 +180,15 @@ def _read_rois(data: DataDir) -> dict[str, str]:
     return rois
 
 
-def _prepare_models(settings: FormatSettings) -> None:
+def _fetch_detector(settings: FormatSettings) -> None:
     """Fetch the detector's files once, before processes are started, so that what is wrong is said once."""
-    if settings.roi == "face":
-        from espnet_av.utils.assets import ASSETS, fetch_asset
-        from espnet_av.utils.optional import require
+    from espnet_av.utils.assets import ASSETS, fetch_asset
+    from espnet_av.utils.optional import require
 
-        require("ai_edge_litert.interpreter", "face")
-        for name in ASSETS:
-            if name.startswith("face_"):
-                fetch_asset(name, settings.cache)
+    require("ai_edge_litert.interpreter", "face")
+    for name in ASSETS:
+        if name.startswith("face_"):
+            fetch_asset(name, settings.cache)
 
 
 def _run(sources: Sequence[ClipSource], settings: FormatSettings, nj: int) -> Iterator[FormattedClip]:
