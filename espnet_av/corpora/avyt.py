@@ -9,6 +9,7 @@ other speakers to mix in are taken from their sound.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from espnet_av.corpora.stream_plan import write_stream_plan
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
 
+logger = logging.getLogger(__name__)
 HUB_AVYT, HUB_MCOREC = "nguyenvulebinh/AVYT", "MCoRecChallenge/MCoRec"
 #: Share of each source in training, without and with MCoRec.
 PROBABILITIES = {"lrs2": 0.30, "vox2": 0.20, "avyt": 0.25, "avyt-mix": 0.25}
@@ -36,6 +38,7 @@ TRAINING = {
 MCOREC_SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev")}
 TEST_SETS = ("test", *(f"test_snr_{level}_interferer_{count}" for level in ("n5", "0", "5", "10") for count in (1, 2)))
 LEGACY_VALID_TEST = "test_snr_0_interferer_2"
+FLAGS = ("streaming_dataset", "unpack_train", "include_mcorec", "legacy_order", "legacy_valid")
 FPS = 25
 
 
@@ -121,7 +124,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
     output, limit = Path(args.output_dir), args.max_clips or None
     options = {"max_dropped_share": args.max_dropped_share, "nj": args.nj}
     sets = {"valid": place.validation(legacy=flags["legacy_valid"])}
-    sets |= {name: {"lrs2": {"source": place.avyt, "config": "lrs2", "split": name}} for name in args.test_sets.split()}
+    for name in present_sets(place, args.test_sets.split()):
+        sets[name] = {"lrs2": {"source": place.avyt, "config": "lrs2", "split": name}}
     stream_file = output / "train_stream.yaml"
     training = place.training()
     if flags["unpack_train"]:
@@ -148,7 +152,13 @@ def main(cmd: Sequence[str] | None = None) -> int:
     return 0
 
 
-FLAGS = ("streaming_dataset", "unpack_train", "include_mcorec", "legacy_order", "legacy_valid")
+def present_sets(place: Place, wanted: Sequence[str]) -> list[str]:
+    """Return the test sets that there are; the others of an incomplete copy are named in a warning."""
+    known = shard_splits(place.avyt, place.cache_dir).get("lrs2", [])
+    absent = [name for name in wanted if name not in known]
+    if absent:
+        logger.warning("%s: no shards of %s; they are left out", place.avyt, ", ".join(absent))
+    return [name for name in wanted if name in known]
 
 
 def write_training(path: Path, place: Place, flags: Mapping[str, bool], args: argparse.Namespace) -> None:

@@ -180,6 +180,7 @@ train() {
     data+=("--${kind}_shape_file" "${exp}/stats/${!set_name}/video_shape") # batches are made by frames
   done
   [[ ${token_type} != bpe ]] || overrides+=(--bpemodel "${token_dir}/bpe.model")
+  ((${#train_stream[@]} == 0)) || overrides+=(--train_stream "${train_stream[0]}")
   wanted=$((ngpu > nproc ? ngpu : nproc))
   for name in gradient_accumulation_steps save_steps eval_steps log_interval learning_rate warmup_steps report_to \
     model_name_or_path; do
@@ -295,8 +296,10 @@ stage 3 filter filter group: data_prep in: "${formatted[@]}" out: "${filtered[@]
 stage_marks "${exp}/.stages"
 stage 4 tokens tokens group: data_prep in: "${dumpdir}/${train_set}" "${dumpdir}/${valid_set}" \
   out: "${token_dir}" "${exp}/stats/${train_set}" "${exp}/stats/${valid_set}" options: token_type vocab_size
+train_stream=() # the shards that stage 1 listed, if training reads them itself
+[[ ! -f ${datadir}/train_stream.yaml ]] || train_stream=("${datadir}/train_stream.yaml")
 stage 5 train train group: train in: "${config}" "${token_dir}" "${exp}/stats/${train_set}" "${exp}/stats/${valid_set}" \
-  "${dumpdir}/${train_set}" "${dumpdir}/${valid_set}" out: "${exp}/config.yaml" "${exp}/checkpoint.pth" \
+  "${dumpdir}/${train_set}" "${dumpdir}/${valid_set}" "${train_stream[@]}" out: "${exp}/config.yaml" "${exp}/checkpoint.pth" \
   options: seed set "${train_options[@]}"
 stage 6 infer infer group: eval in: "${exp}/checkpoint.pth" "${infer_config}" "${tests[@]}" \
   out: "${exp}/decode/*/*/text" options: seed modalities video_only_sets
