@@ -114,6 +114,7 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         "subtitle": ", ".join(("Audio-visual speech recognition", *subtitle)),
         "cards": sections.headline_cards(results, sections.read_history(exp_dir), complexity),
         "results": result_part,
+        "comparison": sections.comparison_section(exp_dir, results, published),
         "training": sections.training_section(exp_dir, config),
         "alignment": _alignment(exp_dir, dump_dir, options),
         "examples": sections.examples_section(

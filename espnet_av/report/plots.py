@@ -24,6 +24,7 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 COLORS = {"av": "#0072B2", "audio": "#D55E00", "video": "#009E73"}
 MARKERS = {"av": "o", "audio": "s", "video": "^"}
 MAX_CURVES_PER_PANEL = 6
+MAX_BAR_SETS = 12
 OTHERS_COLOR = "#718096"
 OTHERS_STYLES = ((":", "v"), ("--", "D"), ("-.", "P"), ((0, (1, 1)), "X"))  # lines and marks of published systems
 # Panels of the training figure: title, unit of the y axis, names of the statistics.
@@ -136,11 +137,11 @@ def wer_over_snr(rows: Sequence[Mapping[str, Any]], published: Sequence[Publishe
 
 
 def wer_bars(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
-    """Draw WER with confidence intervals, one group of bars per set; None without a WER."""
+    """Draw WER with confidence intervals, one group of bars per set; None without a WER, or with too many sets."""
     usable = [row for row in rows if row["wer"] is not None]
-    if not usable:
-        return None
     sets = sorted({row["set"] for row in usable}, key=set_order)
+    if not 0 < len(sets) <= MAX_BAR_SETS:
+        return None
     names = sorted({row["modality"] for row in usable}, key=modality_order)
     width = 0.8 / len(names)
     with figure(figsize=(max(4.2, 1.1 + 0.55 * len(sets) * len(names)), 3.0)) as (drawn, axes):

@@ -21,13 +21,15 @@ from typing import Any
 import yaml
 
 from espnet_av.report.experiment import MODALITY_ORDER, modality_order, noise_condition, set_order
-from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, percent
+from espnet_av.report.results import ABSENT, MODALITY_TITLES, percent
+from espnet_av.report.session_results import SessionResult
 from espnet_av.utils.errors import DataError, describe
 
 FILE_KEYS = {"note", "systems"}
 SYSTEM_KEYS = {"name", "modality", "trained_on", "source", "wer", "other"}
 REQUIRED_KEYS = ("name", "modality", "source")
 MAX_WER_PERCENT = 1000.0
+SESSIONS = "sessions"  # the set that WERs of whole sessions stand under
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,46 @@ def read_published(path: str | Path | None) -> Published:
     return Published(systems, " ".join(str(content.get("note") or "").split()))
 
 
-def comparison(rows: Sequence[Mapping[str, Any]], published: Published) -> dict[str, Any]:
+@dataclass(frozen=True)
+class OwnResult:
+    """One row of our numbers: its label, the modality, test set -> WER as a fraction, further figures as text."""
+
+    label: str
+    modality: str
+    wer: Mapping[str, float]
+    other: Mapping[str, str] = field(default_factory=dict)
+
+
+def own_results(results: Mapping[str, Any] | None, sessions: Sequence[SessionResult] = ()) -> list[OwnResult]:
+    """Arrange the results of an experiment like published ones.
+
+    Args:
+        results: Content of ``results.json``; averages of an evaluation go by the first words of their title.
+        sessions: Transcribed sessions, whose WER belongs to the set ``sessions``.
+
+    Returns:
+        One row per modality, then one per way to cut sessions.
+    """
+    rates: dict[str, dict[str, float]] = {}
+    rows = (results or {}).get("rows") or ()
+    for row in rows:
+        if row["wer"] is not None:
+            rates.setdefault(row["modality"], {})[row["set"]] = row["wer"]
+    for item in (results or {}).get("averages") or ():
+        if item.get("wer") is not None:
+            rates.setdefault(rows[0]["modality"], {})[str(item.get("title")).split(",")[0]] = item["wer"]
+    found = [OwnResult("this experiment", name, rates[name]) for name in sorted(rates, key=modality_order)]
+    for item in sessions:
+        wer = {} if item.wer is None else {SESSIONS: item.wer}
+        found.append(OwnResult(f"this experiment, {item.name}", "av", wer, item.figures()))
+    return found
+
+
+def comparison(ours: Sequence[OwnResult], published: Published) -> dict[str, Any]:
     """Return the table of our rows and the published ones: WER in percent, one column per set.
 
     Args:
-        rows: Result rows of the experiment.
+        ours: Results of the experiment; those without a set or figure in common with the published ones are left out.
         published: What others report.
 
     Returns:
@@ -93,23 +130,17 @@ def comparison(rows: Sequence[Mapping[str, Any]], published: Published) -> dict[
         return {}
     sets = sorted({name for system in published.systems for name in system.wer}, key=set_order)
     others = list(dict.fromkeys(name for system in published.systems for name in system.other))
-    ours: dict[str, dict[str, float]] = {}
-    for set_name, cells in by_set(rows).items():
-        for modality, row in cells.items():
-            if set_name in sets and row["wer"] is not None:
-                ours.setdefault(modality, {})[set_name] = row["wer"]
-    table = [
-        ["this experiment", MODALITY_TITLES.get(modality, modality), "", *_rates(ours[modality], sets, "{:.1f}")]
-        + [ABSENT] * len(others)
-        for modality in sorted(ours, key=modality_order)
-    ]
+    ours = [item for item in ours if set(sets) & set(item.wer) or set(others) & set(item.other)]
+    titles, mean = _set_titles(sets), ["mean"] if any(map(noise_condition, sets)) else []
+    table = []
+    for item in ours:
+        figures = [*_rates(item.wer, sets, "{:.1f}"), *(item.other.get(name, ABSENT) for name in others)]
+        table.append([item.label, MODALITY_TITLES.get(item.modality, item.modality), "", *figures])
     sources = list(dict.fromkeys(system.source for system in published.systems))
     for system in published.systems:
         about = [f"{system.name} [{sources.index(system.source) + 1}]", MODALITY_TITLES[system.modality]]
-        values = [system.other.get(name, ABSENT) for name in others]
-        table.append([*about, system.trained_on, *_rates(system.wer, sets, "{:.4g}"), *values])
-    titles = _set_titles(sets)
-    mean = ["mean"] if len(sets) > 1 else []
+        figures = [*_rates(system.wer, sets, "{:.4g}"), *(system.other.get(name, ABSENT) for name in others)]
+        table.append([*about, system.trained_on, *figures])
     return {
         "header": ["system", "uses", "trained on", *titles, *mean, *others],
         "rows": table,
@@ -133,9 +164,9 @@ def _set_titles(sets: Sequence[str]) -> list[str]:
 
 
 def _rates(wer: Mapping[str, float], sets: Sequence[str], form: str) -> list[str]:
-    """One cell per set in percent and, with several sets, their unweighted mean where none is missing."""
+    """One cell per set in percent and, where there are noisy ones, their unweighted mean if none is missing."""
     cells = [form.format(100 * wer[name]) if name in wer else ABSENT for name in sets]
-    if len(sets) > 1:
+    if any(map(noise_condition, sets)):
         cells.append(ABSENT if ABSENT in cells else percent(sum(wer[name] for name in sets) / len(sets)))
     return cells
 

@@ -25,8 +25,9 @@ from espnet_av.report.experiment import (
 from espnet_av.report.licences import LedgerEntry, find_conflicts, trained_licences, unknown_licences
 from espnet_av.report.media import data_uri, png_bytes
 from espnet_av.report.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
-from espnet_av.report.published import Published, comparison
-from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, modalities, percent, stage_rows
+from espnet_av.report.published import Published, comparison, own_results
+from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, modalities, percent, stage_rows, wer_cell
+from espnet_av.report.session_results import HEADER, read_sessions, session_rows
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.progress import format_seconds
 
@@ -34,8 +35,18 @@ logger = logging.getLogger(__name__)
 HIDDEN_SETTINGS = frozenset({"token_list"})  # long, and shown with the model
 
 
+def comparison_section(exp_dir: Path, results: Mapping[str, Any] | None, published: Published) -> dict[str, Any]:
+    """Results of whole sessions, and all results beside what others report."""
+    sessions = read_sessions(exp_dir)
+    return {
+        "session_header": HEADER,
+        "sessions": session_rows(sessions),
+        "published": comparison(own_results(results, sessions), published),
+    }
+
+
 def results_section(results: Mapping[str, Any] | None, published: Published | None = None) -> dict[str, Any]:
-    """Table of word error rates with figures, kinds of errors, silence, speakers, and what others report."""
+    """Table of word error rates with figures, kinds of errors, silence, speakers, averages."""
     published = published or Published()
     if results is None or not results["rows"]:
         return {}
@@ -58,7 +69,7 @@ def results_section(results: Mapping[str, Any] | None, published: Published | No
         "snr_figure": _svg(over_snr),
         "snr_svg": over_snr,
         "bar_figure": _svg(plots.wer_bars(clean or rows)),
-        "published": comparison(rows, published),
+        "averages": [[item["title"], item["num_sets"], wer_cell(item)] for item in results.get("averages") or ()],
         "silence": silence_rows(rows),
         "detail_header": ["set", "modality", "substituted", "deleted", "inserted", "deletion rate (%)", "CER (%)"],
         "details": [

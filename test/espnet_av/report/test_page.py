@@ -193,6 +193,18 @@ def test_published_numbers_stand_beside_ours(no_figures, experiment, tmp_path):
     assert "None of these sets was scored here" in page.text
 
 
+def test_sessions_and_averages_have_tables(no_figures, experiment):
+    path = experiment.exp_dir / "sessions" / "asd_chunk" / "results.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"num_sessions": 3, "num_speakers": 9, "wer": 0.5, "joint_error": null, "tracks": {}}')
+    results = json.loads((experiment.exp_dir / "results.json").read_text())
+    results["averages"] = [{"title": "mean of the sets", "num_sets": 9, "wer": 0.25, "ci_low": 0.2, "ci_high": 0.3}]
+    (experiment.exp_dir / "results.json").write_text(json.dumps(results))
+    page = Page(build_report(experiment.exp_dir, experiment.dump_dir))
+    assert "asd_chunk 3 9 50.0 – – – –" in page.text
+    assert "mean of the sets 9 25.0 [20.0, 30.0]" in page.text
+
+
 def test_figures_are_written_too(experiment, tmp_path):
     options = ReportOptions(images_dir=tmp_path / "images", max_media_bytes=0)
     build_report(experiment.exp_dir, experiment.dump_dir, options)

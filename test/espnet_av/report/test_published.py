@@ -4,7 +4,8 @@
 
 import pytest
 
-from espnet_av.report.published import Published, PublishedSystem, comparison, read_published
+from espnet_av.report.published import Published, PublishedSystem, comparison, own_results, read_published
+from espnet_av.report.session_results import SessionResult
 from espnet_av.utils.errors import DataError
 
 GOOD = """
@@ -26,7 +27,7 @@ ROWS = [
 def test_ours_come_first_and_means_need_all_sets(tmp_path):
     path = tmp_path / "published.yaml"
     path.write_text(GOOD)
-    table = comparison(ROWS, read_published(path))
+    table = comparison(own_results({"rows": ROWS}), read_published(path))
     assert table["header"][3:] == ["test", "-5 dB, 2 talkers", "mean", "noise, 0 dB"]
     assert table["rows"] == [
         ["this experiment", "audio-visual", "", "10.0", "30.0", "20.0", "–"],
@@ -34,7 +35,12 @@ def test_ours_come_first_and_means_need_all_sets(tmp_path):
         ["theirs [1]", "audio-visual", "LRS3", "0.72", "50", "25.4", "–"],
         ["lips [1]", "video only", "", "19.1", "–", "–", "12"],
     ]
-    assert table["sources"] == ["[1] A. Author"] and table["note"] == "Two lines." and table["num_ours"] == 2
+    assert (
+        table["sources"] == ["[1] A. Author"]
+        and table["note"] == "Two lines."
+        and table["num_ours"] == 2
+        and table["has_levels"]
+    )
 
 
 def test_sets_of_several_kinds_keep_their_names():
@@ -45,7 +51,24 @@ def test_sets_of_several_kinds_keep_their_names():
 
 def test_nothing_is_published(tmp_path):
     assert read_published(None) == read_published(tmp_path / "absent.yaml") == Published()
-    assert comparison(ROWS, Published()) == {}
+    assert comparison(own_results({"rows": ROWS}), Published()) == {}
+    assert own_results(None) == []
+
+
+def test_averages_and_sessions_are_ours_too():
+    averages = [{"title": "asd_chunk, weighted by words", "wer": 0.5}, {"title": "gold_chunk", "wer": None}]
+    ours = own_results(
+        {"rows": [{"set": "video_0_asd_chunk", "modality": "av", "wer": 0.4}], "averages": averages},
+        [SessionResult("fixed_chunk", 2, wer=0.6, clustering_f1=0.8), SessionResult("gold_chunk", 2)],
+    )
+    wer, other = {"asd_chunk": 0.746, "sessions": 0.55}, {"clustering F1": "0.815"}
+    table = comparison(ours, Published((PublishedSystem("x", "av", "y", wer=wer, other=other),)))
+    assert table["header"][3:] == ["asd_chunk", "sessions", "clustering F1"]  # no mean of unlike sets
+    assert [row[0::3] + row[4:] for row in table["rows"]] == [
+        ["this experiment", "50.0", "–", "–"],
+        ["this experiment, fixed_chunk", "–", "60.0", "0.800"],
+        ["x [1]", "74.6", "55", "0.815"],
+    ]
 
 
 @pytest.mark.parametrize(

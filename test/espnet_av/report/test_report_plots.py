@@ -51,6 +51,7 @@ def test_bars_carry_their_numbers():
     texts = _texts(plots.wer_bars(ROWS[:2]))
     assert {"10.0", "15.0", "test", "WER (%)"} <= set(texts)
     assert plots.wer_bars([{**ROWS[0], "wer": None}]) is None
+    assert plots.wer_bars([_row(f"video_{number}", "av", 0.1) for number in range(51)]) is None
 
 
 def test_training_curves_take_what_the_history_has():
