@@ -10,13 +10,16 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from espnet_av.avsr.vtt import Caption, parse_vtt, read_vtt
 from espnet_av.data.data_dir import DataDir
-from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.corpora.av_shards import AVShards
 
 logger = logging.getLogger(__name__)
 FPS = 25
@@ -81,6 +84,10 @@ def make_clip(
     return EvalClip(uid, speech, video, reference, start_sec, end_sec)
 
 
+class AbsentSet(MissingDataError):
+    """A set that this copy of a data set lacks."""
+
+
 class ClipSource(Protocol):
     """What an evaluation reads: clips in a fixed order, and what had to be left out.
 
@@ -113,11 +120,9 @@ class ShardClips:
         return f"{self.source}, {self.config}, {self.split}"
 
     def __iter__(self) -> Iterator[EvalClip]:
-        from espnet_av.corpora.av_shards import AVShards, decode_sample
+        from espnet_av.corpora.av_shards import decode_sample
 
-        shards = AVShards(
-            self.source, self.config, self.split, streaming=self.streaming, cache_dir=_as_text(self.cache_dir)
-        )
+        shards = _open_shards(self.source, self.config, self.split, self.streaming, self.cache_dir)
         seen: set[str] = set()
         for sample in shards:
             uid = "_".join(sample.sample_id.split()) or f"clip-{len(seen):06d}"
@@ -230,7 +235,7 @@ class Catalogue:
         if chunking is None and self._is_folder(set_id):
             return FolderClips(self.data_root / set_id)
         if self.dataset == DATA_FOLDERS:
-            raise MissingDataError(describe("no data folder", got=str(self.data_root / set_id), allowed=self.set_ids()))
+            raise AbsentSet(describe("no data folder", got=str(self.data_root / set_id), allowed=self.set_ids()))
         config, split = (set_id, chunking) if chunking else (self.dataset, set_id)
         return ShardClips(self.source, config, split, self.streaming, self.cache_dir)
 
@@ -244,9 +249,7 @@ class Catalogue:
         local = Path(self.source, "labels", f"{video}.vtt")
         if self.data_root is not None and local.is_file():
             return read_vtt(local)
-        from espnet_av.corpora.av_shards import AVShards
-
-        shards = AVShards(self.source, "labels", video, streaming=self.streaming, cache_dir=_as_text(self.cache_dir))
+        shards = _open_shards(self.source, "labels", video, self.streaming, self.cache_dir)
         for sample in shards:
             return parse_vtt(sample.label, name=f"{self.source}, labels, {video}")
         raise MissingDataError(describe("a session has no reference", got=f"{self.source}, labels, {video}"))
@@ -255,5 +258,12 @@ class Catalogue:
         return self.data_root is not None and (self.data_root / set_id / "streams").is_file()
 
 
-def _as_text(path: str | os.PathLike | None) -> str | None:
-    return None if path is None else os.fspath(path)
+def _open_shards(
+    source: str, config: str, split: str, streaming: bool, cache_dir: str | os.PathLike | None
+) -> "AVShards":
+    from espnet_av.corpora.av_shards import AVShards
+
+    try:
+        return AVShards(source, config, split, streaming=streaming, cache_dir=cache_dir)
+    except UsageError as error:  # no such configuration or split
+        raise AbsentSet(str(error)) from error

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_av.avsr.clip_decoder import ClipDecoder, DecodedClip
-from espnet_av.avsr.eval_sets import CHUNKINGS, DATA_FOLDERS, SAMPLES_PER_FRAME, Catalogue, ClipSource
+from espnet_av.avsr.eval_sets import CHUNKINGS, DATA_FOLDERS, SAMPLES_PER_FRAME, AbsentSet, Catalogue, ClipSource
 from espnet_av.avsr.metrics import CorpusScore, bootstrap_mean, split_score
 from espnet_av.avsr.session_scoring import score_chunks, spoken
 from espnet_av.avsr.text import normalize_text
@@ -33,7 +33,7 @@ from espnet_av.data.drops import Drops
 from espnet_av.report.experiment import Decode, read_json, read_json_lines
 from espnet_av.report.results import write_json
 from espnet_av.report.scoring import ScoredSet, ScoreOptions, score_decode, set_row, write_set
-from espnet_av.utils.errors import DataError, UsageError, describe
+from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress
@@ -111,7 +111,7 @@ class Evaluator:
         for name in names:
             try:
                 found[name] = score(name, alone=len(names) == 1)
-            except (UsageError, AbsentSet) as error:  # an incomplete copy of a data set is worth evaluating
+            except AbsentSet as error:  # an incomplete copy of a data set is worth evaluating
                 if strict:
                     raise
                 absent[name] = str(error)
@@ -236,10 +236,6 @@ class Evaluator:
         return ScoreOptions(normalize_text, num_resamples=self.options.num_resamples, seed=self.options.seed)
 
 
-class AbsentSet(DataError):
-    """A set of a data set that a copy of it lacks."""
-
-
 def score_session_folder(folder: Path, captions: Sequence[Caption], name: str, options: EvalOptions) -> ScoredSet:
     """Score the decoded chunks of one video against its captions.
 
@@ -261,7 +257,7 @@ def score_session_folder(folder: Path, captions: Sequence[Caption], name: str, o
         for number, item in enumerate(captions)
     }
     whole = score_chunks(captions, chunks, uid=name)
-    score = split_score(whole, sizes) if whole.words.num_reference else CorpusScore((whole,))
+    score = split_score(whole, sizes)
     interval = score.interval(num_resamples=options.num_resamples, seed=options.seed)
     row = set_row(name, options.modality, score, interval)
     row |= {"cer": whole.chars.rate, "n_missing": 0, "n_chunks": len(chunks), **_silent_chunks(chunks, captions)}

@@ -225,7 +225,8 @@ def split_score(score: UtteranceScore, sizes: Mapping[str, int]) -> CorpusScore:
 
     Args:
         score: Score of the whole recording.
-        sizes: Stretch -> its reference words, in the order of the reference; the sum is the recording's.
+        sizes: Stretch -> its reference words, in the order of the reference; the sum is the recording's. Without any
+            word the recording stays whole.
 
     Raises:
         UsageError: The sizes do not add up.
@@ -234,12 +235,13 @@ def split_score(score: UtteranceScore, sizes: Mapping[str, int]) -> CorpusScore:
         what = "the stretches do not add up to the recording"
         raise UsageError(describe(what, got=sum(sizes.values()), allowed=[score.words.num_reference]))
     owners = [name for name, size in sizes.items() for _ in range(size)]
+    if not owners:
+        return CorpusScore((score,))
     parts: dict[str, list[AlignedWord]] = {name: [] for name in sizes}
     used = 0
     for word in score.alignment:
         used += word.kind != "insert"
-        if owners:
-            parts[owners[max(0, used - 1)]].append(word)
+        parts[owners[max(0, used - 1)]].append(word)
     return CorpusScore(tuple(_from_alignment(name, part) for name, part in parts.items()))
 
 

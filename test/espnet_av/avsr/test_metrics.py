@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from espnet_av.avsr.metrics import (
     bootstrap_interval,
+    bootstrap_mean,
     bootstrap_ratio,
     format_alignment,
+    insertions_per_minute,
     score_by_group,
     score_corpus,
     score_utterance,
+    split_score,
 )
 from espnet_av.utils.errors import DataError, UsageError
 
@@ -147,3 +150,39 @@ def test_wrong_use_is_refused():
         bootstrap_interval(np.ones(3), np.ones(3), level=95)
     with pytest.raises(UsageError, match="same utterances"):
         bootstrap_ratio((np.ones(2), np.ones(2)), (np.ones(3), np.ones(3)))
+
+
+def test_errors_are_shared_among_stretches():
+    whole = score_utterance("v", "A B C D E", "X A B B2 D E F")
+    parts = split_score(whole, {"one": 2, "none": 0, "two": 3})
+    assert parts.words == whole.words
+    one, none, two = parts.utterances
+    assert (one.words.insertions, one.words.hits, one.words.num_reference) == (1, 2, 2)
+    assert (two.words.substitutions, two.words.insertions, two.words.num_reference) == (1, 1, 3)
+    assert none.words.num_reference == 0 and one.hypothesis == "X A B"
+    with pytest.raises(UsageError, match="add up"):
+        split_score(whole, {"one": 2})
+    assert split_score(score_utterance("v", "", "A B"), {"one": 0}).words.insertions == 2
+
+
+def test_words_on_silent_faces_per_minute():
+    score = score_corpus({"a": "", "b": "ONE", "c": ""}, {"a": "UH HUH", "b": "ONE TWO", "c": ""})
+    assert insertions_per_minute(score, {"a": 20.0, "c": 10.0, "b": 99.0}) == pytest.approx(4.0)
+    assert math.isnan(insertions_per_minute(score, {}))
+    assert math.isnan(insertions_per_minute(score_corpus({"b": "ONE"}, {"b": ""}), {"b": 3.0}))
+
+
+def test_interval_of_the_mean_of_sets():
+    words = {f"u{number}": "A B C D" for number in range(40)}
+    good = score_corpus(words, {uid: text if int(uid[1:]) % 4 else "A B" for uid, text in words.items()})
+    bad = score_corpus(words, {uid: "A B" for uid in words})
+    interval = bootstrap_mean([good, bad], num_resamples=400)
+    assert interval.low < (good.wer + bad.wer) / 2 < interval.high
+    assert interval == bootstrap_mean([good, bad], num_resamples=400)
+    alone = good.interval(num_resamples=400)
+    paired = bootstrap_mean([good, good], num_resamples=400)
+    assert paired.low == pytest.approx(alone.low) and paired.high == pytest.approx(alone.high)
+    other = score_corpus({f"x{uid}": text for uid, text in words.items()}, {f"x{uid}": "A B C D" for uid in words})
+    independent = bootstrap_mean([good, other], num_resamples=400)
+    assert independent.low < good.wer / 2 < independent.high
+    assert math.isnan(bootstrap_mean([]).low)
