@@ -307,7 +307,9 @@ stage 7 score score group: eval in: "${exp}/decode/*/*/text" "${tests[@]/%//text
   out: "${exp}/results.json" "${exp}/RESULTS.md"
 [[ ! -f local/sessions.sh ]] || stage 7a sessions sessions group: eval in: "${exp}/checkpoint.pth" "${infer_config}" \
   local/sessions.sh out: "${exp}/sessions/*/results.json" options: "${recipe_options[@]}"
-stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" out: "${exp}/report.html"
+published=() # figures of others, which the report shows beside the results
+[[ ! -f conf/published.yaml ]] || published=(conf/published.yaml)
+stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" "${published[@]}" out: "${exp}/report.html"
 stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" "${token_dir}" out: "${exp}/pack"
 [[ -z ${hub_repo} ]] || stage 9a upload upload group: upload in: "${exp}/pack" options: hub_repo
 stages_end
