@@ -3,9 +3,9 @@
 """Batches of utterances of similar length, counted in video frames.
 
 A pass over the data is cut up as follows, the same way for the same ``(seed, epoch)`` in every process: shuffle the
-utterances, take them in pools of :data:`POOL_BATCHES` batches, sort each pool by length, cut it into batches, and
-shuffle the batches. Large pools keep padding low; shuffling first lets utterances of equal length meet other partners
-each time.
+utterances, take them in pools of some batches, sort each pool by length, cut it into batches, and shuffle the batches.
+Large pools keep padding low, small ones let utterances of unlike lengths meet: batches of equal lengths hold sentences
+of one kind, from which a network learns more slowly. So pools are as small as keeps padding under a limit.
 """
 
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 
 from espnet_av.utils.errors import DataError, UsageError, describe
 
-POOL_BATCHES = 100
+POOL_SIZES = (4, 8, 16, 32, 64, 128)  # batches
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +30,9 @@ class BucketBatchSampler:
         shuffle: Give each epoch its own batches in random order; off: longest first, always the same.
         sort: Put utterances of similar length together; off: batches in the order of ``lengths`` (or at random).
         min_batch_size: Fewest utterances in a batch: the number of ranks that share it.
-        pool_batches: Batches of one pool; more means less padding and less variety.
+        pool_batches: Batches of one pool; more means less padding and less variety. None: the smallest of
+            :data:`POOL_SIZES` that keeps padding under ``max_padding``, or the largest.
+        max_padding: Share of padding (0 to 1) that is allowed for the sake of variety.
 
     Raises:
         UsageError: If neither limit is given, or a limit is below ``min_batch_size``.
@@ -47,7 +49,8 @@ class BucketBatchSampler:
         shuffle: bool = True,
         sort: bool = True,
         min_batch_size: int = 1,
-        pool_batches: int = POOL_BATCHES,
+        pool_batches: int | None = None,
+        max_padding: float = 0.04,
     ) -> None:
         if batch_frames is None and batch_size is None:
             raise UsageError("a batch needs a limit; fix: give batch_frames, batch_size or both")
@@ -59,10 +62,11 @@ class BucketBatchSampler:
         self.lengths = dict(lengths)
         self.batch_frames, self.batch_size, self.seed = batch_frames, batch_size, seed
         self.shuffle, self.sort = shuffle, sort
-        self.min_batch_size, self.pool_batches = min_batch_size, pool_batches
+        self.min_batch_size = min_batch_size
         self._ids = list(self.lengths)
         self._sizes = np.array(list(self.lengths.values()), dtype=np.int64)
         self._check_lengths()
+        self.pool_batches = pool_batches or self._choose_pool(max_padding)
 
     def __repr__(self) -> str:
         limits = f"batch_frames={self.batch_frames}, batch_size={self.batch_size}"
@@ -113,6 +117,15 @@ class BucketBatchSampler:
                 what += f" of at least {self.min_batch_size} utterances (one per rank)"
             fix = f"batch_frames of at least {longest * self.min_batch_size}, or a lower --max_sec in stage 3"
             raise DataError(describe(what, got=f"batch_frames {self.batch_frames}", fix=fix))
+
+    def _choose_pool(self, max_padding: float) -> int:
+        if not (self.shuffle and self.sort):
+            return POOL_SIZES[-1]
+        for size in POOL_SIZES:
+            self.pool_batches = size
+            if self.padding_share(self.batches(0)) < max_padding:
+                return size
+        return POOL_SIZES[-1]
 
     def _pools(self, order: np.ndarray, shuffle: bool) -> Iterable[np.ndarray]:
         """Split the order into pools; without shuffling everything is one pool."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_av.data.samplers import BucketBatchSampler
+from espnet_av.data.samplers import POOL_SIZES, BucketBatchSampler
 from espnet_av.utils.errors import DataError, UsageError
 
 
@@ -107,3 +107,17 @@ def test_wrong_use():
         BucketBatchSampler({"a": 10, "b": 400}, batch_frames=300)
     with pytest.raises(DataError, match=r"at least 2 utterances.*at least 800"):
         BucketBatchSampler({"a": 10, "b": 400}, batch_frames=700, min_batch_size=2)
+
+
+def test_pools_are_as_small_as_padding_allows():
+    equal = BucketBatchSampler({f"u{k}": 75 for k in range(600)}, batch_size=6)
+    assert equal.pool_batches == POOL_SIZES[0]
+    rng = np.random.default_rng(3)
+    lengths = {f"u{k}": int(n) for k, n in enumerate(rng.integers(50, 100, 3000))}
+    sampler = BucketBatchSampler(lengths, batch_size=6)
+    share = sampler.padding_share(sampler.batches(1))
+    smaller = BucketBatchSampler(lengths, batch_size=6, pool_batches=sampler.pool_batches // 2)
+    assert sampler.pool_batches in POOL_SIZES[1:-1]
+    assert share < 0.04 < smaller.padding_share(smaller.batches(0))
+    strict = BucketBatchSampler(lengths, batch_size=6, max_padding=0.0)
+    assert strict.pool_batches == POOL_SIZES[-1]
