@@ -239,7 +239,7 @@ class SessionTranscriber:
             segments = segment_by_asd(scores, **options)
             first = min(scores) if self.legacy else track.first_frame
             times = [segment.times(first, legacy=self.legacy) for segment in segments]
-        spans = ((max(0, round(start * FPS)), min(num_frames, round(end * FPS))) for start, end in times)
+        spans = ((max(0, _nearest(start)), min(num_frames, _nearest(end))) for start, end in times)
         return [(start, end) for start, end in spans if end > start]
 
     def _note_unseen(self, session: Session, speaker: Speaker, captions: Sequence[Caption]) -> None:
@@ -367,6 +367,10 @@ def cut_frames(path: str | os.PathLike, spans: Sequence[Span]) -> Iterator[tuple
         if not waiting and not open_spans:
             return
     raise DataError(describe(f"{path}: ends early", got=f"{index + 1} frames", allowed=f"{max(s[1] for s in spans)}"))
+
+
+def _nearest(seconds: float) -> int:
+    return int(seconds * FPS + 0.5 + 1e-6)  # halves up, whatever the last bit says
 
 
 def _identity(path: str | os.PathLike) -> dict[str, Any]:

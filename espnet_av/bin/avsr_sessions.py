@@ -140,7 +140,8 @@ def score_result(
             for item in captions:
                 sys.stdout.write(f"{session.name} {name} {item.start:8.2f} {item.end:8.2f} {item.text}\n")
     if args.no_score or not session.has_labels:
-        sys.stdout.write(f"{session.name}: {len(result.speakers)} people, no labels\n")
+        why = "no scores wanted" if args.no_score else "no labels"
+        sys.stdout.write(f"{session.name}: {len(result.speakers)} people, {why}\n")
         return []
     from espnet_av.avsr.session_scoring import score_session
     from espnet_av.data.drops import write_json

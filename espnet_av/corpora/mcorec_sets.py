@@ -23,6 +23,7 @@ from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.progress import progress
 
+LICENCE = "terms of MCoRec (CHiME-9), to be accepted where the data is given out"
 GET_IT = "ask for the data at https://huggingface.co/datasets/MCoRecChallenge/MCoRec and pass --mcorec_root DIR"
 EDGE_SEC = 0.5 / FPS  # captions and tracks are rounded differently
 
@@ -123,7 +124,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     drops["valid"] = Drops(len(sets["valid"]))
     output = Path(args.output_dir)
     for name in ("train", "valid", "test"):
-        meta = {"fps": FPS, "licence": "MCoRec, research only", "description": f"MCoRec, set {name}, captions"}
+        meta = {"fps": FPS, "licence": LICENCE, "description": f"MCoRec, set {name}, captions"}
         line = write_set(sets[name], output / name, drops[name], meta, max_dropped_share=args.max_dropped_share)
         sys.stdout.write(f"{output / name}: {len(sets[name])} utterances; captions: {line}\n")
     return 0
