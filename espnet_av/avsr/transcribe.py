@@ -172,7 +172,8 @@ def _scored(
                 np.ones(count, bool),
                 video=track.video,
             )
-            scores = detector.score_track(crops, read_audio_track(track.video))
+            sound = track.video if probe(track.video).has_audio else track.lip
+            scores = detector.score_track(crops, read_audio_track(sound))
         except DataError as error:
             session.note(where, "not_scored", str(error), skipped=False)
             return track
