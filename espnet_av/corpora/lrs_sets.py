@@ -142,7 +142,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unit_file", metavar="FILE", help="unit list of auto_avsr, for its layout without text files")
     vox2.add_arguments(parser)
     parser.add_argument(
-        "--interferer_snrs", default="-5 0 5 10", metavar="'DB ...'", help="levels of the test sets with interferers"
+        "--interferer_snrs",
+        default="",
+        metavar="'DB ...'",
+        help="also make test_snr_<DB>_interferer_<N>, e.g. '-5 0 5 10'",
     )
     parser.add_argument("--interferer_numbers", default="1 2", metavar="'N ...'", help="1, 2 or both")
     parser.add_argument("--max_dropped_share", type=float, default=0.01, help="more lost clips of a set are an error")
