@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Names of parameters: of the blocks of an encoder, and of what comes before them.
-_ENCODER_LAYER = re.compile(r"encoder\.(?:encoder\.layers|encoders)\.(\d+)\.")
-_FRONT_END = re.compile(r"(?<!encoder\.)encoder\.(?:feature_|\w+_emb|layer_norm|post_|encoder\.pos_|frontend|embed)")
+_ENCODER_LAYER = re.compile(r"encoder\.(?:encoder\.layers|(?:(?:video|audio)\.)?encoders)\.(\d+)\.")
+_FRONT_END = re.compile(
+    r"(?<!encoder\.)encoder\."
+    r"(?:feature_|\w+_emb|layer_norm|post_|encoder\.pos_|(?:(?:video|audio)\.)?(?:frontend|embed)\.)"
+)
 
 model_choices = LazyChoices(MODEL_GROUP, MODEL_CLASSES, default=DEFAULT_MODEL)
 

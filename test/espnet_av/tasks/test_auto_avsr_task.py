@@ -19,6 +19,7 @@ from avsr_data import CONFIG, train_command
 from espnet_av.avsr.convert_auto_avsr import to_auto_avsr
 from espnet_av.bin import avsr_infer, avsr_train, convert
 from espnet_av.data.data_dir import read_text
+from espnet_av.tasks.avsr import AVSRTask
 from espnet_av.utils.errors import UsageError
 
 
@@ -45,6 +46,18 @@ def test_train_and_decode(tmp_path, modality):
     if modality != "av":
         with pytest.raises(UsageError, match=f"got 'av'; allowed: {modality}"):
             decode(tmp_path, "av")
+
+
+def test_depth_of_layers():
+    model = torch.nn.ModuleDict({"avsr": make_auto_avsr(audio_conf={"num_layers": 3})})
+    depth = AVSRTask.depth_rule(model)
+    found: dict[int, set[str]] = {}
+    for name, _ in model.named_parameters():
+        part = ".".join(name.split(".")[1:4])
+        found.setdefault(depth(name), set()).add(part if ".encoders." not in name else "layer")
+    assert found[0] == {f"encoder.{s}.{part}" for s in ("video", "audio") for part in ("frontend", "embed")}
+    assert found[1] == found[2] == found[3] == {"layer"}
+    assert "encoder.fusion.fc1" in found[4] and "ctc.ctc_lo.weight" in found[4] and len(found) == 5
 
 
 def test_new_decoder_on_a_converted_encoder(tmp_path):
