@@ -17,13 +17,15 @@ Other keys: those of :class:`~espnet_av.data.stream.StreamPlan`, and ``streaming
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espnet_av.corpora.av_shards import AVShards, decode_sample
-from espnet_av.data.stream import StreamPlan
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import UsageError, describe
 from espnet_av.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from espnet_av.data.stream import StreamPlan
 
 PLAN_KEYS = (
     "probabilities",
@@ -40,7 +42,7 @@ SOURCE_KEYS = ("source", "config", "split")
 HUB_KEYS = ("streaming", "cache_dir")
 
 
-def read_stream_plan(path: str | os.PathLike, num_streams: int = 1) -> StreamPlan:
+def read_stream_plan(path: str | os.PathLike, num_streams: int = 1) -> "StreamPlan":
     """Read the file and open its sources.
 
     Args:
@@ -51,6 +53,8 @@ def read_stream_plan(path: str | os.PathLike, num_streams: int = 1) -> StreamPla
         UsageError: An unknown or missing key.
         MissingDataError, EnvironmentProblem: The file, a folder or a data set of the hub cannot be reached.
     """
+    from espnet_av.data.stream import StreamPlan
+
     given = load_yaml(path)
     unknown = sorted(set(given) - {"sources", *PLAN_KEYS, *HUB_KEYS})
     if unknown:
