@@ -20,6 +20,7 @@ from espnet_av.utils.errors import usage_error
 
 SAMPLE_RATE = 16000
 SAMPLES_PER_VIDEO_FRAME = 640
+FRAME_BLOCK = 64  # frames transformed at a time on a CPU: what is in work stays in its cache
 
 
 def padded_num_samples(num_samples: int, samples_per_row: int = SAMPLES_PER_VIDEO_FRAME) -> int:
@@ -49,8 +50,10 @@ def mel_filterbank(num_mels: int = 26, fft_size: int = 512, sample_rate: int = S
 
 
 @functools.lru_cache(maxsize=8)
-def _filterbank_tensor(num_mels: int, fft_size: int, sample_rate: int, device: str, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(mel_filterbank(num_mels, fft_size, sample_rate).copy(), device=device, dtype=dtype)
+def _power_filterbank(num_mels: int, fft_size: int, sample_rate: int, device: str, dtype: torch.dtype) -> Tensor:
+    """Filters for squared real and imaginary parts side by side, ``(2 * bins, num_mels)``, FFT length divided out."""
+    bank = mel_filterbank(num_mels, fft_size, sample_rate).T / fft_size
+    return torch.tensor(np.repeat(bank, 2, axis=0), device=device, dtype=dtype)
 
 
 class LogFbankStack(nn.Module):
@@ -126,13 +129,17 @@ class LogFbankStack(nn.Module):
         inside = torch.arange(wave.shape[1], device=wave.device) < wave_lengths.unsqueeze(1)
         emphasised = F.pad(emphasised.masked_fill(~inside, 0.0), (0, needed - wave.shape[1]))
         frames = emphasised.unfold(1, self.frame_length, self.frame_shift)  # (B, F, frame_length)
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_size))  # (B, F, bins, 2)
-        power = spectrum.square().sum(dim=-1) / self.fft_size
-        bank = _filterbank_tensor(self.num_mels, self.fft_size, self.sample_rate, str(wave.device), compute)
-        energy = power @ bank.T
-        energy = torch.where(energy == 0, torch.full_like(energy, np.finfo(np.float64).eps), energy)
+        bank = _power_filterbank(self.num_mels, self.fft_size, self.sample_rate, str(wave.device), compute)
+        block = FRAME_BLOCK if wave.is_cpu else last_frame
+        energy = torch.cat([self._energy(part, bank) for part in frames.split(block, dim=1)], dim=1)
+        energy.masked_fill_(energy == 0, np.finfo(np.float64).eps)
         valid = torch.arange(last_frame, device=wave.device) < frame_counts.unsqueeze(1)
-        return energy.log().float().masked_fill(~valid.unsqueeze(2), 0.0), frame_counts
+        return energy.log_().float().masked_fill_(~valid.unsqueeze(2), 0.0), frame_counts
+
+    def _energy(self, frames: Tensor, bank: Tensor) -> Tensor:
+        """``(B, F, frame_length)`` samples and ``(2 * bins, num_mels)`` filters -> ``(B, F, num_mels)``."""
+        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_size))  # (B, F, bins, 2)
+        return spectrum.square_().flatten(2) @ bank
 
     def stack_frames(self, frames: Tensor, frame_counts: Tensor) -> tuple[Tensor, Tensor]:
         """Put ``stack`` consecutive frames into one row; missing frames of the last row are zeros.
