@@ -129,7 +129,8 @@ def _open_video(args: argparse.Namespace) -> "Session":
     if args.segmentation == "asd_chunk":
         scorer = build_scorer(args.asd, args.asd_weights, device=args.device or _device(), legacy=args.legacy)
     options = TrackOptions(rules, args.max_absence)
-    return prepare_video(args.input, args.output_dir / "tracks", options, scorer, force=args.force)
+    folder = args.output_dir / "tracks" / args.input.stem  # the session has the name of the video
+    return prepare_video(args.input, folder, options, scorer, force=args.force)
 
 
 def _open_session(args: argparse.Namespace, device: str) -> "Session":

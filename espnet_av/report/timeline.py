@@ -3,6 +3,7 @@
 """A picture of a transcribed session: who was seen, when they spoke by the scores, and what was recognised."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from espnet_av.report.plots import figure
 SEEN, SPOKEN, LINE = "#E2E8F0", "#0072B2", "#D55E00"
 MAX_INCHES = 40.0
 INCHES_PER_SEC = 0.5
-CHARACTERS_PER_SEC = 6.0  # that fit into a bar; longer texts are cut
+CHARACTERS_PER_INCH = 14.0
+MAX_LINES = 3  # of a caption; longer texts are cut
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def draw_timeline(rows: Sequence[TimelineRow], title: str, onset: float = 1.0) -
     """
     end = max([stop for row in rows for _, stop in row.seen], default=1.0)
     width = min(MAX_INCHES, max(7.0, INCHES_PER_SEC * end))
-    shown = max(1, int(CHARACTERS_PER_SEC * width / (INCHES_PER_SEC * end)))
+    per_sec = CHARACTERS_PER_INCH * 0.9 * width / end
     with figure(nrows=max(1, len(rows)), sharex=True, figsize=(width, 0.8 + 1.1 * max(1, len(rows)))) as (drawn, axes):
         for row, panel in zip(rows, axes[:, 0], strict=False):
             for start, stop in row.seen:
@@ -58,7 +60,7 @@ def draw_timeline(rows: Sequence[TimelineRow], title: str, onset: float = 1.0) -
             low, high = panel.get_ylim()
             for caption in row.captions:
                 panel.axvspan(caption.start, caption.end, color=SPOKEN, alpha=0.25, linewidth=0)
-                panel.text(caption.start, high, _cut(caption, shown), fontsize=7, va="top", clip_on=True)
+                panel.text(caption.start, high, _wrapped(caption, per_sec), fontsize=7, va="top", clip_on=True)
             panel.set_ylim(low, high)
             panel.set_ylabel(row.name)
         axes[0, 0].set_title(title)
@@ -81,7 +83,7 @@ def scores_over_time(scores: Mapping[int, float], fps: float) -> tuple[np.ndarra
     return frames / fps, np.array([scores.get(int(frame), np.nan) for frame in frames])
 
 
-def _cut(caption: Caption, characters_per_sec: int) -> str:
-    """Shorten a text to what fits into the bar of its caption."""
-    room = max(4, int(characters_per_sec * (caption.end - caption.start)))
-    return caption.text if len(caption.text) <= room else caption.text[: room - 1] + "\u2026"
+def _wrapped(caption: Caption, characters_per_sec: float) -> str:
+    """Break a text into lines that fit into the bar of its caption."""
+    room = max(6, int(characters_per_sec * (caption.end - caption.start)))
+    return "\n".join(textwrap.wrap(caption.text, room, max_lines=MAX_LINES, placeholder="\u2026"))
