@@ -130,9 +130,10 @@ def wer_over_snr(rows: Sequence[Mapping[str, Any]], published: Sequence[Publishe
             levels = sorted({noise.snr_db for noise, _ in points})
             _draw_snr_panel(axis, base, count, points, clean)
             _draw_published(axis, base, count, levels, published)
+            axis.set_ylim(0, None)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_visible(False)
-        axes.flat[0].legend()
+        _add_snr_legend(drawn, axes.flat[0])
         return to_svg(drawn)
 
 
@@ -274,7 +275,18 @@ def _draw_snr_panel(
     labels = [f"{level:g}" for level in levels] + (["clean"] if any(key[0] == base for key in clean) else [])
     axis.set_xticks(range(len(labels)), labels)
     talkers = "1 interfering talker" if count == 1 else f"{count} interfering talkers"
-    axis.set(title=f"{base}, {talkers}", xlabel="signal-to-noise ratio (dB)", ylabel="WER (%)", ylim=(0, None))
+    axis.set(title=f"{base}, {talkers}", xlabel="signal-to-noise ratio (dB)", ylabel="WER (%)")
+
+
+def _add_snr_legend(drawn: "Figure", axis: "Axes") -> None:
+    """Inside a panel while it is short, else below the figure; ours before others."""
+    handles, names = axis.get_legend_handles_labels()
+    if not any(handle.get_color() == OTHERS_COLOR for handle in axis.lines):
+        axis.legend()
+        return
+    ours = list(MODALITY_TITLES.values())
+    pairs = sorted(zip(handles, names, strict=True), key=lambda pair: not pair[1].startswith(tuple(ours)))
+    drawn.legend(*zip(*pairs, strict=True), loc="outside lower center", ncols=min(4, len(pairs)))
 
 
 def _draw_level_lines(
