@@ -174,10 +174,10 @@ def to_sample(fields: Mapping[str, Any], key: str = "") -> ShardSample:
     if not isinstance(video, (bytes, bytearray)):
         raise DataError(describe(f"{key}: 'video' must hold the bytes of an mp4", type(video).__name__))
     label = _text(row, "label", key)
-    if not video and "label" not in row:
-        raise DataError(describe(f"{key}: a sample needs 'video' or 'label'", sorted(fields)))
     if "video" in row and not video:
         raise DataError(f"{key}: its clip has no bytes")
+    if not video and "label" not in row:
+        raise DataError(describe(f"{key}: a sample needs 'video' or 'label'", sorted(fields)))
     length = _number(row, "length", key)
     if length is not None and (length < 0 or length != int(length)):
         raise DataError(describe(f"{key}: 'length' is no number of frames", length))

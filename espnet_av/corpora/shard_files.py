@@ -251,12 +251,11 @@ def _places(path: str) -> dict[str, list[str]]:
         return {}
     stem = parts[-1].removesuffix(suffix)
     split = re.sub(f"{_NUMBER}$", "", stem) or stem
-    by_depth = {
-        1: {DEFAULT: [split]},
-        2: {DEFAULT: [split if parts[0] == "data" else parts[0]], parts[0]: [split]},
-        3: {parts[0]: [parts[1]]},
-    }
-    return by_depth.get(len(parts), {})
+    if len(parts) == 1:
+        return {DEFAULT: [split]}
+    if len(parts) == 2:
+        return {DEFAULT: [split if parts[0] == "data" else parts[0]], parts[0]: [split]}
+    return {parts[0]: [parts[1]]} if len(parts) == 3 else {}
 
 
 def _declared(repository: Repository, files: Sequence[str]) -> dict[str, dict[str, list[str]]]:
