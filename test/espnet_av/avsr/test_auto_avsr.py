@@ -95,6 +95,15 @@ def test_training_reaches_every_parameter_and_padding_no_statistics(batch):
         torch.testing.assert_close(one, two, msg=name)
 
 
+def test_padded_frames_do_not_count_in_the_fusion(batch):
+    model = make_auto_avsr(dropout=0.0, attention_dropout=0.0)
+    seen = []
+    model.encoder.fusion.bn1.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
+    clips = [batch[name] for name in ("speech", "speech_lengths", "video", "video_lengths")]
+    model(*model.prepare_inputs(*clips), batch["labels"])
+    assert seen == [(7 + 4, 10)]
+
+
 def test_modality_dropout_drops_one_stream(batch):
     model = make_auto_avsr(modality_dropout=1.0, audio_dropout=1.0)
     clips = [batch[name] for name in ("speech", "speech_lengths", "video", "video_lengths")]
