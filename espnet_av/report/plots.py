@@ -280,10 +280,10 @@ def _draw_snr_panel(
 
 def _add_snr_legend(drawn: "Figure", axis: "Axes") -> None:
     """Inside a panel while it is short, else below the figure; ours before others."""
-    handles, names = axis.get_legend_handles_labels()
     if not any(handle.get_color() == OTHERS_COLOR for handle in axis.lines):
         axis.legend()
         return
+    handles, names = axis.get_legend_handles_labels()
     ours = list(MODALITY_TITLES.values())
     pairs = sorted(zip(handles, names, strict=True), key=lambda pair: not pair[1].startswith(tuple(ours)))
     drawn.legend(*zip(*pairs, strict=True), loc="outside lower center", ncols=min(4, len(pairs)))

@@ -64,7 +64,7 @@ def results_section(results: Mapping[str, Any] | None, published: Published | No
             f"In brackets: {round(100 * interval.get('level', 0.95))} % confidence interval from "
             f"{interval.get('num_resamples', ABSENT)} bootstrap draws of {interval.get('unit', 'utterance')}s. "
             f"Text normalisation: {results.get('normalization', 'none')}. "
-            "A ratio below 1 means that the video helps; it is paired over the same utterances."
+            + ("A ratio below 1 means that the video helps; it is paired over the same utterances." if ratios else "")
         ),
         "snr_figure": _svg(over_snr),
         "snr_svg": over_snr,
@@ -122,7 +122,10 @@ def headline_cards(
     """The few figures that stand on top of the page."""
     cards = []
     rows = _ordered(results["rows"]) if results else []
-    first_clean = next((row["set"] for row in rows if noise_condition(row["set"]) is None), None)
+    averages = (results or {}).get("averages") or ()
+    for item in averages:
+        cards.append({"name": "WER, average", "value": percent(item["wer"]), "unit": "%", "detail": item["title"]})
+    first_clean = next((row["set"] for row in rows if noise_condition(row["set"]) is None and not averages), None)
     for row in rows:
         if row["set"] == first_clean:
             title = MODALITY_TITLES.get(row["modality"], row["modality"])

@@ -77,6 +77,11 @@ infer() { # decoding and scoring are one command: sets that are done are kept wh
   run_job 1 --num_threads "${nj}" -- "${command[@]}"
 }
 
+report() {
+  run_job 1 -- python -m espnet_av.bin.report --exp_dir "${exp}" --dump_dir "${exp}/reference" \
+    --output "${exp}/report.html" --alignment false
+}
+
 stages_begin "${exp}"
 stage_marks "${datadir}/.stages"
 stage 1 prepare prepare group: data_prep in: local/data.sh out: "${datadir}/shards" "${datadir}/sets.json" \
@@ -84,8 +89,11 @@ stage 1 prepare prepare group: data_prep in: local/data.sh out: "${datadir}/shar
 stage_marks "${exp}/.stages"
 stage 6 infer infer group: eval in: "${datadir}/sets.json" out: "${exp}/results.json" "${exp}/RESULTS.md" \
   options: dataset_name model_type checkpoint_path unigram_model_file units_file set_id modality beam_size max_length
+published=() # figures of others, which the report shows beside the results
+[[ ! -f conf/published.yaml ]] || published=(conf/published.yaml)
+stage 8 report report group: eval in: "${exp}/results.json" "${published[@]}" out: "${exp}/report.html"
 stages_end
 [[ ${list} == false && ${dry_run} == false && -f ${exp}/RESULTS.md ]] || exit 0
 printf '\n'
 awk '/^\|/ {print; found = 1; next} found {exit}' "${exp}/RESULTS.md"
-printf '\nresults: %s\n' "$(show_path "${exp}/RESULTS.md")"
+printf '\nresults: %s\nreport:  %s\n' "$(show_path "${exp}/RESULTS.md")" "$(show_path "${exp}/report.html")"

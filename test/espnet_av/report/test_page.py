@@ -203,6 +203,7 @@ def test_sessions_and_averages_have_tables(no_figures, experiment):
     page = Page(build_report(experiment.exp_dir, experiment.dump_dir))
     assert "asd_chunk 3 9 50.0 – – – –" in page.text
     assert "mean of the sets 9 25.0 [20.0, 30.0]" in page.text
+    assert "WER, average 25.0 % mean of the sets" in page.text and "WER, audio-visual" not in page.text
 
 
 def test_figures_are_written_too(experiment, tmp_path):
