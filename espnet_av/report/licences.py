@@ -82,10 +82,13 @@ def find_conflicts(data_licences: Iterable[str | None], model_licence: str) -> l
 
     Args:
         data_licences: Licences of all data the weights were trained on.
-        model_licence: Licence wanted for the packed model.
+        model_licence: Licence wanted for the packed model. With one that forbids sharing, such as ``not
+            redistributable``, the model stays with who trained it, and nothing stands in the way.
     """
     terms = {item.text: item for item in map(read_terms, data_licences)}
     model = read_terms(model_licence)
+    if model.forbids_sharing:
+        return []
     conflicts = []
     for item in terms.values():
         if item.forbids_sharing:

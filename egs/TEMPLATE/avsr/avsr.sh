@@ -23,6 +23,7 @@ token_type=char     # char, word, bpe
 vocab_size=500      # of bpe
 modalities="av audio video"
 video_only_sets=""  # sets decoded from video alone; noise does not change it, so the clean ones
+model_licence=Apache-2.0 # of the packed weights
 hub_repo=""         # organisation/name on the Hugging Face Hub
 # Settings of training under their usual names; empty: what the configuration says.
 # shellcheck disable=SC2034 # read by name below
@@ -48,6 +49,7 @@ ${recipe_help}Of this task:
   --vocab_size N           number of bpe tokens (default: ${vocab_size})
   --modalities 'NAME...'   what to decode from: av, audio, video (default: ${modalities})
   --video_only_sets 'NAME...'  sets decoded from video alone (default: the test sets without noise)
+  --model_licence NAME     licence of the packed weights; 'not redistributable' for your own use (default: ${model_licence})
   --hub_repo ORG/NAME      where --skip_upload false puts the model (default: none)
 Of training; without them the configuration decides:
   --batch_size N           clips per process in a batch, at most
@@ -93,6 +95,8 @@ for name in ${modalities}; do
   [[ ${name} =~ ^(av|audio|video)$ ]] || die 2 "--modalities are av, audio, video; got '${name}'"
 done
 
+[[ -z ${hub_repo} || ${skip_upload} == true || ${model_licence} != *"not redistributable"* ]] ||
+  die 2 "--hub_repo: the model may not be passed on (--model_licence '${model_licence}')"
 [[ -z ${hub_repo} || ${skip_upload} == false ]] || warn "--hub_repo has no effect without --skip_upload false"
 
 # ------------------------------------------------------------------------------------------------- names and folders
@@ -273,7 +277,7 @@ report() {
 }
 
 pack() {
-  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack"
+  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack" --licence "${model_licence}"
 }
 
 upload() {
@@ -310,7 +314,8 @@ stage 7 score score group: eval in: "${exp}/decode/*/*/text" "${tests[@]/%//text
 published=() # figures of others, which the report shows beside the results
 [[ ! -f conf/published.yaml ]] || published=(conf/published.yaml)
 stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" "${published[@]}" out: "${exp}/report.html"
-stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" "${token_dir}" out: "${exp}/pack"
+stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" "${token_dir}" out: "${exp}/pack" \
+  options: model_licence
 [[ -z ${hub_repo} ]] || stage 9a upload upload group: upload in: "${exp}/pack" options: hub_repo
 stages_end
 [[ ${list} == false && ${dry_run} == false && -f ${exp}/RESULTS.md ]] || exit 0

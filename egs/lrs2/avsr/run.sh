@@ -32,5 +32,6 @@ exec bash ../../TEMPLATE/avsr/avsr.sh --called_as "$0" "${folder}" "$#" \
   --token_type bpe \
   --vocab_size 5000 \
   --max_sec 16 \
+  --model_licence "not redistributable" \
   --config "${config}" \
   "$@"

@@ -52,6 +52,12 @@ def test_conflicts(data, model, count):
     assert len(find_conflicts(data, model)) == count
 
 
+def test_a_model_for_own_use_has_no_conflicts():
+    data = ["BBC/LRS2 research agreement; not redistributable", "CC-BY-NC-ND-4.0", "CC-BY-SA-4.0"]
+    assert find_conflicts(data, "CC-BY-NC-4.0")
+    assert find_conflicts(data, "not redistributable") == []
+
+
 def test_unknown_licences_are_named():
     assert unknown_licences(["CC0", None, "something new"]) == ["not stated", "something new"]
 
