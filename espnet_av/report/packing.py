@@ -222,7 +222,7 @@ def _refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
         raise LicenceConflict(
             describe(
                 f"the model cannot be packed under {model_licence}: {'; '.join(conflicts)}",
-                fix="pass a --licence that the data allow ('not redistributable' for your own use), or train on other data",
+                fix="pass a --licence that the data allow ('not redistributable': for own use), or train on other data",
             )
         )
     for text in unknown_licences(licences):
