@@ -39,6 +39,7 @@ MFCC_PER_FRAME = 4
 INT16_SCALE = 32768.0
 PIXEL_MEAN, PIXEL_STD = 0.4161, 0.1688
 FACE_SIZE, INPUT_SIZE = 224, 112
+CHANNELS = (32, 64, 128)
 DURATIONS_SEC = (1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6)  # short pieces count more
 
 #: Prefixes of published files -> ours.
@@ -89,7 +90,7 @@ def _same(kernel: Sequence[int]) -> tuple[int, ...]:
 class VisualEncoder(nn.Module):
     """Face crops ``(B, 1, T, H, W)`` -> one row per frame ``(B, T, C)``."""
 
-    def __init__(self, channels: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(self, channels: Sequence[int] = CHANNELS) -> None:
         super().__init__()
         self.block1 = _SplitConvBlock(3, "s", 1, channels[0], stride=2)
         self.block2 = _SplitConvBlock(3, "s", channels[0], channels[1])
@@ -97,6 +98,7 @@ class VisualEncoder(nn.Module):
         self.pool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
 
     def forward(self, faces: Tensor) -> Tensor:
+        """Encode normalised crops; the channels' maxima over the picture are the rows."""
         x = self.pool(self.block1(faces))
         x = self.block3(self.pool(self.block2(x)))
         return x.amax(dim=(3, 4)).transpose(1, 2)  # (B, C, T, h, w) -> (B, T, C)
@@ -105,7 +107,7 @@ class VisualEncoder(nn.Module):
 class AudioEncoder(nn.Module):
     """Cepstra ``(B, 1, 13, 4T)`` -> one row per video frame ``(B, T, C)``."""
 
-    def __init__(self, channels: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(self, channels: Sequence[int] = CHANNELS) -> None:
         super().__init__()
         self.block1 = _SplitConvBlock(2, "m", 1, channels[0])
         self.block2 = _SplitConvBlock(2, "m", channels[0], channels[1])
@@ -113,6 +115,7 @@ class AudioEncoder(nn.Module):
         self.pool = nn.MaxPool2d((1, 3), stride=(1, 2), padding=(0, 1))
 
     def forward(self, cepstra: Tensor) -> Tensor:
+        """Encode cepstra; the channels' means over the coefficients are the rows."""
         x = self.pool(self.block1(cepstra))
         x = self.block3(self.pool(self.block2(x)))
         return x.mean(dim=2).transpose(1, 2)  # (B, C, 13, T) -> (B, T, C)
@@ -126,7 +129,7 @@ class LightASD(nn.Module):
         visual_head: Keep the classifier on the face alone, a training aid that published files may hold.
     """
 
-    def __init__(self, *, channels: Sequence[int] = (32, 64, 128), visual_head: bool = False) -> None:
+    def __init__(self, *, channels: Sequence[int] = CHANNELS, visual_head: bool = False) -> None:
         super().__init__()
         width = channels[-1]
         self.visual_encoder = VisualEncoder(channels)
@@ -230,7 +233,7 @@ class ActiveSpeakerDetector:
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, **options: object) -> "ActiveSpeakerDetector":
-        """Load published weights (``finetuning_TalkSet.model``) or our own.
+        """Load published weights (``finetuning_TalkSet.model``) or our own; the sizes are those of the file.
 
         Args:
             path: A file of torch (read with ``weights_only``) or ``.safetensors``.
@@ -240,7 +243,9 @@ class ActiveSpeakerDetector:
             CheckpointError: The file is absent, damaged, unsafe or of another network.
         """
         state = from_published(load_weights(path))
-        model = LightASD(visual_head=any(name.startswith("visual_head.") for name in state))
+        norms = [state.get(f"audio_encoder.block{number}.bn_last.weight") for number in (1, 2, 3)]
+        sizes = CHANNELS if any(norm is None for norm in norms) else [len(norm) for norm in norms]
+        model = LightASD(channels=sizes, visual_head=any(name.startswith("visual_head.") for name in state))
         report = load_into(model, state, source=str(path))
         detector = cls(model, **options)
         detector.report = report
