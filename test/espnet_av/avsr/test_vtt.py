@@ -53,6 +53,7 @@ def test_what_is_written_is_read(tmp_path):
         Caption(3661.0, 3663.0, "a --> b & <unk> <i>c</i> d"),
         Caption(1.5, 4000.25, "übung"),
     ]
+    assert "a --&gt; b &amp; &lt;unk&gt; &lt;i&gt;c" in path.read_text()
     write_vtt(path, [])
     assert read_vtt(path) == []
 

@@ -194,12 +194,15 @@ def test_what_is_left_out(root):
     ]
     write_vtt(root / "dev" / "session_03" / "labels" / "spk_0.vtt", captions)
     (root / "dev" / "session_03" / "labels" / "spk_1.vtt").unlink()
+    edit(root / "dev" / "session_03" / "metadata.json", lambda m: m["spk_0"]["central"]["uem"].update(start=0, end=8.6))
+    captions.append(Caption(8, 9, "outside the scored time"))
+    write_vtt(root / "dev" / "session_03" / "labels" / "spk_0.vtt", captions)
     with pytest.raises(TooManyDropped, match="no_captions 1"):
         prepare(root)
     output = prepare(root, "--max_dropped_share", "0.9")
     report = json.loads((output / "test" / "prepare_report.json").read_text())
     counts = {reason: entry["count"] for reason, entry in report["reasons"].items()}
-    assert counts == {"no_captions": 1, "empty_text": 1, "duplicate": 1}  # two captions lie outside the scored time
+    assert counts == {"no_captions": 1, "empty_text": 1, "duplicate": 1, "no_face": 2}
     (root / "train" / "session_02" / "metadata.json").write_text("{")
     with pytest.raises(UsageError, match="held out"):
         prepare(root, "--max_dropped_share", "0.9")
