@@ -139,8 +139,8 @@ def measure_memory(args: argparse.Namespace) -> None:
             results = context.Queue()
             process = context.Process(target=growth, args=(args, seconds, chunk, results))
             process.start()
-            found[name] = results.get()
             process.join()
+            found[name] = results.get(timeout=10)  # fails where the process died
         listed = ", ".join(f"{name} {value:7.0f} MiB" for name, value in found.items())
         sys.stdout.write(f"  {seconds:3d} s clip: {listed}\n")
 
