@@ -133,7 +133,7 @@ def wer_over_snr(rows: Sequence[Mapping[str, Any]], published: Sequence[Publishe
             axis.set_ylim(0, None)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_visible(False)
-        _add_snr_legend(drawn, axes.flat[0])
+        _add_snr_legend(drawn, axes.flat[0], 2 * columns)
         return to_svg(drawn)
 
 
@@ -278,15 +278,16 @@ def _draw_snr_panel(
     axis.set(title=f"{base}, {talkers}", xlabel="signal-to-noise ratio (dB)", ylabel="WER (%)")
 
 
-def _add_snr_legend(drawn: "Figure", axis: "Axes") -> None:
-    """Inside a panel while it is short, else below the figure; ours before others."""
+def _add_snr_legend(drawn: "Figure", axis: "Axes", columns: int) -> None:
+    """Inside a panel while it is short, else below the figure, which grows by it; ours before others."""
     if not any(handle.get_color() == OTHERS_COLOR for handle in axis.lines):
         axis.legend()
         return
     handles, names = axis.get_legend_handles_labels()
     ours = list(MODALITY_TITLES.values())
     pairs = sorted(zip(handles, names, strict=True), key=lambda pair: not pair[1].startswith(tuple(ours)))
-    drawn.legend(*zip(*pairs, strict=True), loc="outside lower center", ncols=min(4, len(pairs)))
+    drawn.set_figheight(drawn.get_figheight() + 0.2 * math.ceil(len(pairs) / columns))
+    drawn.legend(*zip(*pairs, strict=True), loc="outside lower center", ncols=columns)
 
 
 def _draw_level_lines(
