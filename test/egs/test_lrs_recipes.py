@@ -65,7 +65,7 @@ def test_debug_takes_lrs2_through_all_stages(tmp_path):
     shown = run(tmp_path, "lrs2", "--lrs2_root", lrs2, "--roi", "center", "--debug")
     exp = tmp_path / "exp" / "train_debug_bpe5000"
     results = json.loads((exp / "results.json").read_text())
-    assert {row["set"] for row in results["results"]} == {"test", NINE[1]}
+    assert {row["set"] for row in results["rows"]} == {"test", NINE[1]}
     assert (exp / "report.html").is_file() and (exp / "pack").is_dir()
     assert "report.html" in shown
 
