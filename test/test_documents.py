@@ -69,7 +69,11 @@ def test_stages_have_one_name(recipes: list[str]) -> None:
         command = ["bash", str(ROOT / "egs" / recipe / "run.sh"), "--list"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         listed = dict(re.findall(r"(?m)^(\d)\s+([a-z]+)\s", shown))
-        assert {name: int(number) for number, name in listed.items()} == STAGES, recipe
+        numbers = {name: int(number) for number, name in listed.items()}
+        if "evaluate.sh" in (ROOT / "egs" / recipe / "run.sh").read_text(encoding="utf-8"):  # nothing to train on
+            assert numbers.items() <= STAGES.items() and "infer" in numbers, recipe
+        else:
+            assert numbers == STAGES, recipe
 
 
 def test_make_targets_exist() -> None:

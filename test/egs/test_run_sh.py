@@ -281,7 +281,8 @@ def test_works_before_anything_is_installed(recipe, name, word):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    wanted = {"--help": "--stop_stage N", "--list": "prepare", "--dry_run": "$ python -m espnet_av.bin.format_av"}
+    first = "avsr_evaluate" if "evaluate.sh" in (folder / "run.sh").read_text() else "format_av"
+    wanted = {"--help": "--stop_stage N", "--list": "prepare", "--dry_run": f"$ python -m espnet_av.bin.{first}"}
     assert wanted[word] in result.stdout
     assert not list(folder.glob("exp/*"))
 
