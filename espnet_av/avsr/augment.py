@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from espnet_av.avsr.video import CROP_SIZE, center_crop, random_crop
 from espnet_av.data.mixing import fit_length, mix_at_snr
+from espnet_av.data.mouth_pixels import CROP_SIZE, center_crop, random_crop
 from espnet_av.utils.errors import DataError, describe, usage_error
 
 SAMPLE_RATE = 16000

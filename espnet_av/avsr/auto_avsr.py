@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espnet_av.avsr import video as video_input
 from espnet_av.avsr.conformer import Conformer
 from espnet_av.avsr.ctc import CTC
 from espnet_av.avsr.decoder import TransformerDecoder
 from espnet_av.avsr.encoder import MODALITIES
-from espnet_av.avsr.lip_frontend import LipResNet
 from espnet_av.avsr.model import AVSRModel, AVSROutput
 from espnet_av.avsr.resnet import SAMPLES_PER_FRAME, AudioResNet, norm_valid
+from espnet_av.data import mouth_pixels
+from espnet_av.layers.lip_trunk import LipResNet
 from espnet_av.utils.errors import usage_error
 
 
@@ -260,15 +260,15 @@ class AutoAVSRModel(AVSRModel):
         ctc_dropout: float = 0.1,
         blank_id: int = 0,
         ignore_id: int = -1,
-        video_size: int = video_input.CROP_SIZE,
+        video_size: int = mouth_pixels.CROP_SIZE,
     ) -> None:
         nn.Module.__init__(self)  # the parts below stand in for those of AVSRModel
         if not 0.0 <= ctc_weight <= 1.0:
             usage_error("ctc_weight is out of range", got=ctc_weight, allowed="0 to 1")
         if vocab_size < 3:
             usage_error("the vocabulary needs blank, <eos> and a token", got=vocab_size, allowed="3 or more")
-        if not 16 <= video_size <= video_input.CROP_SIZE:
-            usage_error("video_size is out of range", got=video_size, allowed=f"16 to {video_input.CROP_SIZE}")
+        if not 16 <= video_size <= mouth_pixels.CROP_SIZE:
+            usage_error("video_size is out of range", got=video_size, allowed=f"16 to {mouth_pixels.CROP_SIZE}")
         self.vocab_size = vocab_size
         self.video_size = video_size
         self.sos = self.eos = vocab_size - 1

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
-from espnet_av.avsr.lip_frontend import LIP_CHUNK, LipFrontend
+from espnet_av.avsr.lip_frontend import LipFrontend
+from espnet_av.layers.lip_trunk import LIP_CHUNK
 from espnet_av.utils.errors import usage_error
 
 MODALITIES = ("av", "audio", "video")

@@ -25,8 +25,8 @@ from espnet_av.avsr.convert import PUBLISHED_PREFIX, load_published, load_strict
 from espnet_av.avsr.encoder import MODALITIES
 from espnet_av.avsr.model import AVSRModel
 from espnet_av.avsr.tokenizer import Tokenizer, build_tokenizer
-from espnet_av.avsr.video import CROP_SIZE, center_crop, to_gray
 from espnet_av.data.audio_io import read_audio
+from espnet_av.data.mouth_pixels import CROP_SIZE, center_crop, to_gray
 from espnet_av.data.types import load_npy, load_video_npz
 from espnet_av.data.video_io import read_audio_track, read_video
 from espnet_av.train.loading import load_weights

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espnet_av.avsr import video as video_input
 from espnet_av.avsr.ctc import CTC
 from espnet_av.avsr.decoder import TransformerDecoder
 from espnet_av.avsr.encoder import AVHubertEncoder
 from espnet_av.avsr.features import LogFbankStack
 from espnet_av.avsr.losses import add_sos_eos, label_smoothing_loss, token_accuracy
+from espnet_av.data import mouth_pixels
 from espnet_av.utils.errors import usage_error
 
 
@@ -58,7 +58,7 @@ class AudioPrediction(nn.Module):
         self.proj = nn.Linear(dim, audio_dim)
 
     def forward(self, lips: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
-        """Lip features ``(B, T, D)``, audio rows ``(B, C, T)``, bool ``(B, T)`` of valid frames -> mean squared error."""
+        """Lip features ``(B, T, D)``, audio rows ``(B, C, T)``, valid frames ``(B, T)`` -> mean squared error."""
         error = (self.proj(lips) - audio.transpose(1, 2)).square().mean(dim=-1)
         return error[mask].mean()
 
@@ -98,7 +98,7 @@ class AVSRModel(nn.Module):
         ctc_dropout: float = 0.1,
         blank_id: int = 0,
         ignore_id: int = -1,
-        video_size: int = video_input.CROP_SIZE,
+        video_size: int = mouth_pixels.CROP_SIZE,
         audio_prediction_weight: float = 0.0,
     ) -> None:
         super().__init__()
@@ -106,8 +106,8 @@ class AVSRModel(nn.Module):
             usage_error("ctc_weight is out of range", got=ctc_weight, allowed="0 to 1")
         if vocab_size < 3:
             usage_error("the vocabulary needs blank, <eos> and a token", got=vocab_size, allowed="3 or more")
-        if not 16 <= video_size <= video_input.CROP_SIZE:
-            usage_error("video_size is out of range", got=video_size, allowed=f"16 to {video_input.CROP_SIZE}")
+        if not 16 <= video_size <= mouth_pixels.CROP_SIZE:
+            usage_error("video_size is out of range", got=video_size, allowed=f"16 to {mouth_pixels.CROP_SIZE}")
         if audio_prediction_weight < 0:
             usage_error("audio_prediction_weight is out of range", got=audio_prediction_weight, allowed="0 or more")
         self.vocab_size = vocab_size
@@ -183,7 +183,7 @@ class AVSRModel(nn.Module):
             if lengths is None:
                 lengths = torch.full((video.shape[0],), video.shape[1], device=video.device)
             outside = ~self.valid_mask(lengths.to(video.device), video.shape[1])
-            frames = video_input.normalize(video_input.center_crop(video, self.video_size))
+            frames = mouth_pixels.normalize(mouth_pixels.center_crop(video, self.video_size))
             frames.masked_fill_(outside[:, :, None, None], 0.0)
             frames = frames.unsqueeze(1)  # (B, T, 88, 88) -> (B, 1, T, 88, 88)
         if speech is None:

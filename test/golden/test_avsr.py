@@ -22,7 +22,7 @@ from espnet_av.avsr.losses import add_sos_eos
 from espnet_av.avsr.model import AVSRModel
 from espnet_av.avsr.text import normalize_text
 from espnet_av.avsr.tokenizer import SentencePieceTokenizer
-from espnet_av.avsr.video import center_crop, eval_transform, normalize, to_gray
+from espnet_av.data.mouth_pixels import center_crop, eval_transform, normalize, to_gray
 
 TOKEN_MODEL_VARIABLE = "ESPNET_AV_UNIGRAM5000"  # path of unigram5000.model, unigram5000_units.txt beside it
 IMPOSSIBLE_SCORE = -1e8  # the reference scores prefixes that CTC cannot realise near -1e9

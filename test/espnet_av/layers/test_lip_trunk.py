@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from espnet_av.avsr.lip_frontend import LipFrontend, LipResNet
+from espnet_av.avsr.lip_frontend import LipFrontend
+from espnet_av.layers.lip_trunk import LipResNet
 from espnet_av.utils.errors import UsageError
 
 SMALL = {"stem_channels": 4, "planes": (4, 5, 6, 7)}
