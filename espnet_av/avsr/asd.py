@@ -40,6 +40,7 @@ INT16_SCALE = 32768.0
 PIXEL_MEAN, PIXEL_STD = 0.4161, 0.1688
 FACE_SIZE, INPUT_SIZE = 224, 112
 CHANNELS = (32, 64, 128)
+CONTEXT = 6  # frames: three blocks with kernels of up to 5 frames; the sound encoder looks less far
 DURATIONS_SEC = (1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6)  # short pieces count more
 
 #: Prefixes of published files -> ours.
@@ -306,11 +307,22 @@ class ActiveSpeakerDetector:
         return np.concatenate(scores)
 
     def _score_block(self, faces: Tensor, cepstra: Tensor) -> np.ndarray:
-        """Weighted mean over the durations for ``(T, 112, 112)`` faces and at least ``4T`` cepstra: ``(T,)``."""
-        total = np.zeros(len(faces))
+        """Weighted mean over the durations for ``(T, 112, 112)`` faces and at least ``4T`` cepstra: ``(T,)``.
+
+        The encoders look :data:`CONTEXT` frames far, and all pieces begin at whole seconds. So two passes of them give
+        what any piece needs: one over pieces of one second for the frames near its ends, one over all for the rest.
+        """
+        count = len(faces)
+        ends, whole = self._encode_pieces(faces, cepstra), self._encode_whole(faces, cepstra)
+        total = np.zeros(count)
         for duration in sorted(set(self.durations_sec)):
+            size = duration * FPS
+            rows = whole.clone()
+            for border in range(size, count, size):
+                near = slice(max(0, border - CONTEXT), border + CONTEXT)
+                rows[:, near] = ends[:, near]
             weight = self.durations_sec.count(duration) / len(self.durations_sec)
-            total += weight * self._score_pieces(faces, cepstra, duration * FPS)
+            total += weight * self._classify(rows, size)
         return (np.round(total, 1) if self.legacy else total).astype(np.float32)
 
     def cepstra(self, wave: np.ndarray | Tensor, num_frames: int) -> Tensor:
@@ -321,26 +333,43 @@ class ActiveSpeakerDetector:
         rows = self._mfcc(samples[None])[0][0]  # 4T - 1 rows: the last frame of 25 ms would reach beyond the end
         return torch.cat([rows, rows[-1:].expand(MFCC_PER_FRAME * num_frames - len(rows), -1)])
 
-    def _score_pieces(self, faces: Tensor, cepstra: Tensor, size: int) -> np.ndarray:
-        """Score consecutive pieces of ``size`` frames; the last may be shorter. Returns ``(T,)``."""
-        whole = len(faces) // size
-        step = max(1, self.batch_frames // size)
-        scores = [np.zeros(0)]
-        for first in range(0, whole, step):
-            count = min(step, whole - first)
-            scores.append(self._run(faces, cepstra, first * size, count, size))
-        rest = len(faces) - whole * size
-        if rest:
-            scores.append(self._run(faces, cepstra, whole * size, 1, rest))
-        return np.concatenate(scores)
+    def _encode_pieces(self, faces: Tensor, cepstra: Tensor) -> Tensor:
+        """Encode pieces of one second, each on its own; the last may be shorter. Returns ``(2, T, C)``."""
+        whole = len(faces) // FPS
+        step = max(1, self.batch_frames // FPS)
+        rows = [
+            self._encode(faces, cepstra, first * FPS, min(step, whole - first), FPS) for first in range(0, whole, step)
+        ]
+        if rest := len(faces) - whole * FPS:
+            rows.append(self._encode(faces, cepstra, whole * FPS, 1, rest))
+        return torch.cat(rows, dim=1)
 
-    def _run(self, faces: Tensor, cepstra: Tensor, start: int, count: int, size: int) -> np.ndarray:
-        """Score ``count`` pieces of ``size`` frames from frame ``start`` as one batch; returns ``(count * size,)``."""
+    def _encode_whole(self, faces: Tensor, cepstra: Tensor) -> Tensor:
+        """Encode all frames as one piece, in overlapping parts that fit into memory. Returns ``(2, T, C)``."""
+        rows, count = [], len(faces)
+        for start in range(0, count, self.batch_frames):
+            end = min(count, start + self.batch_frames)
+            first, last = max(0, start - CONTEXT), min(count, end + CONTEXT)
+            rows.append(self._encode(faces, cepstra, first, 1, last - first)[:, start - first : end - first])
+        return torch.cat(rows, dim=1)
+
+    def _encode(self, faces: Tensor, cepstra: Tensor, start: int, count: int, size: int) -> Tensor:
+        """Encode ``count`` pieces of ``size`` frames from frame ``start``: faces and sound ``(2, count * size, C)``."""
         end = start + count * size
         video = faces[start:end].reshape(count, size, *faces.shape[1:]).to(self.device)
         rows = cepstra[start * MFCC_PER_FRAME : end * MFCC_PER_FRAME]
         audio = rows.reshape(count, size * MFCC_PER_FRAME, -1).to(self.device)
-        return self.model(video, audio)[..., 1].reshape(-1).double().cpu().numpy()
+        encoded = torch.stack([self.model.encode_faces(video), self.model.encode_audio(audio)])
+        return encoded.reshape(2, count * size, -1)
+
+    def _classify(self, rows: Tensor, size: int) -> np.ndarray:
+        """Score consecutive pieces of ``size`` frames of encoded rows ``(2, T, C)``; returns ``(T,)``."""
+        whole = rows.shape[1] // size * size
+        parts = [rows[:, :whole].reshape(2, -1, size, rows.shape[2]), rows[:, None, whole:]]
+        logits = [
+            self.model.head(self.model.fuse(*part))[..., 1].reshape(-1) for part in parts if part.shape[1:3].numel()
+        ]
+        return torch.cat(logits).double().cpu().numpy()
 
 
 def as_int16_scale(wave: np.ndarray | Tensor) -> Tensor:
