@@ -1,0 +1,146 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""RTFS-Net without gradients on a CPU: the same numbers in fewer trips to memory.
+
+Tensors with all channels at full resolution are the largest of the network, and each of its passes begins and ends with
+them. Here all that happens between the inner parts of two passes (residual convolution, fusion, skip, gateway,
+projection) runs over a few frames at a time, which stay in the cache; only the bottleneck's output and the residual of
+the current pass exist as a whole. The embedding of the mixture is computed again where it is needed.
+
+Axes: ``B`` batch, ``L`` samples, ``T`` frames, ``F`` bins, ``C`` channels, ``D`` inner channels.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espnet_av.avss.norms import EPS
+from espnet_av.avss.spectrum import KERNEL, complex_product
+
+if TYPE_CHECKING:
+    from espnet_av.avss.rtfsnet import RTFSNet
+
+CHUNK_FLOATS = 1 << 18  # of a tensor with all channels, per thread: 1 MiB
+
+
+@torch.no_grad()
+def masked_columns(net: "RTFSNet", mix: Tensor, video: Tensor) -> Tensor:
+    """Return the input of :meth:`STFTDecoder.wave`.
+
+    Args:
+        net: The network in evaluation mode.
+        mix: ``(B, L)``; one item after the other.
+        video: Output of the VP block ``(B, Cv, Tv)``.
+
+    Returns:
+        ``(B, T, F, 2 * 9)``.
+    """
+    return torch.cat([OneItem(net, mix[i : i + 1], video[i : i + 1]).run() for i in range(len(mix))])
+
+
+class OneItem:
+    """The state of one item on its way through the network.
+
+    Args:
+        net: The network in evaluation mode.
+        mix: ``(1, L)``.
+        video: ``(1, Cv, Tv)``.
+    """
+
+    def __init__(self, net: "RTFSNet", mix: Tensor, video: Tensor) -> None:
+        self.net = net
+        self.block = net.rtfs_block
+        spectrum = net.encoder.spectrum(mix)
+        self.size = spectrum.shape[2:]
+        patches = F.unfold(spectrum, KERNEL, padding=KERNEL // 2)[0]  # (2 * 9, T * F)
+        self.patches = patches.t().contiguous()
+        self.encoder_weight = net.encoder.conv.conv.weight.flatten(1)
+        self.channels, self.hidden = self.encoder_weight.shape[0], self.block.projection.conv.out_channels
+        key, attention = net.caf.weights(video, self.size[0])
+        self.key, self.attention = key[0], attention[0]  # (T, 1, C)
+        frames = max(1, CHUNK_FLOATS * torch.get_num_threads() // (self.size[1] * self.channels))
+        self.chunks = [slice(t, min(t + frames, self.size[0])) for t in range(0, self.size[0], frames)]
+
+    def run(self) -> Tensor:
+        """Return ``(1, T, F, 2 * 9)``."""
+        projected = self._enter()
+        for index in range(self.net.repeats):
+            refined = self.block.refine(projected.unsqueeze(0))[0]
+            del projected
+            if index < self.net.repeats - 1:
+                projected = self._between(refined, fuse=index == 0)
+        return self._leave(refined, fuse=self.net.repeats == 1).unsqueeze(0)
+
+    def _embedding(self, frames: slice) -> Tensor:
+        """Return the mixture's embedding of some frames: ``(t, F, C)``."""
+        num_bins = self.size[1]
+        rows = self.patches[frames.start * num_bins : frames.stop * num_bins]
+        return (rows @ self.encoder_weight.t()).unflatten(0, (-1, num_bins))
+
+    def _embedding_affine(self) -> tuple[Tensor, Tensor]:
+        """Return gain and shift ``(C,)`` of the norm of the embedding, from the moments of its patches."""
+        patches, weight = self.patches.double(), self.encoder_weight.double()
+        size = len(patches) * len(weight)
+        mean = (patches.sum(0) @ weight.t()).sum() / size
+        square = ((weight @ (patches.t() @ patches)) * weight).sum() / size
+        norm = self.net.audio_bottleneck.full_layer["0"].norm
+        gain = torch.rsqrt(square - mean.square() + EPS) * norm.weight
+        return gain.to(self.patches.dtype), (norm.bias - gain * mean).to(self.patches.dtype)
+
+    def _enter(self) -> Tensor:
+        """Fill the bottleneck's output and the first residual; return the first projection ``(T, F, D)``."""
+        gain, shift = self._embedding_affine()
+        self.entry = self.patches.new_empty(*self.size, self.channels)
+        self.residual = torch.empty_like(self.entry)
+        projected = self.patches.new_empty(*self.size, self.hidden)
+        conv = self.net.audio_bottleneck.conv
+        for frames in self.chunks:
+            x = self._embedding(frames).mul_(gain).add_(shift).relu_()
+            linear_into(self.entry[frames], x, conv)
+            self._open_pass(frames, self.entry[frames], projected)
+        return projected
+
+    def _open_pass(self, frames: slice, x: Tensor, projected: Tensor) -> None:
+        """Write the residual and the projection of some frames ``x (t, F, C)``."""
+        gateway = self.block.gateway
+        residual = self.residual[frames]
+        torch.addcmul(gateway.conv.bias, x, gateway.conv.weight.flatten(), out=residual)
+        F.leaky_relu_(residual, gateway.full_layer["4"].weight.item())
+        linear_into(projected[frames], residual, self.block.projection.conv)
+
+    def _close_pass(self, frames: slice, refined: Tensor, *, fuse: bool) -> Tensor:
+        """Return the output of a pass ``(t, F, C)``, fused with the lips where asked."""
+        conv = self.block.residual_conv.conv
+        x = F.linear(refined[frames], conv.weight.flatten(1), conv.bias).add_(self.residual[frames])
+        if not fuse:
+            return x
+        caf = self.net.caf
+        gain, shift = caf.key_embed.norm.fold(caf.key_embed.conv.weight.flatten())
+        gated = torch.addcmul(shift, x, gain).relu_().mul_(self.key[frames])
+        gain, shift = caf.value_embed.norm.fold(caf.value_embed.conv.weight.flatten())
+        return gated.addcmul_(torch.addcmul(shift, x, gain), self.attention[frames])
+
+    def _between(self, refined: Tensor, *, fuse: bool) -> Tensor:
+        """Close a pass and open the next one: ``refined (T, F, D)`` -> its projection ``(T, F, D)``."""
+        projected = torch.empty_like(refined)
+        for frames in self.chunks:
+            x = self._close_pass(frames, refined, fuse=fuse).add_(self.entry[frames])
+            self._open_pass(frames, x, projected)
+        return projected
+
+    def _leave(self, refined: Tensor, *, fuse: bool) -> Tensor:
+        """Close the last pass, mask the embedding: ``(T, F, 2 * 9)``."""
+        columns = [
+            self.net.decoder.columns(
+                self.net.mask_generator(self._close_pass(frames, refined, fuse=fuse), self._embedding(frames))
+            )
+            for frames in self.chunks
+        ]
+        return torch.cat(columns)
+
+
+def linear_into(out: Tensor, x: Tensor, conv: nn.Conv2d) -> None:
+    """Write the 1x1 convolution of ``x (t, F, C)`` into ``out (t, F, C')``."""
+    torch.addmm(conv.bias, x.flatten(0, 1), conv.weight.flatten(1).t(), out=out.flatten(0, 1))

@@ -1,0 +1,294 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""RTFS-Net: the voice of one speaker out of a mixture, given the embeddings of the speaker's lips.
+
+Pegg, Li and Hu, "RTFS-Net: recurrent time-frequency modelling for efficient audio-visual speech separation"
+(ICLR 2024). Parameters carry the published names, so published state dicts load after :func:`drop_constants`; one set
+of weights serves any number of passes.
+
+Axes: ``B`` batch, ``L`` samples, ``T`` frames, ``F`` bins, ``C`` channels, ``Tv`` video frames, ``Cv`` embedding width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from espnet_av.avss.caf import CAFBlock
+from espnet_av.avss.norms import GlobalNorm
+from espnet_av.avss.rtfs_blocks import ConvLayer, PointwiseConv, RTFSBlock, smallest_size
+from espnet_av.avss.rtfs_inference import masked_columns
+from espnet_av.avss.spectrum import MaskGenerator, STFTDecoder, STFTEncoder
+from espnet_av.avss.vp_block import VPBlock
+from espnet_av.utils.errors import DataError, describe, usage_error
+
+SAMPLES_PER_FRAME = 640  # of video: 16 kHz, 25 frames per second
+CONSTANT_KEYS = ("scale_x", "pos_enc.pe")  # in published files; never trained
+EXTRA_KEYS = ("no_video",)  # ours; absent from published files
+SILENCE = 1e-8  # root mean square under which no level is normalised
+
+
+def drop_constants(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a published state dict without the constants that are computed here."""
+    return {key: value for key, value in state.items() if not key.endswith(CONSTANT_KEYS)}
+
+
+class RTFSNet(nn.Module):
+    """The network; the defaults are the published RTFS-Net-4.
+
+    Args:
+        repeats: Passes of the RTFS block (R), the one before the fusion included; the same weights in all of them.
+        channels: Channels ``C`` of the audio embedding.
+        hidden: Channels inside the RTFS block.
+        depth: Sizes inside the RTFS block.
+        kernel: Kernel of its depthwise convolutions.
+        rnn_hidden: Hidden units of a direction.
+        rnn_layers: Recurrent layers of a path.
+        rnn_window: Positions of a window of a path.
+        attn_heads: Heads of the attention over frames.
+        attn_qk_channels: Channels of queries and keys per head.
+        video_dim: Width ``Cv`` of the lip embeddings.
+        video_hidden: Channels inside the VP block.
+        video_depth: Sizes inside the VP block.
+        video_kernel: Kernel of its depthwise convolutions.
+        video_heads: Heads of its attention.
+        video_ffn: Channels of its feed-forward part.
+        dropout: Dropout and drop-path of the VP block.
+        caf_heads: Heads of the fusion.
+        projection_norm: Norm and PReLU after the projections (off: dialect of the first published weights).
+        mask_act: ``relu`` (published), ``tanh``, ``sigmoid`` or ``linear``.
+        n_fft: Samples of an STFT window.
+        hop: Samples between STFT frames.
+        rnn: ``sru`` (published), ``lstm`` or ``gru``.
+        level_norm: Bring each mixture to this root mean square and undo it at the output, so that the result does not
+            depend on the level of the input. None: the published network, whose first norm sees the level.
+        caf_length_gain: Keep the attention path of the fusion from fading with length (see :class:`CAFBlock`).
+        lips_tolerance: Video frames by which lips may differ from the audio; the last frame is repeated, or frames
+            are cut. None: any length is stretched without notice, as in the reference.
+        samples_per_frame: Audio samples per video frame.
+
+    Raises:
+        UsageError: A keyword is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        repeats: int = 4,
+        channels: int = 256,
+        hidden: int = 64,
+        depth: int = 2,
+        kernel: int = 4,
+        rnn_hidden: int = 32,
+        rnn_layers: int = 4,
+        rnn_window: int = 8,
+        attn_heads: int = 4,
+        attn_qk_channels: int = 4,
+        video_dim: int = 512,
+        video_hidden: int = 64,
+        video_depth: int = 4,
+        video_kernel: int = 3,
+        video_heads: int = 8,
+        video_ffn: int = 128,
+        dropout: float = 0.1,
+        caf_heads: int = 4,
+        projection_norm: bool = True,
+        mask_act: str = "relu",
+        n_fft: int = 256,
+        hop: int = 128,
+        rnn: str = "sru",
+        level_norm: float | None = None,
+        caf_length_gain: bool = False,
+        lips_tolerance: int | None = 1,
+        samples_per_frame: int = SAMPLES_PER_FRAME,
+    ) -> None:
+        super().__init__()
+        check_sizes(repeats, channels, n_fft, depth, kernel, rnn_window)
+        self.repeats = repeats
+        self.video_dim = video_dim
+        self.level_norm = level_norm
+        self.lips_tolerance = lips_tolerance
+        self.samples_per_frame = samples_per_frame
+        self.encoder = STFTEncoder(channels, n_fft=n_fft, hop=hop)
+        self.audio_bottleneck = ConvLayer(
+            PointwiseConv(channels, channels), pre_norm=GlobalNorm(channels), pre_act=nn.ReLU()
+        )
+        audio = RTFSBlock(
+            channels, hidden, num_bins=n_fft // 2 + 1, depth=depth, kernel=kernel, rnn_hidden=rnn_hidden,
+            rnn_layers=rnn_layers, rnn_window=rnn_window, attn_heads=attn_heads, attn_qk_channels=attn_qk_channels,
+            projection_norm=projection_norm, rnn=rnn,
+        )  # fmt: skip
+        video = VPBlock(
+            video_dim, video_hidden, depth=video_depth, kernel=video_kernel, num_heads=video_heads, ffn=video_ffn,
+            dropout=dropout, projection_norm=projection_norm,
+        )  # fmt: skip
+        fusion = CAFBlock(channels, video_dim, num_heads=caf_heads, length_gain=caf_length_gain)
+        self.refinement_module = nn.ModuleDict(
+            {
+                "audio_net": nn.ModuleDict({"blocks": audio}),
+                "video_net": nn.ModuleDict({"blocks": video}),
+                "crossmodal_fusion": nn.ModuleDict({"fusion_module": nn.ModuleDict({"audio_lstm": fusion})}),
+            }
+        )
+        self.mask_generator = MaskGenerator(channels, mask_act)
+        self.decoder = STFTDecoder(channels, n_fft=n_fft, hop=hop)
+        self.no_video = nn.Parameter(torch.zeros(video_dim))
+        self.min_samples = shortest_input(depth, kernel, rnn_window, hop, n_fft)
+
+    @property
+    def rtfs_block(self) -> RTFSBlock:
+        """The block that is repeated over the audio."""
+        return self.refinement_module["audio_net"]["blocks"]
+
+    @property
+    def vp_block(self) -> VPBlock:
+        """The block that works on the lips."""
+        return self.refinement_module["video_net"]["blocks"]
+
+    @property
+    def caf(self) -> CAFBlock:
+        """The fusion of both."""
+        return self.refinement_module["crossmodal_fusion"]["fusion_module"]["audio_lstm"]
+
+    def forward(
+        self,
+        mix: Tensor,
+        lips: Tensor | None = None,
+        mix_lengths: Tensor | None = None,
+        *,
+        has_lips: Tensor | None = None,
+    ) -> Tensor:
+        """Extract one voice per item.
+
+        Norms and attention see all of an item, so padding may not be seen: items of unequal length run in groups of
+        equal length. In evaluation each item's result is the same alone, in a batch and padded.
+
+        Args:
+            mix: Mixtures ``(B, L)``, zero-padded at the end.
+            lips: Embeddings ``(B, Tv, Cv)`` of the speakers to extract; None where no lips are known.
+            mix_lengths: Valid samples ``(B,)``; None: all.
+            has_lips: ``(B,)`` bool, False where an item's lips are missing and not to be read.
+
+        Returns:
+            ``(B, 1, L)``, zero past an item's length.
+
+        Raises:
+            DataError: Shapes do not fit, or lips and audio differ by more than ``lips_tolerance`` frames.
+        """
+        self._check_input(mix, lips)
+        lengths = [mix.shape[1]] * len(mix) if mix_lengths is None else [int(n) for n in mix_lengths]
+        if len(lengths) != len(mix) or not all(0 < n <= mix.shape[1] for n in lengths):
+            raise DataError(describe("mix_lengths do not fit the mixtures", lengths, f"1 to {mix.shape[1]}"))
+        if all(n == mix.shape[1] for n in lengths):
+            return self._separate(mix, self._prepare_lips(mix, lips, has_lips))
+        output = mix.new_zeros(len(mix), 1, mix.shape[1])
+        for length in sorted(set(lengths)):
+            rows = torch.tensor([i for i, n in enumerate(lengths) if n == length], device=mix.device)
+            part = mix[rows, :length]
+            embeddings = None if lips is None else lips[rows, : self._frames_of_padded(lips, length, mix)]
+            known = None if has_lips is None else has_lips[rows]
+            voices = self._separate(part, self._prepare_lips(part, embeddings, known))
+            padded = torch.nn.functional.pad(voices, (0, mix.shape[1] - length))
+            output = output.index_copy(0, rows, padded.to(output.dtype))
+        return output
+
+    def _check_input(self, mix: Tensor, lips: Tensor | None) -> None:
+        if mix.dim() != 2 or not mix.shape[1]:
+            raise DataError(describe("mixtures have the wrong shape", tuple(mix.shape), "(batch, samples)"))
+        if lips is not None and (lips.dim() != 3 or lips.shape[0] != len(mix) or lips.shape[2] != self.video_dim):
+            allowed = f"({len(mix)}, frames, {self.video_dim})"
+            raise DataError(describe("lip embeddings have the wrong shape", tuple(lips.shape), allowed))
+
+    def _frames_of_padded(self, lips: Tensor, length: int, mix: Tensor) -> int:
+        """Return the valid frames of lips that are padded like a mixture of which ``length`` samples are valid."""
+        if length == mix.shape[1]:
+            return lips.shape[1]
+        return min(lips.shape[1], self.num_video_frames(length))
+
+    def num_video_frames(self, num_samples: int) -> int:
+        """Return the video frames that belong to so many samples (rounded, at least 1)."""
+        return max(1, round(num_samples / self.samples_per_frame))
+
+    def _prepare_lips(self, mix: Tensor, lips: Tensor | None, has_lips: Tensor | None) -> Tensor:
+        """Return embeddings ``(B, Tv, Cv)`` of the right length, with those put in that are missing."""
+        expected = self.num_video_frames(mix.shape[1])
+        if lips is None:
+            return self.no_video.expand(len(mix), expected, -1)
+        lips = self._fit_lips(lips.to(self.no_video.dtype), expected, mix.shape[1])
+        if has_lips is None:
+            return lips + 0 * self.no_video if self.training else lips  # every parameter has a gradient
+        return torch.where(has_lips.to(lips.device, torch.bool).view(-1, 1, 1), lips, self.no_video)
+
+    def _fit_lips(self, lips: Tensor, expected: int, num_samples: int) -> Tensor:
+        """Cut or repeat the last frame within the tolerance."""
+        if self.lips_tolerance is None:
+            return lips
+        difference = abs(lips.shape[1] - num_samples / self.samples_per_frame)
+        if difference > self.lips_tolerance:
+            raise DataError(
+                describe(
+                    f"lips do not last as long as the mixture of {num_samples} samples",
+                    got=f"{lips.shape[1]} frames",
+                    allowed=f"{expected} +- {self.lips_tolerance}",
+                    fix="cut both to the same stretch of time",
+                )
+            )
+        missing = expected - lips.shape[1]
+        if missing > 0:
+            return torch.cat([lips, lips[:, -1:].expand(-1, missing, -1)], dim=1)
+        return lips[:, :expected]
+
+    def _separate(self, mix: Tensor, lips: Tensor) -> Tensor:
+        """``(B, L)``, ``(B, Tv, Cv)`` -> ``(B, 1, L)``; all of both is valid."""
+        length = mix.shape[1]
+        scale = None
+        if self.level_norm is not None:
+            rms = mix.square().mean(dim=1, keepdim=True).sqrt()
+            scale = torch.where(rms > SILENCE, self.level_norm / rms.clamp(min=SILENCE), torch.ones_like(rms))
+            mix = mix * scale
+        if length < self.min_samples:
+            mix = torch.nn.functional.pad(mix, (0, self.min_samples - length))
+        video = self.vp_block(lips.transpose(1, 2))
+        if self.training or torch.is_grad_enabled() or not mix.is_cpu:
+            columns = self.decoder.columns(self._masked_embedding(mix, video))
+        else:
+            columns = masked_columns(self, mix, video)
+        voice = self.decoder.wave(columns, mix.shape[1])[..., :length]
+        return voice if scale is None else voice / scale.unsqueeze(1)
+
+    def _masked_embedding(self, mix: Tensor, video: Tensor) -> Tensor:
+        """The network as in the paper's figure: ``(B, L)``, ``(B, Cv, Tv)`` -> ``(B, T, F, C)``."""
+        embedding = self.encoder(mix)
+        entry = self.audio_bottleneck(embedding)
+        x = self.caf(self.rtfs_block(entry), video)
+        for _ in range(self.repeats - 1):
+            x = self.rtfs_block(x + entry)
+        return self.mask_generator(x, embedding)
+
+
+def check_sizes(repeats: int, channels: int, n_fft: int, depth: int, kernel: int, rnn_window: int) -> None:
+    """Raise UsageError for sizes that give no network."""
+    if repeats < 1:
+        usage_error("repeats is too small", got=repeats, allowed="1 or more")
+    if channels % 2:
+        usage_error("channels must be even (real and imaginary half)", got=channels, allowed="even numbers")
+    bins = smallest_size(n_fft // 2 + 1, depth, kernel)
+    if bins < rnn_window:
+        usage_error(
+            "too few bins at the smallest size for a window of the recurrent path",
+            got=f"{bins} of n_fft {n_fft} at depth {depth}",
+            allowed=f"{rnn_window} or more",
+            fix="a larger n_fft, a smaller depth or rnn_window",
+        )
+
+
+def shortest_input(depth: int, kernel: int, rnn_window: int, hop: int, n_fft: int) -> int:
+    """Return the samples under which a mixture is padded.
+
+    >>> shortest_input(depth=2, kernel=4, rnn_window=8, hop=128, n_fft=256)
+    1920
+    """
+    num_frames = 1
+    while smallest_size(num_frames, depth, kernel) < rnn_window:
+        num_frames += 1
+    return max((num_frames - 1) * hop, n_fft // 2 + 1)
