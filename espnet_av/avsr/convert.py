@@ -7,12 +7,12 @@ what is renamed, what is dropped and why, and nothing is skipped in silence.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from espnet_av.train.conversion import ConversionReport, load_strictly, rename_tensors
 from espnet_av.utils.errors import CheckpointError, usage_error
 
 PUBLISHED_PREFIX = "avsr."
@@ -69,24 +69,6 @@ _CONFIG_REPEATED = {"adim": "hidden_size", "encoder_embed_dim": "hidden_size"}
 KNOWN_FIELDS = frozenset((*_CONFIG_FIELDS, *_CONFIG_FIXED, *_CONFIG_REPEATED, "dropout_rate"))
 
 
-@dataclass
-class ConversionReport:
-    """What a conversion did with every key.
-
-    Attributes:
-        renamed: New key by old key, where they differ.
-        dropped: Reason by old key.
-        kept: Number of tensors in the result.
-    """
-
-    renamed: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, str] = field(default_factory=dict)
-    kept: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.kept} tensors kept ({len(self.renamed)} renamed), {len(self.dropped)} dropped"
-
-
 def config_to_keywords(config: Mapping[str, Any]) -> dict[str, Any]:
     """Turn fields of a published configuration into keywords of :class:`~espnet_av.avsr.model.AVSRModel`.
 
@@ -118,34 +100,6 @@ def config_to_keywords(config: Mapping[str, Any]) -> dict[str, Any]:
 def _modern_weight_norm(key: str) -> str:
     key = re.sub(r"(pos_conv_embed\.conv)\.weight_g$", r"\1.parametrizations.weight.original0", key)
     return re.sub(r"(pos_conv_embed\.conv)\.weight_v$", r"\1.parametrizations.weight.original1", key)
-
-
-def rename_tensors(
-    state: Mapping[str, Tensor], rename: Callable[[str], tuple[str | None, str]]
-) -> tuple[dict[str, Tensor], ConversionReport]:
-    """Rename the tensors of a state dict.
-
-    Args:
-        state: Names and tensors.
-        rename: Gives the new name, or None and the reason why the tensor is dropped.
-
-    Raises:
-        CheckpointError: Two tensors get the same name.
-    """
-    result: dict[str, Tensor] = {}
-    report = ConversionReport()
-    for old, tensor in state.items():
-        target, reason = rename(old)
-        if target is None:
-            report.dropped[old] = reason
-            continue
-        if target in result:
-            raise CheckpointError(f"two tensors of the checkpoint map to '{target}', the second being '{old}'")
-        result[target] = tensor
-        if target != old:
-            report.renamed[old] = target
-    report.kept = len(result)
-    return result, report
 
 
 def from_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ConversionReport]:
@@ -238,21 +192,3 @@ def load_published(model: nn.Module, state: Mapping[str, Tensor]) -> ConversionR
     converted, report = from_published(state)
     load_strictly(model, converted)
     return report
-
-
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load all tensors or none; shapes and names must agree.
-
-    Raises:
-        CheckpointError: They do not; the message counts and names them.
-    """
-    own = module.state_dict()
-    problems = {
-        "missing": [key for key in own if key not in state],
-        "unexpected": [key for key in state if key not in own],
-        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
-    }
-    if any(problems.values()):
-        text = "; ".join(f"{len(keys)} {kind} ({', '.join(keys[:3])})" for kind, keys in problems.items() if keys)
-        raise CheckpointError(f"the checkpoint does not fit the model: {text}; fix: build the model it was made for")
-    module.load_state_dict(dict(state), strict=True)

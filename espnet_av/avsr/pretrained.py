@@ -120,7 +120,7 @@ def find_recogniser(
     if (folder / "config.yaml").is_file():
         _check_configuration(folder / "config.yaml", model_type)
         return RecogniserSpec(folder, None if path.is_dir() else path, model_type, **options)
-    from espnet_av.avsr.published import find_checkpoint
+    from espnet_av.train.conversion import find_checkpoint
 
     weights = find_checkpoint(path)
     places = (folder, Path(cache_dir))

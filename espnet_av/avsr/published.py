@@ -24,9 +24,10 @@ from torch import Tensor
 from espnet_av.avsr import convert, convert_auto_avsr, sizes
 from espnet_av.avsr.choices import get_model_class
 from espnet_av.avsr.encoder import AVHubertEncoder
-from espnet_av.avsr.fairseq_file import read_fairseq
 from espnet_av.avsr.presets import NOT_OFFERED, refuse_model
 from espnet_av.avsr.tokenizer import SentencePieceTokenizer, Tokenizer
+from espnet_av.train.conversion import compare, find_checkpoint
+from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import LoadReport, load_weights
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe, usage_error
 from espnet_av.utils.files import sha256_file
@@ -38,14 +39,6 @@ logger = logging.getLogger(__name__)
 
 KINDS = ("avsrcocktail", "auto_avsr", "avhubert")
 MODEL_OF_KIND = {"avsrcocktail": "avsr", "auto_avsr": "auto_avsr", "avhubert": "avsr"}
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "*.safetensors",
-    "*.pth",
-    "*.pt",
-)
 
 
 @dataclass(frozen=True)
@@ -108,27 +101,6 @@ class Published:
         }
 
 
-def find_checkpoint(source: str | os.PathLike) -> Path:
-    """Return the weights file that a path means: the file, or the one of a downloaded folder.
-
-    Raises:
-        MissingDataError: There is none.
-        UsageError: The folder holds several and none has a usual name.
-    """
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise MissingDataError(describe("no such checkpoint", got=str(path), fix="download it first; check the path"))
-    for pattern in WEIGHT_FILES:
-        found = sorted(path.glob(pattern))
-        if len(found) > 1:
-            usage_error(f"{path} holds several checkpoints", got=[each.name for each in found], fix="pass one of them")
-        if found:
-            return found[0]
-    raise MissingDataError(describe("the folder holds no weights", got=str(path), allowed=WEIGHT_FILES))
-
-
 def read_tensors_of(path: Path) -> dict[str, Tensor]:
     """Read all tensors of a file, or of the parts that a ``*.index.json`` lists.
 
@@ -136,7 +108,7 @@ def read_tensors_of(path: Path) -> dict[str, Tensor]:
         CheckpointError: A file is absent, damaged or unsafe.
     """
     if path.suffix != ".json":
-        return read_fairseq(path)
+        return read_foreign(path)
     try:
         parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, AttributeError) as error:
@@ -215,23 +187,6 @@ def _configuration_beside(kind: str, path: Path) -> dict[str, Any]:
     keywords = translate({name: value for name, value in fields.items() if name in known})
     keywords.pop("vocab_size", None)  # the tensors tell
     return keywords
-
-
-def compare(network: torch.nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
-    """Compare names and shapes of a network and a state dict; nothing is loaded."""
-    own = network.state_dict()
-    shapes = [
-        (name, tuple(state[name].shape), tuple(tensor.shape))
-        for name, tensor in own.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    wrong = {name for name, _, _ in shapes}
-    return LoadReport(
-        loaded=[name for name in own if name in state and name not in wrong],
-        missing=[name for name in own if name not in state],
-        unexpected=[name for name in state if name not in own],
-        mismatched=shapes,
-    )
 
 
 def find_tokenizer(

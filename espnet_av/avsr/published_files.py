@@ -14,13 +14,13 @@ from torch import Tensor
 
 from espnet_av.avsr import convert, convert_auto_avsr, sizes
 from espnet_av.avsr.choices import get_model_class
-from espnet_av.avsr.published import KINDS, MODEL_OF_KIND, Published, compare, find_checkpoint
+from espnet_av.avsr.published import KINDS, MODEL_OF_KIND, Published
 from espnet_av.avsr.tokenizer import SentencePieceTokenizer
-from espnet_av.train.checkpoint import write_tensors
+from espnet_av.train.conversion import compare, find_checkpoint, save
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
-from espnet_av.utils.files import atomic_path, sha256_file
+from espnet_av.utils.files import sha256_file
 from espnet_av.utils.folders import atomic_folder
 
 NOTE = "conversion.json"
@@ -147,19 +147,3 @@ def original_names(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def default_kind(model: str) -> str:
     """The published kind of one of our networks."""
     return "auto_avsr" if model == "auto_avsr" else "avsrcocktail"
-
-
-def save(path: Path, state: Mapping[str, Tensor]) -> Path:
-    """Write tensors as ``.safetensors``, or with torch under any other suffix; whole or not at all."""
-    own = {key: tensor.detach().clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
-    if path.suffix != ".safetensors":
-        write_tensors(path, own)
-        return path
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as temporary:
-        temporary.touch()  # with the usual permissions, which the library would make private
-        mode = temporary.stat().st_mode
-        save_file(own, str(temporary), metadata={"format": "pt"})
-        temporary.chmod(mode)
-    return path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_av.avsr.fairseq_file import read_fairseq
+from espnet_av.train.foreign_file import read_foreign
 from espnet_av.utils.errors import CheckpointError
 
 TENSORS = {"mask_emb": torch.arange(3.0), "layer_norm.weight": torch.ones(2)}
@@ -52,7 +52,7 @@ def test_settings_of_absent_packages_are_left_out(tmp_path, foreign, monkeypatch
     settings = foreign.Settings
     for name in ("gone_package", "gone_package.settings"):
         monkeypatch.delitem(sys.modules, name)
-    state = read_fairseq(tmp_path / "avhubert.pt")
+    state = read_foreign(tmp_path / "avhubert.pt")
     assert state.keys() == TENSORS.keys()
     assert all(torch.equal(state[key], TENSORS[key]) for key in TENSORS)
     assert settings.ran == []
@@ -70,20 +70,26 @@ class Trap:
 def test_no_code_of_the_file_runs(tmp_path):
     torch.save({"cfg": Trap(), "model": TENSORS}, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError):
-        read_fairseq(tmp_path / "evil.pt")
+        read_foreign(tmp_path / "evil.pt")
     torch.save({"cfg": print, "model": TENSORS}, tmp_path / "function.pt")
-    assert read_fairseq(tmp_path / "function.pt").keys() == TENSORS.keys()
+    assert read_foreign(tmp_path / "function.pt").keys() == TENSORS.keys()
     assert Trap.fired == []
 
 
 def test_plain_and_damaged_files(tmp_path):
     torch.save({"model": TENSORS}, tmp_path / "plain.pt")
-    assert read_fairseq(tmp_path / "plain.pt").keys() == TENSORS.keys()
+    assert read_foreign(tmp_path / "plain.pt").keys() == TENSORS.keys()
     (tmp_path / "broken.pt").write_bytes(b"no archive")
     with pytest.raises(CheckpointError, match="broken.pt is damaged"):
-        read_fairseq(tmp_path / "broken.pt")
+        read_foreign(tmp_path / "broken.pt")
     with pytest.raises(CheckpointError, match="no such weights file"):
-        read_fairseq(tmp_path / "absent.pt")
+        read_foreign(tmp_path / "absent.pt")
     torch.save({"cfg": argparse.Namespace(), "weights": TENSORS}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="no weights below 'model'"):
-        read_fairseq(tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="no weights below a usual name; allowed: model, state_dict"):
+        read_foreign(tmp_path / "other.pt")
+
+
+def test_versions_beside_the_weights_are_left_out(tmp_path):
+    content = {"model_name": "AVNet", "state_dict": dict(TENSORS), "infos": {"torch_version": torch.__version__}}
+    torch.save(content, tmp_path / "best_model.pth")
+    assert read_foreign(tmp_path / "best_model.pth").keys() == TENSORS.keys()

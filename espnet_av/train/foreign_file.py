@@ -1,10 +1,9 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors of a fairseq checkpoint without fairseq.
+"""Tensors of checkpoints that also hold objects of other programs: fairseq's settings, version objects, schedulers.
 
-Such files hold settings as objects of packages that need not be installed here. ``torch.load`` with
-``weights_only=True`` names these classes and runs none of their code; each gets an empty stand-in of ours, and only the
-tensors below ``model`` are kept.
+``torch.load`` with ``weights_only=True`` names their classes and runs none of their code; each gets an empty stand-in,
+and only the tensors are kept.
 """
 
 import logging
@@ -21,7 +20,8 @@ from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import CheckpointError, describe
 
 logger = logging.getLogger(__name__)
-FIX = "on a machine with fairseq run: torch.save({'model': torch.load(FILE, weights_only=False)['model']}, NEW)"
+KEYS = ("model", "state_dict", "model_state_dict")  # below which files hold their tensors
+FIX = "where the file comes from run: torch.save({KEY: torch.load(FILE, weights_only=False)[KEY]}, NEW)"
 
 
 class _Emptied:
@@ -42,8 +42,8 @@ class _EmptiedMapping:
         return OrderedDict()
 
 
-def read_fairseq(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """Read the state dict below ``model`` of a fairseq checkpoint, or any weights file that holds only tensors.
+def read_foreign(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Read the state dict of a checkpoint, below the first of :data:`KEYS` or at the root.
 
     Args:
         path: The file.
@@ -60,14 +60,17 @@ def read_fairseq(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     names = _foreign_classes(path)
     if not names:
         return load_weights(path)
-    logger.info("%s: left out objects of %d classes (%s, ...)", path, len(names), names[0])
+    logger.info("%s: leaving out objects of %d classes (%s, ...)", path, len(names), names[0])
     content = _load_with_stand_ins(path, names)
-    state = content.get("model") if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state:
-        raise CheckpointError(describe(f"{path} holds no weights below 'model'", fix=FIX))
+    key = next((key for key in KEYS if isinstance(content, Mapping) and content.get(key)), None)
+    state = content[key] if key else None
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            describe(f"{path} holds no weights", allowed=[f"below '{name}'" for name in KEYS], fix=FIX)
+        )
     strangers = [str(key) for key, value in state.items() if not isinstance(value, torch.Tensor)]
     if strangers:
-        raise CheckpointError(describe(f"{path}: entries of 'model' are no tensors", got=strangers[:3], fix=FIX))
+        raise CheckpointError(describe(f"{path}: entries of '{key}' are no tensors", got=strangers[:3], fix=FIX))
     return dict(state)
 
 
