@@ -25,15 +25,15 @@ from espnet_av.avsr.convert import PUBLISHED_PREFIX, load_published, load_strict
 from espnet_av.avsr.encoder import MODALITIES
 from espnet_av.avsr.model import AVSRModel
 from espnet_av.avsr.tokenizer import Tokenizer, build_tokenizer
-from espnet_av.data.audio_io import read_audio
+from espnet_av.data.audio_input import AudioLike, load_audio
 from espnet_av.data.mouth_pixels import CROP_SIZE, center_crop, to_gray
 from espnet_av.data.types import load_npy, load_video_npz
-from espnet_av.data.video_io import read_audio_track, read_video
+from espnet_av.data.video_io import read_video
 from espnet_av.train.loading import load_weights
+from espnet_av.train.pretrained import find_beside, find_weights, resolve_device
 from espnet_av.utils.errors import (
     CheckpointError,
     DataError,
-    EnvironmentProblem,
     MissingDataError,
     describe,
     usage_error,
@@ -41,12 +41,7 @@ from espnet_av.utils.errors import (
 
 SAMPLE_RATE = 16000
 FPS = 25
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mpg", ".mpeg", ".mov")
 
-#: Weights of an experiment folder, best first.
-WEIGHT_PATTERNS = ("model.safetensors", "*.ave.pth", "*.ave_*best.pth", "*.best.pth")
-
-AudioLike = str | os.PathLike | np.ndarray | Tensor
 VideoLike = str | os.PathLike | np.ndarray | Tensor
 
 
@@ -150,10 +145,10 @@ class AVSR:
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no configuration of a recogniser ({error!r})") from error
         if not isinstance(tokens, list):
-            tokens = _beside(folder, tokens).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            tokens = find_beside(folder, tokens).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         bpe_model = config.get("bpemodel")
         tokenizer = build_tokenizer(
-            config.get("token_type", "bpe"), tokens, None if bpe_model is None else _beside(folder, bpe_model)
+            config.get("token_type", "bpe"), tokens, None if bpe_model is None else find_beside(folder, bpe_model)
         )
         model = build_model(config.get("model"), tokenizer.vocab_size, config.get("model_conf"), str(path))
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
@@ -265,29 +260,6 @@ class AVSR:
         return Hypotheses(texts, [hypothesis.score for hypothesis in nbest], nbest)
 
 
-def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Return a device that is there.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1``, ... or ``auto``: a GPU where there is one, else the CPU.
-
-    Raises:
-        UsageError: The name is none of these.
-        EnvironmentProblem: torch sees no such device.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        usage_error("unknown device", got=str(device), allowed=["auto", "cpu", "cuda", "cuda:N"])
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        fix = "pass --device cpu, or use a machine with a GPU that torch supports"
-        got = f"{wanted}; torch sees {torch.cuda.device_count()} GPUs"
-        raise EnvironmentProblem(describe("there is no such device", got=got, fix=fix))
-    return wanted
-
-
 def build_model(name: str | None, vocab_size: int, conf: dict[str, Any] | None, source: str) -> AVSRModel:
     """Build the network that a configuration describes.
 
@@ -318,63 +290,6 @@ def load_state(model: torch.nn.Module, state: dict[str, Tensor]) -> None:
         load_published(model, state)
     else:
         load_strictly(model, {key.removeprefix(PUBLISHED_PREFIX): tensor for key, tensor in state.items()})
-
-
-def find_weights(
-    folder: Path, weights: str | os.PathLike | None = None, criteria: Sequence[Sequence[str]] | None = None
-) -> Path:
-    """Return the weights file of a packed model or experiment.
-
-    Args:
-        folder: The folder.
-        weights: A path, a name in the folder, or None for the best one there; see :data:`WEIGHT_PATTERNS`.
-        criteria: Rows ``phase, name, min or max`` of the training; weights of the first come first.
-
-    Raises:
-        MissingDataError: There is none.
-    """
-    if weights is not None:
-        return _beside(folder, weights)
-    preferred = [f"{phase}.{name}." for phase, name, *_ in criteria or ()]
-    for pattern in WEIGHT_PATTERNS:
-        found = sorted(folder.glob(pattern))
-        for prefix in reversed(preferred):
-            found.sort(key=lambda path, prefix=prefix: not path.name.startswith(prefix))
-        if found:
-            return found[0]
-    raise MissingDataError(
-        describe("no weights", got=str(folder), allowed=WEIGHT_PATTERNS, fix="finish stage 5 (train)")
-    )
-
-
-def _beside(folder: Path, name: str | os.PathLike) -> Path:
-    """A file of a configuration: beside it, or where its path says, seen from the folder or the working directory."""
-    for candidate in (folder / Path(name).name, folder / name, Path(name)):
-        if candidate.is_file():
-            return candidate
-    raise MissingDataError(describe("a file of the model is missing", got=str(name), allowed=f"below {folder}"))
-
-
-def load_audio(source: AudioLike) -> np.ndarray:
-    """Turn what :class:`AVSR` accepts as audio into float32 ``(N,)`` in [-1, 1].
-
-    Raises:
-        DataError: It is empty, not mono, not finite, or at another sample rate.
-    """
-    if isinstance(source, (str, os.PathLike)):
-        if Path(source).suffix.lower() in VIDEO_SUFFIXES:
-            return read_audio_track(source, SAMPLE_RATE)
-        return read_audio(source, SAMPLE_RATE)[0]
-    wave = source.detach().cpu().numpy() if isinstance(source, Tensor) else np.asarray(source)
-    if wave.ndim != 1 or wave.size == 0:
-        raise DataError(describe("audio must be one channel with samples", got=wave.shape, allowed="(N,)"))
-    if wave.dtype == np.int16:
-        return wave.astype(np.float32) / 32768.0
-    if wave.dtype.kind != "f":
-        raise DataError(describe("audio has a wrong type", got=str(wave.dtype), allowed=["float in [-1, 1]", "int16"]))
-    if not np.isfinite(wave).all():
-        raise DataError("audio holds values that are not finite; fix: read the file again")
-    return wave.astype(np.float32)
 
 
 def load_mouth_video(source: VideoLike) -> np.ndarray:
