@@ -13,7 +13,7 @@ from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import UsageError, describe
 
 PROGRAM = "espnet-av"
-TASKS = ("avsr",)
+TASKS = ("avsr", "avss")
 
 
 class Verb(NamedTuple):

@@ -1,0 +1,43 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Train a speech separator: ``python -m espnet_av.bin.avss_train --config conf/train_rtfsnet.yaml ...``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser of the training options."""
+    from espnet_av.tasks.avss import AVSSTask
+
+    return AVSSTask.get_parser()
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Train; options as in ``--help``."""
+    from espnet_av.tasks.avss import AVSSTask
+
+    AVSSTask.main(cmd=cmd)
+
+
+def run(cmd: Sequence[str] | None = None) -> int:
+    """Train and turn user errors into a line and an exit code.
+
+    Logging is left to ESPnet, which knows the rank of the process.
+    """
+    from espnet_av.utils.errors import EXIT_OK, EspnetAVError
+
+    try:
+        main(cmd)
+        return EXIT_OK
+    except EspnetAVError as error:
+        if os.environ.get("ESPNET_AV_DEBUG") == "1":
+            raise
+        sys.stderr.write(f"avss_train: error: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(run())
