@@ -178,14 +178,14 @@ class _Groups:
         return None
 
 
-def mix_pair(first: np.ndarray, second: np.ndarray, gain_db: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def mix_pair(first: np.ndarray, second: np.ndarray, first_db: float, second_db: float) -> np.ndarray:
     """Mix two waveforms by the level rule of the module.
 
     Args:
-        first: Waveform of s1 ``(N,)``.
-        second: Waveform of s2 ``(M,)``.
-        gain_db: What s1 is raised and s2 lowered by.
-        sample_rate: Rate of both in Hz.
+        first: Waveform of s1 ``(N,)`` at 16 kHz.
+        second: Waveform of s2 ``(M,)`` at 16 kHz.
+        first_db: Active level of s1, before the common factor.
+        second_db: Active level of s2, before the common factor.
 
     Returns:
         int16 ``(3, min(N, M))``: mixture, s1 and s2; the first row is the sum of the others.
@@ -195,11 +195,11 @@ def mix_pair(first: np.ndarray, second: np.ndarray, gain_db: float, sample_rate:
     """
     length = min(len(first), len(second))
     sources = []
-    for wave, sign in ((first, 1), (second, -1)):
-        level = active_level_db(wave, sample_rate)
+    for wave, wanted_db in ((first, first_db), (second, second_db)):
+        level = active_level_db(wave, SAMPLE_RATE)
         if not np.isfinite(level):
             raise DataError(describe("cannot mix a silent clip", fix="leave it out"))
-        sources.append(wave[:length].astype(np.float64) * 10 ** ((sign * gain_db - level) / 20))
+        sources.append(wave[:length].astype(np.float64) * 10 ** ((wanted_db - level) / 20))
     highest = max(np.abs(sources[0] + sources[1]).max(), *(np.abs(source).max() for source in sources))
     factor = PEAK / highest * 32768
     s1, s2 = (np.rint(source * factor).astype(np.int16) for source in sources)
@@ -235,10 +235,8 @@ class MixtureMaker:
         num_frames = min(num_frames, *(len(crops) for crops in frames))
         if num_frames == 0:
             raise DataError(describe(f"the clips of {pair.utt} are too short", [len(sound) for sound in sounds]))
-        waves = mix_pair(*(sound[: num_frames * SAMPLES_PER_FRAME] for sound in sounds), pair.gain_db)
-        for name, wave in zip(("mix", *SPEAKERS), waves, strict=True):
-            _write_flac(folder / name / f"{pair.utt}.flac", wave)
-        paths = [str(self.media_dir / name / f"{pair.utt}.flac") for name in ("mix", *SPEAKERS)]
+        waves = mix_pair(*(sound[: num_frames * SAMPLES_PER_FRAME] for sound in sounds), pair.gain_db, -pair.gain_db)
+        paths = write_waves(folder, self.media_dir, pair.utt, waves)
         mouths = tuple(self._cut_mouth(clip, crops, num_frames) for clip, crops in zip(clips, frames, strict=True))
         facts = {"pair_kind": pair.kind, "utt2clips": " ".join(clips), "utt2level": f"{2 * pair.gain_db:.3f}"}
         return Mixture(pair.utt, paths[0], tuple(paths[1:]), mouths, num_frames * SAMPLES_PER_FRAME, num_frames, facts)
@@ -265,13 +263,28 @@ class MixtureMaker:
         return str(path)
 
 
-def _write_flac(path: Path, wave: np.ndarray) -> None:
-    """Write int16 samples; through memory, since libsndfile does not tell that a disk is full."""
+def write_waves(folder: Path, media_dir: Path, utt: str, waves: np.ndarray) -> tuple[str, ...]:
+    """Write mixture, s1 and s2 to ``{mix,s1,s2}/<utt>.flac``.
+
+    Args:
+        folder: Where to write.
+        media_dir: What the folder will be called when it is complete.
+        utt: Id of the mixture.
+        waves: int16 ``(3, N)`` at 16 kHz.
+
+    Returns:
+        The three paths below ``media_dir``.
+    """
     import soundfile
 
-    encoded = io.BytesIO()
-    soundfile.write(encoded, wave, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-    path.write_bytes(encoded.getbuffer())
+    paths = []
+    for name, wave in zip(("mix", *SPEAKERS), waves, strict=True):
+        encoded = io.BytesIO()  # libsndfile does not tell that a disk is full
+        soundfile.write(encoded, wave, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / f"{utt}.flac").write_bytes(encoded.getbuffer())
+        paths.append(str(media_dir.absolute() / name / f"{utt}.flac"))
+    return tuple(paths)
 
 
 def make_set(
@@ -318,8 +331,6 @@ def make_set(
     shutil.rmtree(output, ignore_errors=True)  # its sound is about to change
     remove_leftovers(media)
     with atomic_folder(media) as folder:
-        for name in ("mix", *SPEAKERS):
-            (folder / name).mkdir()
         for pair in progress(pairs, title=f"mix {output.name}"):
             try:
                 made.append(maker.make(pair, folder))
