@@ -18,7 +18,7 @@ class Moments(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> tuple[Tensor, Tensor]:
-        rows = x.flatten(2)  # sums of rows in single precision, the rest in double
+        rows = x.flatten(1, -2)  # sums of short rows in single precision, the rest in double
         size = rows.shape[1] * rows.shape[2]
         mean = rows.sum(-1).double().sum(-1) / size
         square = torch.linalg.vector_norm(rows, dim=-1).double().square().sum(-1) / size

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espnet_av.avss.norms import EPS
-from espnet_av.avss.spectrum import KERNEL, complex_product
+from espnet_av.avss.spectrum import KERNEL
 
 if TYPE_CHECKING:
     from espnet_av.avss.rtfsnet import RTFSNet
@@ -65,13 +65,14 @@ class OneItem:
 
     def run(self) -> Tensor:
         """Return ``(1, T, F, 2 * 9)``."""
-        projected = self._enter()
-        for index in range(self.net.repeats):
-            refined = self.block.refine(projected.unsqueeze(0))[0]
-            del projected
-            if index < self.net.repeats - 1:
-                projected = self._between(refined, fuse=index == 0)
+        refined = self._refine(self._enter())
+        for index in range(self.net.repeats - 1):
+            refined = self._refine(self._between(refined, fuse=index == 0))
         return self._leave(refined, fuse=self.net.repeats == 1).unsqueeze(0)
+
+    def _refine(self, projected: Tensor) -> Tensor:
+        """Run the inner part of the block: ``(T, F, D)`` -> ``(T, F, D)``."""
+        return self.block.refine(projected.unsqueeze(0))[0]
 
     def _embedding(self, frames: slice) -> Tensor:
         """Return the mixture's embedding of some frames: ``(t, F, C)``."""
