@@ -17,6 +17,8 @@ RESULTS_JSON = "results.json"
 RESULTS_MARKDOWN = "RESULTS.md"
 MODALITY_TITLES = {"av": "audio-visual", "audio": "audio only", "video": "video only"}
 ABSENT = "–"
+DEFAULT_TASK = "avsr"  # of results that name none
+ROW_KEYS = {"avsr": {"set", "modality", "wer"}, "avss": {"set", "lips", "si_snri"}}
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -40,7 +42,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
     Raises:
         MissingDataError: There are no results.
-        DataError: The file has no list of rows with set, modality and WER.
+        DataError: The file has no list of rows with what rows of its task have, e.g. set, modality and WER.
     """
     path = Path(path)
     path = path / RESULTS_JSON if path.is_dir() else path
@@ -50,9 +52,8 @@ def read_results(path: str | Path) -> dict[str, Any]:
             describe(f"no results: {path} does not exist", fix="bash run.sh --stage 7 --stop_stage 7")
         )
     rows = content.get("rows") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and {"set", "modality", "wer"} <= set(row) for row in rows
-    ):
+    needed = ROW_KEYS.get(content.get("task", DEFAULT_TASK), {"set"}) if rows is not None else set()
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
         raise DataError(describe(f"{path} holds no result rows", fix="bash run.sh --stage 7 --stop_stage 7 --force"))
     return content
 
@@ -191,7 +192,7 @@ def results_markdown(results: Mapping[str, Any], stages: Sequence[Mapping[str, A
         parts += ["## Does the video help?", ratio_table(results["ratios"])]
         parts.append("Below 1 the audio-visual system makes fewer errors than the same system without video.")
     parts += ["## Kinds of errors", detail_table(rows), *_silence_section(rows)]
-    parts += ["## How to reproduce", _reproduce_section(results)]
+    parts += ["## How to reproduce", reproduce_section(results)]
     if stages:
         parts += ["## Time and memory", stage_table(stages)]
     return "\n\n".join(parts) + "\n"
@@ -241,7 +242,8 @@ def _silence_section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["## Silent faces", markdown_table(header, body, right=2)]
 
 
-def _reproduce_section(results: Mapping[str, Any]) -> str:
+def reproduce_section(results: Mapping[str, Any]) -> str:
+    """Return where the numbers come from, as a Markdown list, and the commands that make them."""
     facts = [
         ("date", results.get("date")),
         ("commit of the training", results.get("train_commit")),

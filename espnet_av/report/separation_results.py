@@ -1,0 +1,260 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Results of speech separation: ``results.json`` for programs, ``RESULTS.md`` for people.
+
+Scoring leaves one line per mixture and voice beside the separated voices, ``decode/<lips>/<set>/scores.csv``, with the
+columns ``mixture``, ``voice`` and one per metric; ``kind`` may name what the two talkers have in common. From them:
+
+task: avss
+rows:                                        # one per test set and lips
+  - {set: test, lips: own, n_mixtures: 300, n_pairs: 600, n_silent: 0, si_snri: 9.1, ci_low: 8.8, ci_high: 9.4,
+     ...                                     # means of all metrics over (mixture, voice) pairs
+     kinds: {same_speaker: {n_pairs: 200, si_snri: 7.9, ...}, ...}}
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espnet_av.report.experiment import set_order
+from espnet_av.report.results import ABSENT, markdown_table, reproduce_section, stage_table
+from espnet_av.utils.errors import DataError, MissingDataError, describe
+
+TASK = "avss"
+SCORES = "scores.csv"
+MAIN_METRIC = "si_snri"
+#: Metric -> title and digits; higher is better for all.
+METRICS: dict[str, tuple[str, int]] = {
+    "si_snri": ("SI-SNRi (dB)", 2),
+    "si_snr": ("SI-SNR (dB)", 2),
+    "snri": ("SNRi (dB)", 2),
+    "snr": ("SNR (dB)", 2),
+    "sdri": ("SDRi (dB)", 2),
+    "sdr": ("SDR (dB)", 2),
+    "si_sdri": ("SI-SDRi (dB)", 2),
+    "si_sdr": ("SI-SDR (dB)", 2),
+    "pesq_wb": ("PESQ wb", 2),
+    "pesq_nb": ("PESQ nb", 2),
+    "stoi": ("STOI", 3),
+    "estoi": ("ESTOI", 3),
+}
+TABLE_METRICS = ("si_snri", "si_snr", "snri", "sdri", "pesq_wb", "stoi", "estoi")
+#: What the network was told about the target, the most useful first.
+LIPS_TITLES = {
+    "own": "own lips",
+    "audio": "audio only",
+    "none": "no lips",
+    "other": "lips of another clip",
+    "swapped": "lips swapped",
+}
+KIND_TITLES = {"same_speaker": "same speaker", "same_gender": "same gender", "other": "other pairs"}
+TEXT_COLUMNS = ("mixture", "voice", "kind")
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """Scores of one voice of one mixture; a metric that could not be computed is absent."""
+
+    mixture: str
+    voice: str
+    kind: str
+    values: Mapping[str, float]
+
+
+def read_scores(path: str | Path) -> list[PairScore]:
+    """Read a ``scores.csv``.
+
+    Raises:
+        MissingDataError: There is none.
+        DataError: A column is missing or a value is no number; the message names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError(describe(f"no scores: {path}", fix="bash run.sh --stage 7 --stop_stage 7"))
+    found = []
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        absent = [name for name in ("mixture", "voice") if name not in (reader.fieldnames or ())]
+        if absent:
+            raise DataError(describe(f"{path} lacks columns", got=list(reader.fieldnames or ()), allowed=absent))
+        for line in reader:
+            values = {}
+            for name, text in line.items():
+                if name in TEXT_COLUMNS or name not in METRICS or not text:
+                    continue
+                try:
+                    values[name] = float(text)
+                except ValueError as error:
+                    what = f"{path} line {reader.line_num}, {name}: no number"
+                    raise DataError(describe(what, got=text, fix="run stage 7 again")) from error
+            usual = {name: value for name, value in values.items() if math.isfinite(value)}
+            found.append(PairScore(line["mixture"], line["voice"], line.get("kind") or "", usual))
+    return found
+
+
+def summarise(
+    scores: Sequence[PairScore], *, num_silent: int = 0, num_resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, Any]:
+    """Return the figures of a result row: means over pairs, interval of SI-SNRi, and the same per kind of pair.
+
+    Args:
+        scores: Pairs of one set; an equal number of draws of whole mixtures gives the interval.
+        num_silent: Pairs left out because their reference is silent.
+        num_resamples: Bootstrap draws.
+        level: Share of the draws inside the interval.
+        seed: Seed of the draws.
+    """
+    draws = {"num_resamples": num_resamples, "level": level, "seed": seed}
+    row: dict[str, Any] = {"n_mixtures": len({item.mixture for item in scores}), "n_silent": num_silent}
+    row |= _means(scores, **draws)
+    kinds = sorted({item.kind for item in scores if item.kind}, key=kind_order)
+    if kinds:
+        row["kinds"] = {kind: _means([item for item in scores if item.kind == kind], **draws) for kind in kinds}
+    return row
+
+
+def _means(scores: Sequence[PairScore], *, num_resamples: int, level: float, seed: int) -> dict[str, Any]:
+    means: dict[str, Any] = {"n_pairs": len(scores)}
+    for name in METRICS:
+        values = [item.values[name] for item in scores if name in item.values]
+        if values:
+            means[name] = float(np.mean(values))
+    low, high = _interval(scores, num_resamples, level, seed)
+    return {**means, "ci_low": low, "ci_high": high}
+
+
+def _interval(
+    scores: Sequence[PairScore], num_resamples: int, level: float, seed: int
+) -> tuple[float | None, float | None]:
+    """Percentile bootstrap of mean SI-SNRi; the voices of a mixture are drawn together."""
+    groups: dict[str, list[float]] = {}
+    for item in scores:
+        if MAIN_METRIC in item.values:
+            groups.setdefault(item.mixture, []).append(item.values[MAIN_METRIC])
+    if len(groups) < 2 or num_resamples < 1:
+        return None, None
+    sums = np.array([sum(values) for values in groups.values()])
+    counts = np.array([len(values) for values in groups.values()])
+    rng = np.random.default_rng(seed)
+    means = np.empty(num_resamples)
+    for number in range(num_resamples):
+        drawn = rng.integers(len(sums), size=len(sums))
+        means[number] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def lips_order(name: str) -> tuple[int, str]:
+    """Sort key of a lips mode: own, audio only, none, other, swapped, then others by name."""
+    known = list(LIPS_TITLES)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def kind_order(name: str) -> tuple[int, str]:
+    """Sort key of a kind of pair: same speaker, same gender, other, then others by name."""
+    known = list(KIND_TITLES)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def ordered(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows by set, own lips first."""
+    return sorted(rows, key=lambda row: (set_order(row["set"]), lips_order(row["lips"])))
+
+
+def metric_cell(row: Mapping[str, Any] | None, name: str = MAIN_METRIC, *, interval: bool = False) -> str:
+    """Format a mean, ``9.12`` or with interval ``9.12 [8.90, 9.31]``; a dash where there is none."""
+    value = (row or {}).get(name)
+    if not _is_number(value):
+        return ABSENT
+    text = f"{value:.{METRICS[name][1]}f}" if name in METRICS else f"{value:.2f}"
+    low, high = ((row or {}).get(key) for key in ("ci_low", "ci_high"))
+    if not interval or name != MAIN_METRIC or not (_is_number(low) and _is_number(high)):
+        return text
+    return f"{text} [{low:.2f}, {high:.2f}]"
+
+
+def shown_metrics(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str] = TABLE_METRICS) -> list[str]:
+    """Return the metrics of ``wanted`` that a row has."""
+    rows = list(rows)
+    return [name for name in wanted if any(_is_number(row.get(name)) for row in rows)]
+
+
+def main_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the main table: one row per set and lips, one column per metric."""
+    names = shown_metrics(rows)
+    header = ["set", "lips", "mixtures", "voices", *(METRICS[name][0] for name in names)]
+    body = [
+        [
+            row["set"],
+            LIPS_TITLES.get(row["lips"], row["lips"]),
+            str(row.get("n_mixtures", ABSENT)),
+            str(row.get("n_pairs", ABSENT)),
+            *(metric_cell(row, name, interval=True) for name in names),
+        ]
+        for row in ordered(rows)
+    ]
+    return header, body
+
+
+def kind_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of SI-SNRi per kind of pair; no rows where kinds are not known."""
+    kinds = sorted({kind for row in rows for kind in row.get("kinds") or ()}, key=kind_order)
+    header = ["set", "lips", *(f"{KIND_TITLES.get(kind, kind)} (dB)" for kind in kinds)]
+    body = [
+        [
+            row["set"],
+            LIPS_TITLES.get(row["lips"], row["lips"]),
+            *(metric_cell(row["kinds"].get(kind), interval=True) for kind in kinds),
+        ]
+        for row in ordered(rows)
+        if row.get("kinds")
+    ]
+    return header, body
+
+
+def results_markdown(results: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], title: str) -> str:
+    """Return the text of ``RESULTS.md``.
+
+    Args:
+        results: Content of ``results.json``.
+        stages: Lines of ``stages.jsonl``; may be empty.
+        title: Name of the experiment.
+    """
+    rows = results["rows"]
+    parts = [f"# Results of {title}", "## Improvement and quality, means over all voices"]
+    parts += [markdown_table(*main_table(rows), right=2), note(results)]
+    header, kinds = kind_table(rows)
+    if kinds:
+        parts += ["## SI-SNRi by kind of pair", markdown_table(header, kinds, right=2)]
+    parts += ["## How to reproduce", reproduce_section(results)]
+    if stages:
+        parts += ["## Time and memory", stage_table(stages)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def note(results: Mapping[str, Any]) -> str:
+    """Return the sentences that belong under the main table."""
+    rows, interval = results["rows"], results.get("bootstrap") or {}
+    text = "Improvements are against the mixture; higher is better everywhere. "
+    if any(_is_number(row.get("sdri")) for row in rows):
+        text += "SDRi is that of BSS-eval; tables of papers on this task often print SNRi under that name. "
+    if any(_is_number(row.get("pesq_wb")) for row in rows):
+        text += "PESQ is wide-band MOS-LQO, which published figures of raw PESQ cannot be compared with. "
+    if any(_is_number(row.get("ci_low")) for row in rows):
+        text += (
+            f"In brackets: {round(100 * interval.get('level', 0.95))} % confidence interval from "
+            f"{interval.get('num_resamples', ABSENT)} bootstrap draws of mixtures. "
+        )
+    silent = sum(row.get("n_silent") or 0 for row in rows)
+    if silent:
+        text += f"{silent} voices with a silent reference are left out. "
+    return text.strip()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
