@@ -8,6 +8,8 @@
 set -euo pipefail
 # shellcheck source=../../../utils/common.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/common.sh"
+# shellcheck source=../../../utils/training.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/training.sh"
 recipe_begin "$@"
 shift "${recipe_shift}"
 
@@ -25,15 +27,7 @@ modalities="av audio video"
 video_only_sets=""  # sets decoded from video alone; noise does not change it, so the clean ones
 model_licence=Apache-2.0 # of the packed weights
 hub_repo=""         # organisation/name on the Hugging Face Hub
-# Settings of training under their usual names; empty: what the configuration says.
-# shellcheck disable=SC2034 # read by name below
-batch_size="" max_steps="" gradient_accumulation_steps="" save_steps="" eval_steps="" log_interval=""
-# shellcheck disable=SC2034
-learning_rate="" warmup_steps="" report_to=""
-model_name_or_path="" # weights to start from
-resume_from_checkpoint=false
-# shellcheck disable=SC2034
-output_dir="" checkpoint_name="" # other names of --expdir and --tag
+training_defaults
 help_message="Usage: bash ${recipe_called} [options]
 
 Audio-visual speech recognition from talking faces: data, training, scores, report.
@@ -51,45 +45,14 @@ ${recipe_help}Of this task:
   --video_only_sets 'NAME...'  sets decoded from video alone (default: the test sets without noise)
   --model_licence NAME     licence of the packed weights; 'not redistributable' for your own use (default: ${model_licence})
   --hub_repo ORG/NAME      where --skip_upload false puts the model (default: none)
-Of training; without them the configuration decides:
-  --batch_size N           clips per process in a batch, at most
-  --max_steps N            optimizer steps until the end, whatever the number of epochs
-  --gradient_accumulation_steps N  batches per optimizer step
-  --learning_rate X        highest learning rate
-  --warmup_steps N         steps of the linear warm-up
-  --save_steps N           save the state every N steps as well
-  --eval_steps N           validate every N steps instead of every epoch
-  --log_interval N         batches between two lines of the log
-  --report_to NAMES        none, wandb, tensorboard
-  --model_name_or_path M   start from this model: a weights file, a model folder or a name on the Hugging Face Hub
-  --resume_from_checkpoint go on from the last state, also of a finished training (default: ${resume_from_checkpoint};
-                           an interrupted training goes on by itself)
-  --output_dir DIR         the same as --expdir
-  --checkpoint_name NAME   the same as --tag
+$(training_help)
 
 $(recipe_common_help)"
 # shellcheck source=../../../utils/parse_options.sh
 . "${ESPNET_AV_ROOT}/utils/parse_options.sh"
 [[ $# -eq 0 ]] || die 2 "unexpected argument '$1'; options are --name value, see --help"
-same_option() { # same_option NAME OTHER: the value of --NAME is that of --OTHER
-  [[ -n ${!1} ]] || return 0
-  [[ -z ${!2} || ${!2} == "${!1}" ]] || die 2 "--$1 is another name of --$2; got '${!1}' and '${!2}'"
-  printf -v "$2" '%s' "${!1}"
-}
-same_option output_dir expdir
-same_option checkpoint_name tag
+training_check
 recipe_check
-for name in batch_size max_steps gradient_accumulation_steps save_steps eval_steps log_interval warmup_steps; do
-  [[ ${!name} =~ ^([0-9]+)?$ ]] || die 2 "--${name} takes a whole number; got '${!name}'"
-done
-[[ ${learning_rate} =~ ^(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?)?$ ]] ||
-  die 2 "--learning_rate takes a number above 0; got '${learning_rate}'"
-if [[ -n ${model_name_or_path} ]]; then # found out now, not after hours of data preparation
-  recipe_user_path model_name_or_path
-  [[ -e ${model_name_or_path} || ${model_name_or_path} =~ ^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$ ]] ||
-    die 3 "--model_name_or_path: no file or folder ${model_name_or_path}, and no name on the Hugging Face Hub"
-  [[ -e ${model_name_or_path} ]] || warn "--model_name_or_path: no path ${model_name_or_path}; stage 5 looks on the Hub"
-fi
 [[ ${token_type} =~ ^(char|word|bpe)$ ]] || die 2 "--token_type is char, word or bpe; got '${token_type}'"
 for name in ${modalities}; do
   [[ ${name} =~ ^(av|audio|video)$ ]] || die 2 "--modalities are av, audio, video; got '${name}'"
@@ -113,15 +76,7 @@ tests=("${test_names[@]/#/${dumpdir}/}")
 token_name=${token_type}
 [[ ${token_type} != bpe ]] || token_name=${token_type}${vocab_size}
 token_dir=${datadir}/tokens/${token_name}
-if [[ -z ${tag} ]]; then
-  tag=$(basename "${config%.*}")_${token_name}
-  for name in "${set[@]}"; do tag+=_${name//[^A-Za-z0-9_.]/-}; done
-  for name in batch_size gradient_accumulation_steps learning_rate warmup_steps; do
-    [[ -z ${!name} ]] || tag+=_${name}-${!name}
-  done
-  [[ -z ${model_name_or_path} ]] || tag+=_from-$(basename "${model_name_or_path}" | tr -c 'A-Za-z0-9_.\n' -)
-  ((seed == 0)) || tag+=_seed${seed}
-fi
+[[ -n ${tag} ]] || tag=$(training_tag "${config}" "${token_name}")
 exp=${expdir}/${tag}
 comma_separated() { local IFS=,; printf '%s' "$*"; }
 [[ ${follow} == false ]] || recipe_follow "${exp}/logs"
@@ -173,50 +128,12 @@ tokens() {
 }
 
 train() {
-  local name kind stream set_name type start=(python -m espnet_av.bin.avsr_train) threads=1 wanted
-  local -a data=() overrides=() job=()
-  for kind in train valid; do
-    set_name=${kind}_set
-    while read -r stream name type; do
-      data+=("--${kind}_data_path_and_name_and_type" "${dumpdir}/${!set_name}/${stream},${name},${type}")
-    done < <(grep -v '^ *#' "${dumpdir}/${!set_name}/streams" 2>/dev/null ||
-      printf '%s\n' "wav.scp speech sound" "mouth.scp video video_npy" "text text text")
-    data+=("--${kind}_shape_file" "${exp}/stats/${!set_name}/video_shape") # batches are made by frames
-  done
-  [[ ${token_type} != bpe ]] || overrides+=(--bpemodel "${token_dir}/bpe.model")
-  ((${#train_stream[@]} == 0)) || overrides+=(--train_stream "${train_stream[0]}")
-  wanted=$((ngpu > nproc ? ngpu : nproc))
-  for name in gradient_accumulation_steps save_steps eval_steps log_interval learning_rate warmup_steps report_to \
-    model_name_or_path; do
-    [[ -z ${!name} ]] || overrides+=("--${name}" "${!name}")
-  done
-  [[ -z ${batch_size} ]] ||
-    overrides+=(--batch_size "$((batch_size * wanted))" --valid_batch_size "$((batch_size * wanted))")
-  [[ -z ${max_steps} || ${debug} == true ]] || overrides+=(--max_steps "${max_steps}" --max_epoch 0)
-  [[ ${debug} == false ]] || overrides+=(--max_steps 2 --max_epoch 1)
-  [[ ${resume_from_checkpoint} == false ]] || overrides+=(--resume_from_checkpoint true)
-  for name in "${set[@]}"; do overrides+=(--set "${name}"); done
-  if ((wanted > 1)); then
-    start=("${ESPNET_AV_ROOT}/utils/torchrun" "${wanted}" python -m espnet_av.bin.avsr_train)
-    overrides+=(--dist_backend "$( ((ngpu > 0)) && echo nccl || echo gloo)")
-  fi
-  ((ngpu == 0)) || job+=(--gpu "${ngpu}")
-  ((ngpu > 0 || nj < wanted)) || threads=$((nj / wanted))
-  [[ ${STAGE_REDO} == false || ${resume_from_checkpoint} == true ]] || set_aside
-  run_job 1 --num_threads "${nj}" "${job[@]}" -- env OMP_NUM_THREADS="${threads}" "${start[@]}" \
-    --config "${config}" --output_dir "${exp}" --seed "${seed}" --ngpu "$((ngpu > 0 ? 1 : 0))" \
-    --token_list "${token_dir}/tokens.txt" --token_type "${token_type}" "${data[@]}" "${overrides[@]}"
-}
-
-set_aside() { # a finished training that is done anew is not lost: what it made moves to <experiment>/old.<N>
-  local number=1 path
-  while [[ -e ${exp}/old.${number} ]]; do number=$((number + 1)); done
-  for path in "${exp}"/*; do
-    case "${path##*/}" in logs | stats | stages.jsonl | old.*) continue ;; esac
-    mkdir -p "${exp}/old.${number}"
-    mv "${path}" "${exp}/old.${number}/"
-  done
-  [[ ! -d ${exp}/old.${number} ]] || say "the earlier training is kept in ${exp}/old.${number}"
+  local -a data=()
+  training_data train "${train_set}" "${exp}/stats/${train_set}/video_shape"
+  training_data valid "${valid_set}" "${exp}/stats/${valid_set}/video_shape"
+  [[ ${token_type} != bpe ]] || data+=(--bpemodel "${token_dir}/bpe.model")
+  ((${#train_stream[@]} == 0)) || data+=(--train_stream "${train_stream[0]}")
+  run_training espnet_av.bin.avsr_train --token_list "${token_dir}/tokens.txt" --token_type "${token_type}" "${data[@]}"
 }
 
 infer() { # each job decodes some of the sets: the clean ones from all modalities, the noisy ones not from video alone
@@ -285,11 +202,7 @@ upload() {
   run_job 1 -- hf upload "${hub_repo}" "${exp}/pack"
 }
 
-train_options=() # those that were given; a later version with more of them does not train anew
-for name in batch_size max_steps gradient_accumulation_steps eval_steps learning_rate warmup_steps model_name_or_path; do
-  [[ -z ${!name} ]] || train_options+=("${name}")
-done
-
+read -r -a train_options < <(training_options)
 stages_begin "${exp}"
 stage_marks "${datadir}/.stages"
 stage 1 prepare prepare group: data_prep in: local/data.sh out: "${raw[@]}" options: seed debug "${recipe_options[@]}"
