@@ -434,7 +434,8 @@ def test_output_that_a_stage_did_not_make(recipe):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopping(recipe, number, code):
-    environ = recipe.environ(STUB_FAIL="mini_av", STUB_HOW=f"touch sleeping; sleep 41{code}.5")
+    nap = f"sleep 41{code}.{os.getpid()}"  # a command line that no other test has
+    environ = recipe.environ(STUB_FAIL="mini_av", STUB_HOW=f"touch sleeping; {nap}")
     process = subprocess.Popen(
         recipe.command("--seed", "3"),
         cwd=recipe.folder,
@@ -451,7 +452,7 @@ def test_stopping(recipe, number, code):
     assert f'stage 1 "prepare" stopped by SIG{name} after' in errors
     assert "--seed 3 --stage 1" in errors
     assert "FAILED" not in errors
-    wait_until(lambda: subprocess.run(["pgrep", "-f", f"sleep 41{code}.5"], stdout=subprocess.DEVNULL).returncode == 1)
+    wait_until(lambda: subprocess.run(["pgrep", "-f", nap], stdout=subprocess.DEVNULL).returncode == 1)
     result = recipe.run("--stage", "2")
     assert result.returncode == 3
     assert recipe.run("--seed", "3", "--stop_stage", "2").returncode == 0
