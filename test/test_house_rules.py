@@ -310,3 +310,8 @@ def test_shell_scripts_are_strict(files: list[Path]) -> None:
 def test_eval_is_seen(line: str) -> None:
     """The pattern finds eval where it is a command, and not where it is a word."""
     assert EVAL.search(line) and not EVAL.search("stage 6 group: eval in: x")
+
+
+def test_names_of_test_files_differ():
+    names = [path.name for path in (ROOT / "test").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}, "pytest imports test files by their name alone"
