@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Extra of setup.py -> its modules; the first ones belong to what `tools/install.sh` installs.
 DEFAULT_EXTRAS = {
     "avsr": ("jiwer", "ai_edge_litert"),
+    "avss": ("pesq", "pystoi", "fast_bss_eval"),
     "tts": ("espeakng_loader",),
     "face": ("ai_edge_litert",),
     "report": ("matplotlib", "tensorboard"),
