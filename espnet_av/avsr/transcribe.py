@@ -9,10 +9,8 @@ What was made from the same video with the same settings is used again: tracks a
 """
 
 import dataclasses
-import json
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +20,14 @@ from espnet_av.avsr.asd import ActiveSpeakerDetector, TrackScorer, score_tracks,
 from espnet_av.avsr.mouth_motion import MouthMotionScorer
 from espnet_av.corpora.mcorec import Session, Speaker, Track, is_session, read_session
 from espnet_av.data.drops import write_json
-from espnet_av.data.face_tracks import FaceFinder, FaceTrack, FaceTracker, TrackRules
-from espnet_av.data.track_files import read_tracks, track_faces
+from espnet_av.data.face_tracks import FaceFinder, FaceTrack
 from espnet_av.data.video_io import probe, read_audio_track
+from espnet_av.data.video_tracks import TrackOptions, file_identity, find_tracks, read_json_or_none
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 
 logger = logging.getLogger(__name__)
 
 SCORERS = ("light_asd", "mouth_motion")
-
-
-@dataclass(frozen=True)
-class TrackOptions:
-    """How faces are tracked.
-
-    Attributes:
-        rules: See :class:`~espnet_av.data.face_tracks.TrackRules`.
-        max_absence_sec: See :func:`~espnet_av.data.face_tracks.group_tracks`.
-    """
-
-    rules: TrackRules = TrackRules()
-    max_absence_sec: float = 10.0
 
 
 def build_scorer(
@@ -113,17 +98,9 @@ def prepare_video(
     if scorer is not None and not probe(video).has_audio:
         fix = "pass --segmentation fixed_chunk --modality video"
         raise DataError(describe(f"{video}: has no sound, so who speaks cannot be found", fix=fix))
-    made = {"video": _identity(video), "options": dataclasses.asdict(options)}
-    if force or _read_json(folder / "tracks_from.json") != made:
-        tracker = FaceTracker(finder, rules=options.rules)
-        tracks = track_faces(video, folder, tracker=tracker, max_absence_sec=options.max_absence_sec)
-        write_json(folder / "tracks_from.json", made)
-        logger.info("%d face tracks, %d dropped", len(tracks), tracker.num_dropped)
-    else:
-        tracks = read_tracks(folder)
-        logger.info("%d face tracks were there already", len(tracks))
+    tracks = find_tracks(video, folder, options, finder=finder, force=force)
     key = {"scorer": type(scorer).__name__, "key": scorer_key(scorer)}
-    if scorer is not None and _read_json(folder / "scores_from.json") != key:
+    if scorer is not None and read_json_or_none(folder / "scores_from.json") != key:
         score_tracks(tracks, read_audio_track(video), scorer)
         write_json(folder / "scores_from.json", key)
     return read_session(folder)
@@ -160,9 +137,9 @@ def _scored(
         session.note(where, "no_faces", f"no face crops of {where}, so it cannot be scored", skipped=False)
         return track
     path = folder / f"{speaker.name}_{track.name}_asd.json"
-    key = {"video": _identity(track.video), "detector": detector.digest}
+    key = {"video": file_identity(track.video), "detector": detector.digest}
     made = path.with_name(path.name + ".from")
-    if not path.is_file() or _read_json(made) != key:
+    if not path.is_file() or read_json_or_none(made) != key:
         try:
             count = probe(track.video).num_frames
             crops = FaceTrack(
@@ -182,20 +159,8 @@ def _scored(
     return dataclasses.replace(track, asd=path)
 
 
-def _identity(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    return {"name": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
 def scorer_key(scorer: TrackScorer | None) -> Any:
     """Return what tells a scorer's results from those of another: the digest of the weights or the settings."""
     if isinstance(scorer, ActiveSpeakerDetector):
         return scorer.digest
     return {} if scorer is None else {name: value for name, value in vars(scorer).items() if not name.startswith("_")}
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

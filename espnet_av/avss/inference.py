@@ -38,6 +38,7 @@ from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError,
 CLOCK = AVClock()
 UNSEEN_CHOICES = ("mute", "no_video")
 MUTE_FADE_FRAMES = 5
+EMBED_CHUNK, EMBED_CONTEXT = 500, 2  # frames; the first convolution of the front ends spans five
 DEFAULT_WINDOWS = WindowRules()
 
 #: ``uint8 (B, T, H, W) -> (B, T, D)``: a frozen lip-reading front end.
@@ -261,8 +262,7 @@ class Separator:
             usage_error(
                 f"{name}: mouth crops, and no front end to embed them", fix="pass embedder=, or embeddings of stage 4"
             )
-        with torch.inference_mode():
-            return self.embedder(torch.from_numpy(np.array(crops)).unsqueeze(0))[0].float().cpu().numpy()
+        return embed_crops(self.embedder, crops, self.device)
 
     def _run(self, jobs: Sequence["_Job"]) -> list[np.ndarray]:
         """Return the voices ``(K, n)`` of windows of equal length."""
@@ -382,6 +382,29 @@ def seen_gain(seen: np.ndarray, num_samples: int) -> np.ndarray:
         if last < len(seen):
             gain[end - length : end] = fade_in(length)[::-1]
     return gain
+
+
+@torch.inference_mode()
+def embed_crops(
+    embedder: Embedder, crops: np.ndarray, device: str | torch.device = "cpu", chunk: int = EMBED_CHUNK
+) -> np.ndarray:
+    """Embed a clip of any length piece by piece; the result is that of the whole clip at once.
+
+    Args:
+        embedder: The front end; an embedding may depend on :data:`EMBED_CONTEXT` frames to both sides.
+        crops: uint8 ``(T, H, W)``.
+        device: Where the front end is.
+        chunk: Frames computed at a time.
+
+    Returns:
+        ``(T, D)`` float32.
+    """
+    parts = []
+    for first in range(0, len(crops), chunk):
+        start, end = max(0, first - EMBED_CONTEXT), first + chunk + EMBED_CONTEXT
+        piece = torch.from_numpy(np.array(crops[start:end])).unsqueeze(0).to(device)
+        parts.append(embedder(piece)[0, first - start : first - start + chunk].float().cpu().numpy())
+    return np.concatenate(parts)
 
 
 def load_state(network: torch.nn.Module, state: dict[str, Tensor]) -> None:

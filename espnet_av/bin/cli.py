@@ -36,6 +36,7 @@ VERBS = {
     "infer": Verb("espnet_av.bin.{task}_infer", "run a trained model over data folders"),
     "score": Verb("espnet_av.bin.{task}_score", "score what a model gave"),
     "transcribe": Verb("espnet_av.bin.avsr_transcribe", "find the faces of a video and recognise what they say"),
+    "separate": Verb("espnet_av.bin.avss_separate", "find the faces of a video and extract the voice of each"),
     "sessions": Verb("espnet_av.bin.avsr_sessions", "transcribe and score sessions with several people"),
     "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets"),
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),

@@ -13,6 +13,7 @@ from espnet_av.avsr import transcribe
 from espnet_av.avsr.asd import LightASD, to_published
 from espnet_av.avsr.vtt import read_vtt
 from espnet_av.bin import avsr_sessions, avsr_transcribe
+from espnet_av.data import video_tracks
 from espnet_av.data.face_detector import FaceBox
 from espnet_av.data.mouth_roi import MEAN_FACE
 from espnet_av.data.video_io import read_audio_track, read_video, write_video
@@ -108,7 +109,7 @@ def test_a_second_run_uses_what_is_there(room, monkeypatch):
     def never(*_, **__):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(transcribe, "track_faces", never)
+    monkeypatch.setattr(video_tracks, "track_faces", never)
     monkeypatch.setattr(transcribe, "score_tracks", never)
     command(room)
     assert Recogniser.calls == calls
