@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 9: put a trained model into a folder that loads with ``AVSR.from_pretrained`` and can be given away."""
+"""Stage 9: put a trained model into a folder that ``from_pretrained`` of its class loads and that can be given away."""
 
 import argparse
 import sys
@@ -25,6 +25,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--licence", default="Apache-2.0", help="licence of the packed weights; the data must allow it")
     parser.add_argument("--name", help="name of the model; that of the experiment folder when not given")
     parser.add_argument(
+        "--lip_frontend",
+        metavar="SOURCE",
+        help="of a separator: put its lip-reading front end into the pack too, where its licence allows that",
+    )
+    parser.add_argument(
         "--archive",
         choices=("true", "false"),
         default="false",
@@ -39,7 +44,13 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     from espnet_av.report.packing import PackOptions, pack_experiment, verify_pack
 
     archive = args.archive == "true"
-    options = PackOptions(checkpoint=args.checkpoint, licence=args.licence, name=args.name, archive=archive)
+    options = PackOptions(
+        checkpoint=args.checkpoint,
+        licence=args.licence,
+        name=args.name,
+        archive=archive,
+        lip_frontend=args.lip_frontend,
+    )
     folder = pack_experiment(args.exp_dir, args.output_dir or args.exp_dir / "pack", args.dump_dir, options)
     meta = verify_pack(folder)
     sys.stdout.write(f"packed: {folder} ({meta['weights']['bytes'] / 1e6:.1f} MB from {meta['weights']['source']})\n")

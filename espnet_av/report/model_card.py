@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model card that goes with packed weights: Markdown with the YAML head that model hubs read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -12,6 +13,34 @@ from espnet_av.report.experiment import modality_order, set_order
 from espnet_av.report.results import MODALITY_TITLES, markdown_table, percent, ratio_table, wer_table
 
 TASK_TYPE = "automatic-speech-recognition"
+Meta = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What the card of a system says that others do not.
+
+    Attributes:
+        lead: What the model is, in a sentence.
+        task_type: As model hubs call it.
+        tags: For their search.
+        metrics: As they call them.
+        use: Example of use, from ``meta.json``.
+        limits: What it cannot do.
+        results: Tables of results.
+        index: Results for ``model-index``.
+        cost: Rows of the table of costs.
+    """
+
+    lead: str
+    task_type: str
+    tags: tuple[str, ...]
+    metrics: tuple[str, ...]
+    use: Callable[[Meta], str]
+    limits: Callable[[Meta], str]
+    results: Callable[[Meta], str]
+    index: Callable[[Meta], list[dict[str, Any]]]
+    cost: Callable[[Meta], Sequence[Sequence[str]]]
 
 
 def model_card(meta: Mapping[str, Any]) -> str:
@@ -20,18 +49,18 @@ def model_card(meta: Mapping[str, Any]) -> str:
     Args:
         meta: Content of ``meta.json``.
     """
+    text = card_text(meta.get("task", "avsr"))
     sections = [
         f"# {meta['name']}",
-        "Audio-visual speech recognition: text from a talker's voice and mouth. Made with espnet_av "
-        f"{meta['versions'].get('espnet_av', '')}.".replace(" .", "."),
+        f"{text.lead} Made with espnet_av {meta['versions'].get('espnet_av', '')}.".replace(" .", "."),
         "## Use",
-        _use(meta),
+        text.use(meta),
         "## Limits",
-        _limits(meta),
+        text.limits(meta),
         "## Training data",
         _training_data(meta),
         "## Metrics",
-        _metrics(meta),
+        text.results(meta),
         "## Latency and size",
         _cost(meta),
         "## How to reproduce",
@@ -43,19 +72,29 @@ def model_card(meta: Mapping[str, Any]) -> str:
     return f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n"
 
 
+def card_text(task: str) -> CardText:
+    """Return the texts of a system."""
+    if task == "avss":
+        from espnet_av.report.separation_card import SEPARATION
+
+        return SEPARATION
+    return RECOGNITION
+
+
 def front_matter(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return the head of the card as a mapping: licence, tags, data sets and the results as ``model-index``."""
+    text = card_text(meta.get("task", "avsr"))
     trained = sorted({item["set_name"] for item in meta["licences"] if item["trained_on"]})
     head: dict[str, Any] = {
         "license": meta["licence"].lower(),
         "library_name": "espnet",
-        "pipeline_tag": TASK_TYPE,
-        "tags": ["espnet", "espnet_av", "audio-visual-speech-recognition", "lip-reading"],
-        "metrics": ["wer"],
+        "pipeline_tag": text.task_type,
+        "tags": ["espnet", "espnet_av", *text.tags],
+        "metrics": list(text.metrics),
     }
     if trained:
         head["datasets"] = trained
-    results = _index_results(meta)
+    results = text.index(meta)
     if results:
         head["model-index"] = [{"name": meta["name"], "results": results}]
     return head
@@ -143,7 +182,7 @@ def _speaker_spread(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _cost(meta: Mapping[str, Any]) -> str:
-    rows = card_rows(meta.get("complexity") or {})
+    rows = card_text(meta.get("task", "avsr")).cost(meta.get("complexity") or {})
     size_mb = meta["weights"]["bytes"] / 1e6
     rows = [*rows, ("weights", f"{size_mb:.1f} MB, {meta['weights']['num_tensors']} tensors")]
     return markdown_table(["property", "value"], [list(row) for row in rows], right=9)
@@ -174,3 +213,16 @@ def _licence(meta: Mapping[str, Any]) -> str:
         names = ", ".join(f"`{name}`" for name in meta["unknown_licences"])
         text += f" These data licences could not be checked automatically: {names}."
     return text
+
+
+RECOGNITION = CardText(
+    lead="Audio-visual speech recognition: text from a talker's voice and mouth.",
+    task_type=TASK_TYPE,
+    tags=("audio-visual-speech-recognition", "lip-reading"),
+    metrics=("wer",),
+    use=_use,
+    limits=_limits,
+    results=_metrics,
+    index=_index_results,
+    cost=card_rows,
+)

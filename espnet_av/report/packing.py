@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from espnet_av.report.experiment import find_decodes, read_config, read_json
+from espnet_av.report.experiment import read_config, read_json
 from espnet_av.report.licences import find_conflicts, ledger, trained_licences, unknown_licences
 from espnet_av.report.model_card import model_card
 from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
 from espnet_av.report.results import read_results, without_nan, write_json
 from espnet_av.report.sections import complexity_of_experiment
+from espnet_av.report.systems import system_of
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import DataError, EspnetAVError, MissingDataError, UsageError, describe
 from espnet_av.utils.files import atomic_path, sha256_file
@@ -37,15 +38,12 @@ WEIGHTS, CONFIG, META, CARD, TOKENS, BPE_MODEL = (
     "tokens.txt",
     "bpe.model",
 )
-MODEL_CLASS = "espnet_av.avsr.inference:AVSR"
-# What builds the model and prepares its input, then what is worth knowing of the training. Nothing else is packed.
-MODEL_KEYS = ("model", "model_conf", "token_type", "token_list", "bpemodel", "preprocessor_conf")
+LIP_FRONT_END = "lip_front_end.safetensors"
+# What is worth knowing of the training. Nothing else is packed beside what builds the model and prepares its input.
 TRAINING_KEYS = (
     *("seed", "max_epoch", "max_steps", "batch_frames", "batch_size", "accum_grad", "grad_clip", "ema_decay"),
     *("amp_dtype", "optim", "optim_conf", "scheduler", "scheduler_conf", "best_model_criterion", "keep_nbest_models"),
 )
-# Parts of preprocessor_conf that may name noise files.
-TRAINING_ONLY = ("audio_augment", "video_augment", "interferers", "noise")
 
 
 class LicenceConflict(DataError):
@@ -61,12 +59,15 @@ class PackOptions:
         licence: Licence of the packed weights.
         name: Name of the model; None takes that of the experiment folder.
         archive: Also write ``<output_dir>.tar.gz``.
+        lip_frontend: Of a separator: the lip-reading front end that goes into the pack, as
+            :meth:`espnet_av.avss.lip_embedding.LipEmbedder.from_pretrained` takes it; None: users bring it.
     """
 
     checkpoint: str = "ave"
     licence: str = "Apache-2.0"
     name: str | None = None
     archive: bool = False
+    lip_frontend: str | None = None
 
 
 def pack_experiment(
@@ -106,6 +107,7 @@ def pack_experiment(
         _write_config(config, exp_dir, folder)
         meta = {
             **_describe(exp_dir, config, options),
+            **_write_lip_front_end(config, options, folder),
             "weights": weights,
             "licences": [asdict(entry) for entry in entries],
             "unknown_licences": unknown_licences(trained_licences(entries)),
@@ -155,22 +157,24 @@ def choose_checkpoint(exp_dir: Path, config: Mapping[str, Any], choice: str) -> 
     )
 
 
-def portable_config(config: Mapping[str, Any], token_list: Sequence[str]) -> dict[str, Any]:
+def portable_config(config: Mapping[str, Any], token_list: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the part of a training configuration that goes with the weights, without paths of this machine.
 
     Args:
         config: The training configuration.
-        token_list: The tokens, in the order of their ids.
+        token_list: The tokens, in the order of their ids, of a model that writes text.
 
     Raises:
         DataError: A value that must be kept is a path of this machine.
     """
-    kept = {key: config[key] for key in (*MODEL_KEYS, *TRAINING_KEYS) if config.get(key) is not None}
-    kept["token_list"] = list(token_list)
-    kept["bpemodel"] = BPE_MODEL if config.get("bpemodel") else None
+    system = system_of(config)
+    kept = {key: config[key] for key in (*system.model_keys, *TRAINING_KEYS) if config.get(key) is not None}
+    if system.has_tokens:
+        kept["token_list"] = list(token_list or ())
+        kept["bpemodel"] = BPE_MODEL if config.get("bpemodel") else None
     preprocess = kept.get("preprocessor_conf")
     if isinstance(preprocess, Mapping):
-        kept["preprocessor_conf"] = {key: value for key, value in preprocess.items() if key not in TRAINING_ONLY}
+        kept["preprocessor_conf"] = {key: value for key, value in preprocess.items() if key not in system.training_only}
     for key, value in kept.items():
         path = None if key == "token_list" else _find_path(value)
         if path is not None:
@@ -239,12 +243,11 @@ def _refuse_foreign_folder(output_dir: Path) -> None:
 
 
 def _warn_about_other_weights(exp_dir: Path, checkpoint: Path) -> None:
-    for decode in find_decodes(exp_dir / "decode"):
-        used = (read_json(decode.folder / "infer.json") or {}).get("checkpoint")
+    for path in sorted((exp_dir / "decode").glob("*/*/infer.json")):
+        used = (read_json(path) or {}).get("checkpoint")
         if used and Path(str(used)).name != checkpoint.name:
-            logger.warning(
-                "packing %s, but %s/%s was decoded with %s", checkpoint.name, decode.modality, decode.set_name, used
-            )
+            name = path.parent.relative_to(exp_dir / "decode").as_posix()
+            logger.warning("packing %s, but %s was decoded with %s", checkpoint.name, name, used)
             return
 
 
@@ -281,6 +284,12 @@ def _unshared(state: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
 
 
 def _write_config(config: Mapping[str, Any], exp_dir: Path, folder: Path) -> None:
+    tokens = _write_tokens(config, exp_dir, folder) if system_of(config).has_tokens else None
+    text = yaml.safe_dump(portable_config(config, tokens), sort_keys=True, allow_unicode=True)
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+def _write_tokens(config: Mapping[str, Any], exp_dir: Path, folder: Path) -> list[str]:
     tokens = config.get("token_list")
     if isinstance(tokens, str):
         tokens = _asset(tokens, exp_dir, "token_list").read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -289,8 +298,31 @@ def _write_config(config: Mapping[str, Any], exp_dir: Path, folder: Path) -> Non
     (folder / TOKENS).write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
     if config.get("bpemodel"):
         shutil.copyfile(_asset(config["bpemodel"], exp_dir, "bpemodel"), folder / BPE_MODEL)
-    text = yaml.safe_dump(portable_config(config, tokens), sort_keys=True, allow_unicode=True)
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    return list(tokens)
+
+
+def _write_lip_front_end(config: Mapping[str, Any], options: PackOptions, folder: Path) -> dict[str, Any]:
+    """Return what the model says of its lips, and put the front end into the pack where one is given."""
+    if not config.get("lips"):
+        if options.lip_frontend:
+            raise UsageError(describe("--lip_frontend: the model does not look at lips", got=options.lip_frontend))
+        return {}
+    if not options.lip_frontend:
+        return {"lips": config["lips"]}
+    from espnet_av.avss.lip_embedding import LipEmbedder
+    from espnet_av.avss.lips import LipDescription, require_same_front_end
+
+    source = options.lip_frontend
+    above = Path(source.partition(":")[2] or source)
+    for path in (above / META, above.parent / META):  # a pack of ours says under which licence it is
+        licence = (read_json(path) or {}).get("licence")
+        if licence:
+            _refuse_conflicts([licence], options.licence)
+            break
+    embedder = LipEmbedder.from_pretrained(source)
+    require_same_front_end(LipDescription.from_dict(config["lips"], CONFIG), embedder.describe(), source)
+    embedder.save(folder / LIP_FRONT_END)
+    return {"lips": config["lips"], "lip_front_end": LIP_FRONT_END}
 
 
 def _asset(path: str, exp_dir: Path, key: str) -> Path:
@@ -305,6 +337,7 @@ def _asset(path: str, exp_dir: Path, key: str) -> Path:
 
 def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions) -> dict[str, Any]:
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
+    system = system_of(config, results)
     try:
         complexity = complexity_of_experiment(exp_dir, config)
     except EspnetAVError as error:
@@ -313,8 +346,8 @@ def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions) ->
     return {
         "format": 1,
         "name": options.name or exp_dir.resolve().name,
-        "class": MODEL_CLASS,
-        "task": "avsr",
+        "class": system.model_class,
+        "task": system.name,
         "licence": options.licence,
         "date": utc_now(),
         "commit": source_commit(),
@@ -323,7 +356,7 @@ def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions) ->
         "config_digest": config_digest(config),
         "versions": package_versions(),
         "results": results,
-        "complexity": complexity.to_dict() if complexity else None,
+        "complexity": complexity.to_dict() if hasattr(complexity, "to_dict") else complexity,
     }
 
 

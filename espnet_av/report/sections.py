@@ -28,6 +28,7 @@ from espnet_av.report.provenance import is_secret, machine, package_versions, sc
 from espnet_av.report.published import Published, comparison, own_results
 from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, modalities, percent, stage_rows, wer_cell
 from espnet_av.report.session_results import HEADER, read_sessions, session_rows
+from espnet_av.report.systems import system_of
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.progress import format_seconds
 
@@ -210,22 +211,30 @@ def stages_section(exp_dir: Path) -> list[list[str]]:
 
 
 def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) -> Any:
-    """Return the complexity card; without a model when it cannot be built from the configuration."""
+    """Return what the model costs; without a model when it cannot be built from the configuration."""
     model = None
     try:
         model = build_network(config)
     except (EspnetAVError, ImportError, TypeError, KeyError) as error:
         logger.warning("no parameter count in the report: %s", error)
+    if system_of(config).name == "avss":
+        from espnet_av.report.separation_card import separation_cost
+
+        return separation_cost(exp_dir, model)
     card = experiment_card(exp_dir, model)
     return card if card_rows(card) else None
 
 
 def build_network(config: Mapping[str, Any] | None) -> Any:
-    """Build the untrained recogniser that a training configuration describes; None where it describes none.
+    """Build the untrained network that a training configuration describes; None where it describes none.
 
     Raises:
         UsageError: The name of the model is unknown.
     """
+    if config and system_of(config).name == "avss":
+        from espnet_av.avss.model import build_network as build_separator
+
+        return build_separator(config.get("model"), config.get("model_conf") or {})
     if not config or not isinstance(config.get("token_list"), (list, tuple)):
         return None
     from espnet_av.avsr.choices import get_model_class
@@ -258,11 +267,11 @@ def configuration_section(config: Mapping[str, Any] | None) -> dict[str, Any]:
 def default_settings(names: Iterable[str]) -> dict[str, Any] | None:
     """Return the defaults of these training options; None where the training code cannot be imported."""
     try:
-        from espnet_av.tasks.avsr import AVSRTask
+        task = system_of(dict.fromkeys(names)).load_task()
     except ImportError as error:
         logger.warning("the defaults of the training options are not known: %s", error)
         return None
-    parser = AVSRTask.get_parser()
+    parser = task.get_parser()
     return {name: parser.get_default(name) for name in names}
 
 

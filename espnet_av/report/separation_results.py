@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.report.experiment import set_order
+from espnet_av.report.experiment import read_json, set_order
 from espnet_av.report.results import ABSENT, markdown_table, reproduce_section, stage_table
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 
@@ -64,6 +64,42 @@ class PairScore:
     voice: str
     kind: str
     values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SeparatedSet:
+    """Voices of one test set, ``s1/<mixture>.wav`` and ``s2/<mixture>.wav`` below ``folder``.
+
+    Attributes:
+        lips: What the network was told: ``own``, ``swapped``, ``other``, ``none``; ``audio`` where it looks at none.
+        set_name: The test set.
+        folder: Where the voices lie.
+        facts: Content of ``infer.json``; empty where there is none.
+    """
+
+    lips: str
+    set_name: str
+    folder: Path
+    facts: Mapping[str, Any]
+
+    def voice(self, mixture: str, name: str) -> Path:
+        """Return the file of a voice."""
+        return self.folder / name / f"{mixture}.wav"
+
+
+def find_separations(decode_dir: str | Path) -> list[SeparatedSet]:
+    """Find the separated sets below a folder, ``[<lips>/]<set>/s1``, sets in reading order, own lips first."""
+    decode_dir = Path(decode_dir)
+    found = []
+    for path in (*decode_dir.glob("*/s1"), *decode_dir.glob("*/*/s1")):
+        folder = path.parent
+        facts = read_json(folder / "infer.json")
+        facts = facts if isinstance(facts, Mapping) else {}
+        above = folder.parent.name if folder.parent != decode_dir else ""
+        usual = above if above in LIPS_TITLES else "audio"
+        lips = str(facts.get("lips_mode") or "audio") if facts else usual
+        found.append(SeparatedSet(lips, folder.name, folder, facts))
+    return sorted(found, key=lambda item: (set_order(item.set_name), lips_order(item.lips)))
 
 
 def read_scores(path: str | Path) -> list[PairScore]:
