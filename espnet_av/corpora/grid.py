@@ -41,6 +41,8 @@ GET_IT = (
     "that DIR/s1/bbaf2n.mpg and DIR/align/s1/bbaf2n.align exist, and pass --grid_root DIR"
 )
 SETS = ("train", "valid", "test")
+WOMEN = frozenset(f"s{number}" for number in (4, 7, 11, 15, 16, 18, 20, 21, 22, 23, 24, 25, 29, 31, 33, 34))
+MEN = frozenset(f"s{number}" for number in range(1, 35)) - WOMEN
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,8 @@ def write_set(clips: Sequence[Clip], folder: str | Path, description: str) -> No
         data.write("video.scp", {clip.utt: clip.video for clip in clips})
         data.write("text", text)
         data.write("utt2spk", {clip.utt: clip.speaker for clip in clips})
+        if all(clip.speaker in WOMEN | MEN for clip in clips):
+            data.write("utt2gender", {clip.utt: "f" if clip.speaker in WOMEN else "m" for clip in clips})
         with atomic_write(data / "words.ctm") as stream:
             stream.writelines(words)
         data.write_streams([("video.scp", "face", "video_rgb"), ("text", "text", "text")])

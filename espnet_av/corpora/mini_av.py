@@ -183,7 +183,8 @@ def collect(jobs: Sequence[SpeakerJob]) -> tuple[dict[str, Any], dict[str, dict[
     for job in jobs:
         record = json.loads((job.folder / SPEAKER_FILE).read_text(encoding="utf-8"))
         for facts in record.pop("utterances"):
-            utterances[facts["utt_id"]] = {**facts, "speaker": job.speaker}
+            voice = "high" if record["voice"]["high"] else "low"
+            utterances[facts["utt_id"]] = {**facts, "speaker": job.speaker, "voice": voice}
         speakers[job.speaker] = record
     return speakers, utterances
 

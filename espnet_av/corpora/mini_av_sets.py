@@ -37,7 +37,8 @@ class SetWriter:
     """Write everything that goes on top of the speakers' clips.
 
     Args:
-        utterances: By utterance id: ``speaker``, ``split``, ``text``, ``num_samples``, ``num_frames``.
+        utterances: By utterance id: ``speaker``, ``voice`` (high or low), ``split``, ``text``, ``num_samples``,
+            ``num_frames``.
         corpus_dir: Folder of the media, absolute or relative to the recipe.
         output_dir: Where the data folders go.
         seed: Seed of the corpus.
@@ -82,6 +83,7 @@ class SetWriter:
             data.write("video.scp", {utt: self._media(utt, ".mp4") for utt in utts})
             data.write("text", {utt: facts[utt]["text"] or SILENT_TEXT for utt in utts})
             data.write("utt2spk", self._speakers(utts))
+            data.write("utt2gender", {utt: self._utterances[utt]["voice"] for utt in utts})
             data.write("utt2num_samples", {utt: facts[utt]["num_samples"] for utt in utts})
             data.write("utt2num_frames", {utt: facts[utt]["num_frames"] for utt in utts})
             data.write_streams(STREAMS)
