@@ -20,7 +20,7 @@ from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.drops import Drops, write_json
 from espnet_av.data.mixture_dir import (
-    MOUTH_TYPES,
+    MOUTH_SUFFIXES,
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
     Mixture,
@@ -132,7 +132,7 @@ def _sound(path: Path, audio_dir: Path) -> tuple[str, int]:
 
 def _mouth(path: Path, crops: np.ndarray, num_frames: int | None, mouth_dir: Path) -> str:
     """Return a file of mouth crops, cut to ``num_frames`` unless that is None."""
-    if num_frames is None and path.suffix.lower() in MOUTH_TYPES:
+    if num_frames is None and path.suffix.lower() in MOUTH_SUFFIXES:
         return os.path.abspath(path)
     target = _place(path, mouth_dir, f"-{num_frames or len(crops)}.npy")
     if not target.is_file():

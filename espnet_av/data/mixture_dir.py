@@ -5,11 +5,12 @@
     mix.scp                       sound of the mixture
     s1.scp s2.scp                 sound of each speaker in it; absent without ground truth
     mouth_s1.scp mouth_s2.scp     mouth crops, uint8 (T, 96, 96), npy or npz; absent in sets of sound alone
-    lips_s1.scp lips_s2.scp       lip embeddings of stage 4
+    lips_s1.scp lips_s2.scp       lip embeddings, of stage 4
     utt2spk utt2num_samples utt2num_frames streams data.json
     pair_kind                     same_speaker, same_gender, other; where the corpus tells
     utt2clips utt2level           the two clips, and by how many dB the first is louder; where we mixed them
 
+``streams`` names what training reads: the sound, and the lips once they are there; mouth crops are none of it.
 All of them go by the id of the mixture, which is also the name of its file and of what is separated from it.
 """
 
@@ -27,7 +28,7 @@ SAMPLE_RATE = 16000
 FPS = 25
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 OTHER_SUFFIXES = (".json", ".png", ".list", ".csv")  # of files that are no tables
-MOUTH_TYPES = {".npy": "video_npy", ".npz": "video_npz"}
+MOUTH_SUFFIXES = (".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,10 @@ def write_mixtures(folder: str | Path, mixtures: Iterable[Mixture], meta: dict[s
                 files[name] = {utt: value[0] for utt, value in values.items()}
     for name, paths in files.items():
         data.write(name, paths)
-    streams += [(f"{name}.scp", name, "sound") for name in SPEAKERS if f"{name}.scp" in files]
-    streams += [
-        (f"mouth_{name}.scp", f"mouth_{name}", _mouth_type(files[f"mouth_{name}.scp"].values()))
-        for name in SPEAKERS
-        if f"mouth_{name}.scp" in files
-    ]
-    data.write_streams(streams)
+    data.write_streams([*streams, *((f"{name}.scp", name, "sound") for name in SPEAKERS if f"{name}.scp" in files)])
     _write_facts(data, table)
     data.write_meta({"sample_rate": SAMPLE_RATE, "fps": FPS, **meta})
     return len(table)
-
-
-def _mouth_type(paths: Iterable[str]) -> str:
-    kinds = {Path(path).suffix.lower() for path in paths}
-    if len(kinds) != 1 or not kinds <= set(MOUTH_TYPES):
-        raise DataError(describe("mouth crops are of one kind", sorted(kinds), sorted(MOUTH_TYPES)))
-    return MOUTH_TYPES[kinds.pop()]
 
 
 def _write_facts(data: DataDir, table: dict[str, Mixture]) -> None:
