@@ -41,6 +41,7 @@ from espnet_av.utils.optional import require
 logger = logging.getLogger(__name__)
 EPS = 1e-8
 SDR_TAPS = 512
+SDR_CEILING_DB = 100.0  # of BSS-eval, which rounding makes undefined for perfect estimates
 MAX_FACTORIAL_SOURCES = 3
 SILENT_PEAK = 0.5 / 32768  # what rounds to zero in 16 bits is silence
 SILENT_ESTIMATE_DB = -30.0
@@ -85,9 +86,9 @@ def sd_sdr(estimate: np.ndarray, reference: np.ndarray, *, zero_mean: bool = Tru
 
 
 def sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """Return the BSS-eval SDR of one pair ``(N,)`` in dB; NaN for silence, which it does not define."""
-    values = _bss_eval("sdr", *_float64(estimate, reference, zero_mean=False))
-    return math.nan if values is None else float(values[0])
+    """Return the BSS-eval SDR of one pair ``(N,)`` in dB, at most 100; NaN for silence, which it does not define."""
+    values = _bss_eval("sdr_loss", *_float64(estimate, reference, zero_mean=False))
+    return math.nan if values is None else -float(values[0])
 
 
 def bss_eval(estimates: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,9 +110,11 @@ def _bss_eval(function: str, estimates: np.ndarray, references: np.ndarray, **op
     module = require("fast_bss_eval", "avss")
     import torch  # its functions for numpy do not know that numpy.linalg.solve changed in numpy 2
 
+    signals = [torch.from_numpy(signal.copy()) for signal in (references, estimates)]
+    if function == "sdr_loss":
+        signals.reverse()
     try:
-        signals = torch.from_numpy(references.copy()), torch.from_numpy(estimates.copy())
-        return getattr(module, function)(*signals, filter_length=SDR_TAPS, **options)
+        return getattr(module, function)(*signals, filter_length=SDR_TAPS, clamp_db=SDR_CEILING_DB, **options)
     except torch.linalg.LinAlgError:  # a reference of a few pulses or tones
         return None
 
