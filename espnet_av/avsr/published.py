@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,9 @@ from espnet_av.avsr.choices import get_model_class
 from espnet_av.avsr.encoder import AVHubertEncoder
 from espnet_av.avsr.presets import NOT_OFFERED, refuse_model
 from espnet_av.avsr.tokenizer import SentencePieceTokenizer, Tokenizer
-from espnet_av.train.conversion import compare, find_checkpoint
+from espnet_av.train.conversion import Conversion, compare, find_checkpoint
 from espnet_av.train.foreign_file import read_foreign
-from espnet_av.train.loading import LoadReport, load_weights
+from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe, usage_error
 from espnet_av.utils.files import sha256_file
 
@@ -42,63 +42,19 @@ MODEL_OF_KIND = {"avsrcocktail": "avsr", "auto_avsr": "auto_avsr", "avhubert": "
 
 
 @dataclass(frozen=True)
-class Published:
-    """A checkpoint in our names, with the network it fits.
+class Published(Conversion):
+    """A recogniser, or its encoder, in our names.
 
     Attributes:
-        kind: One of :data:`KINDS`.
-        source: The file.
-        sha256: Its digest.
-        model: Name of the network for ``model:``.
-        model_conf: Its keywords.
-        vocab_size: Number of token ids; 0 for an encoder alone.
-        state: Tensors under our names; of an encoder alone without the leading ``encoder.``.
-        names: What became of each name.
-        fit: Loaded, missing, unexpected and differently shaped tensors.
+        vocab_size: Number of token ids; 0 for an encoder alone, whose tensors lack the leading ``encoder.``.
     """
 
-    kind: str
-    source: Path
-    sha256: str
-    model: str
-    model_conf: dict[str, Any]
     vocab_size: int
-    state: dict[str, Tensor] = field(repr=False)
-    names: convert.ConversionReport
-    fit: LoadReport
 
     @property
     def encoder_only(self) -> bool:
         """True where the file holds no decoder."""
         return self.vocab_size == 0
-
-    def require_fit(self) -> None:
-        """Refuse the checkpoint unless every tensor has its place.
-
-        Raises:
-            CheckpointError: With the counts and the first names.
-        """
-        if not self.fit.exact:
-            what = f"{self.source} does not fit the {self.kind} network built for it: {self.fit.summary()}"
-            fix = "give its own sizes with --model_conf, or the kind of checkpoint that it is"
-            raise CheckpointError(describe(what, fix=fix))
-
-    def facts(self) -> dict[str, Any]:
-        """What a report holds: source, digest, and every name that was loaded, missing, unexpected or dropped."""
-        return {
-            "kind": self.kind,
-            "source": self.source.name,
-            "sha256": self.sha256,
-            "model": self.model,
-            "num_tensors": len(self.state),
-            "num_values": sum(tensor.numel() for tensor in self.state.values()),
-            "renamed": self.names.renamed,
-            "dropped": self.names.dropped,
-            "loaded": self.fit.loaded,
-            "missing": self.fit.missing,
-            "unexpected": self.fit.unexpected,
-            "mismatched": self.fit.mismatched,
-        }
 
 
 def read_tensors_of(path: Path) -> dict[str, Tensor]:
@@ -154,8 +110,9 @@ def read_published(
     with torch.device("meta"):
         network = _build(kind, vocab_size, conf, path)
     published = Published(
-        kind, path, sha256_file(path), MODEL_OF_KIND[kind], conf, vocab_size, state, names, compare(network, state)
-    )
+        kind=kind, source=path, sha256=sha256_file(path), model=MODEL_OF_KIND[kind], model_conf=conf, state=state,
+        names=names, fit=compare(network, state), vocab_size=vocab_size,
+    )  # fmt: skip
     if strict:
         published.require_fit()
     return published

@@ -64,7 +64,7 @@ class ClipEmbedder:
         results = []
         for top, left, flipped in crop_variants(key, *frames.shape[1:], size, self.variants, self.seed):
             crop = frames[:, top : top + size, left : left + size]
-            crop = np.ascontiguousarray(crop[:, :, ::-1] if flipped else crop)
+            crop = np.array(crop[:, :, ::-1] if flipped else crop)  # a copy: the file may be mapped
             vectors = self.embedder(torch.from_numpy(crop)[None].to(device))[0]
             results.append(vectors.cpu().numpy())
         lips = np.stack(results) if self.variants > 1 else results[0]

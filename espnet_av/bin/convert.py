@@ -5,13 +5,15 @@
 espnet-av convert auto_avsr avsr_base.pth models/auto --unigram_model unigram5000.model --units unigram5000_units.txt
 espnet-av convert avhubert large_vox_iter5.pt encoder.safetensors    # for --init_param FILE:avsr.encoder
 espnet-av convert ours exp/train/pack avsr_original.pth              # the original names
+espnet-av convert rtfsnet best_model.pth models/rtfsnet12 --model_conf repeats=12
+espnet-av convert lipreading lrw_resnet18_dctcn_video_boundary.pth lips.safetensors
 """
 
 import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +23,12 @@ from espnet_av.utils.errors import usage_error
 from espnet_av.utils.files import atomic_write, sha256_file
 
 if TYPE_CHECKING:
-    from espnet_av.avsr.published import Published
+    from espnet_av.train.conversion import Conversion
 
-SOURCES = ("avsrcocktail", "auto_avsr", "avhubert", "ours")
-TARGETS = ("ours", "encoder", "avsrcocktail", "auto_avsr", "avhubert")
+RECOGNISERS = ("avsrcocktail", "auto_avsr", "avhubert")
+SEPARATORS = ("rtfsnet", "convtasnet", "convtasnet_espnet", "lipreading")
+SOURCES = (*RECOGNISERS, *SEPARATORS, "ours")
+TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,8 +44,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--to",
         choices=TARGETS,
         default=None,
-        help="ours: a folder that AVSR.from_pretrained loads; encoder: a file for --init_param OUT:avsr.encoder; else "
-        "a file with the original names. By default ours, encoder for avhubert, and the original names for ours",
+        help="ours: a folder that from_pretrained of AVSR or Separator loads, or the file of a lip-reading front end; "
+        "encoder: a file for --init_param OUT:avsr.encoder; else a file with the original names. By default ours, "
+        "encoder for avhubert, and the original names for ours",
     )
     parser.add_argument("--unigram_model", type=Path, default=None, help="SentencePiece model; default: beside IN")
     parser.add_argument("--units", type=Path, default=None, help="list of units, lines 'piece id'; default: beside IN")
@@ -49,7 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--model_conf",
         action=NestedDictAction,
         default={},
-        help="sizes that the tensors do not tell, e.g. encoder_conf.num_heads=12",
+        help="what the tensors do not tell, e.g. encoder_conf.num_heads=12 or repeats=12",
     )
     parser.add_argument("--report", type=Path, default=None, help="JSON file that names every tensor, also of a misfit")
     return parser
@@ -58,6 +63,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Convert one checkpoint and say what became of its tensors."""
     args = get_parser().parse_args(cmd)
+    if args.kind in SEPARATORS:
+        convert_separator(args)
+        return
     default = {"ours": None, "avhubert": "encoder"}.get(args.kind, "ours")
     target = args.to or default
     if args.kind == "ours":
@@ -85,11 +93,41 @@ def main(cmd: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"wrote {written} (weights sha256 {sha256_file(weights)})\n")
 
 
+def convert_separator(args: argparse.Namespace) -> None:
+    """Turn a published separator or lip-reading front end into ours."""
+    if args.to not in (None, "ours"):
+        usage_error(f"{args.kind} cannot be written as {args.to}", allowed=["ours"], fix="convert in two steps")
+    if args.kind == "lipreading" and args.output.suffix != ".safetensors":
+        usage_error("OUT of a front end is a file", got=str(args.output), allowed=[".safetensors"])
+    from espnet_av.avss.published import read_published, write_ours
+
+    published = read_published(args.kind, args.source, args.model_conf, strict=False)
+    if args.report is not None:
+        write_report(args.report, published)
+    tell(published)
+    sys.stdout.write(f"sizes: {json.dumps(published.model_conf)}\n")
+    published.require_fit()
+    weights = write_ours(published, args.output)
+    sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
+
+
 def export(args: argparse.Namespace, target: str | None) -> None:
     """Write the weights of one of our models under original names."""
     if target == "ours":
         usage_error("the model is ours already", got=str(args.source), allowed=TARGETS[1:])
     _check_file(args.output)
+    from espnet_av.avss import published as separators
+
+    if separators.is_ours(args.source):
+        weights, model, conf, state = separators.read_ours(args.source)
+        target, renamed = separators.original_names(target, model, conf, state)
+        left_out = sum(name not in renamed for name in state) if model == "rtfsnet" else 0
+        _tell_export(args, weights, model, target, renamed, len(state), left_out)
+        separators.write_original(args.output, target, renamed)
+        sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
+        return
+    if target in SEPARATORS:
+        usage_error("a recogniser has no such form", got=target, allowed=[*RECOGNISERS, "encoder"])
     from espnet_av.avsr import published_files as files
 
     weights, model, state = files.read_ours(args.source)
@@ -98,19 +136,24 @@ def export(args: argparse.Namespace, target: str | None) -> None:
         renamed = files.encoder_of_ours(state)
     else:
         renamed = files.original_names(target, state)
-    sys.stdout.write(f"read {weights} (sha256 {sha256_file(weights)}): {len(state)} tensors of model '{model}'\n")
-    left_out = len(state) - len(renamed)
-    if args.report is not None:
-        with atomic_write(args.report) as stream:
-            json.dump(
-                {"source": weights.name, "model": model, "to": target, "written": list(renamed)}, stream, indent=1
-            )
+    _tell_export(args, weights, model, target, renamed, len(state), len(state) - len(renamed))
     files.save(args.output, renamed)
-    sys.stdout.write(f"{len(renamed)} tensors written, {left_out} left out\n")
     sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
 
 
-def tell(published: "Published") -> None:
+def _tell_export(
+    args: argparse.Namespace, weights: Path, model: str, target: str, renamed: Mapping, num_read: int, left_out: int
+) -> None:
+    """Say what is written, and write the report."""
+    sys.stdout.write(f"read {weights} (sha256 {sha256_file(weights)}): {num_read} tensors of model '{model}'\n")
+    if args.report is not None:
+        facts = {"source": weights.name, "model": model, "to": target, "written": list(renamed)}
+        with atomic_write(args.report) as stream:
+            json.dump(facts, stream, indent=1)
+    sys.stdout.write(f"{len(renamed)} tensors written, {left_out} left out\n")
+
+
+def tell(published: "Conversion") -> None:
     """Print what was read, in words and numbers."""
     values = sum(tensor.numel() for tensor in published.state.values())
     sys.stdout.write(f"read {published.source} (sha256 {published.sha256})\n")
@@ -123,7 +166,7 @@ def tell(published: "Published") -> None:
     sys.stdout.write(f"fit: {counts}, {len(fit.mismatched)} of another shape\n")
 
 
-def write_report(path: Path, published: "Published") -> None:
+def write_report(path: Path, published: "Conversion") -> None:
     """Write every name and what became of it as JSON."""
     with atomic_write(path) as stream:
         json.dump(published.facts(), stream, indent=1)

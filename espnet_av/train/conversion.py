@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,59 @@ class ConversionReport:
 
     def __str__(self) -> str:
         return f"{self.kept} tensors kept ({len(self.renamed)} renamed), {len(self.dropped)} dropped"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A checkpoint in our names, with the network it fits.
+
+    Attributes:
+        kind: Kind of checkpoint, as the converter calls it.
+        source: The file.
+        sha256: Its digest.
+        model: Name of the network for ``model:``.
+        model_conf: Its keywords.
+        state: Tensors under our names.
+        names: What became of each name.
+        fit: Loaded, missing, unexpected and differently shaped tensors.
+    """
+
+    kind: str
+    source: Path
+    sha256: str
+    model: str
+    model_conf: dict[str, Any]
+    state: dict[str, Tensor] = field(repr=False)
+    names: ConversionReport
+    fit: LoadReport
+
+    def require_fit(self) -> None:
+        """Refuse the checkpoint unless every tensor has its place.
+
+        Raises:
+            CheckpointError: With the counts and the first names.
+        """
+        if not self.fit.exact:
+            what = f"{self.source} does not fit the {self.kind} network built for it: {self.fit.summary()}"
+            fix = "give its own sizes with --model_conf, or the kind of checkpoint that it is"
+            raise CheckpointError(describe(what, fix=fix))
+
+    def facts(self) -> dict[str, Any]:
+        """What a report holds: source, digest, and every name that was loaded, missing, unexpected or dropped."""
+        return {
+            "kind": self.kind,
+            "source": self.source.name,
+            "sha256": self.sha256,
+            "model": self.model,
+            "num_tensors": len(self.state),
+            "num_values": sum(tensor.numel() for tensor in self.state.values()),
+            "renamed": self.names.renamed,
+            "dropped": self.names.dropped,
+            "loaded": self.fit.loaded,
+            "missing": self.fit.missing,
+            "unexpected": self.fit.unexpected,
+            "mismatched": self.fit.mismatched,
+        }
 
 
 def rename_tensors(

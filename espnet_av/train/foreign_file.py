@@ -74,6 +74,22 @@ def read_foreign(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Return what a checkpoint holds beside its tensors: plain values; objects of other programs are empty stand-ins.
+
+    Raises:
+        CheckpointError: As :func:`read_foreign`.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return {}
+    names = _foreign_classes(path)
+    content = _load_with_stand_ins(path, names) if names else read_tensors(path, mmap=False)
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(key): value for key, value in content.items() if key not in KEYS and not torch.is_tensor(value)}
+
+
 def _foreign_classes(path: Path) -> list[str]:
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
