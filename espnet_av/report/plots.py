@@ -27,8 +27,8 @@ MAX_CURVES_PER_PANEL = 6
 MAX_BAR_SETS = 12
 OTHERS_COLOR = "#718096"
 OTHERS_STYLES = ((":", "v"), ("--", "D"), ("-.", "P"), ((0, (1, 1)), "X"))  # lines and marks of published systems
-# Panels of the training figure: title, unit of the y axis, names of the statistics.
-TRAINING_PANELS = (
+Panel = tuple[str, str, tuple[str, ...]]  # of the training figure: title, unit of the y axis, names of the statistics
+TRAINING_PANELS: tuple[Panel, ...] = (
     ("Loss", "loss (nats)", ("loss",)),
     ("Loss terms", "loss (nats)", ("loss_ctc", "loss_att")),
     ("Accuracy", "share of tokens", ("acc",)),
@@ -57,16 +57,17 @@ def to_svg(drawn: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def training_curves(history: Sequence[Mapping[str, Any]]) -> bytes | None:
+def training_curves(history: Sequence[Mapping[str, Any]], panels: Sequence[Panel] = TRAINING_PANELS) -> bytes | None:
     """Draw training and validation statistics over epochs.
 
     Args:
         history: Lines of ``history.jsonl``: epoch, train and valid statistics, learning rate.
+        panels: What to draw, as far as the history has it.
 
     Returns:
         SVG, or None without epochs.
     """
-    panels = [panel for panel in TRAINING_PANELS if _series(history, panel[2])]
+    panels = [panel for panel in panels if _series(history, panel[2])]
     rates = [(item["epoch"], _learning_rate(item)) for item in history if _learning_rate(item) is not None]
     count = len(panels) + bool(rates)
     if count == 0:

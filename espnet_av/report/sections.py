@@ -33,6 +33,16 @@ from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.progress import format_seconds
 
 logger = logging.getLogger(__name__)
+SET_HEADER = (
+    "set",
+    "clips",
+    "speakers",
+    "hours",
+    "mean length (s)",
+    "longest (s)",
+    "words",
+    "face found (% of frames)",
+)
 HIDDEN_SETTINGS = frozenset({"token_list"})  # long, and shown with the model
 
 
@@ -151,14 +161,16 @@ def headline_cards(
     return cards
 
 
-def training_section(exp_dir: Path, config: Mapping[str, Any] | None) -> dict[str, Any]:
+def training_section(
+    exp_dir: Path, config: Mapping[str, Any] | None, panels: Sequence[plots.Panel] = plots.TRAINING_PANELS
+) -> dict[str, Any]:
     """Curves and a sentence on the best epoch."""
     history = read_history(exp_dir)
     if not history:
         return {}
     return {
         "summary": _training_summary(history, config or {}),
-        "curves": _svg(plots.training_curves(history)),
+        "curves": _svg(plots.training_curves(history, panels)),
         "times": _svg(plots.epoch_times(history)),
     }
 
@@ -197,6 +209,7 @@ def data_section(dump_dir: Path) -> dict[str, Any]:
     clean = [item for item in sets if noise_condition(item.set_name) is None]
     sheet = mouth_sheet(dump_dir)
     return {
+        "header": SET_HEADER,
         "sets": [_set_row(name, item, reports.get(item.set_name)) for name, item in join_noisy(sets)],
         "histogram": _svg(plots.duration_histogram({item.set_name: item.durations_sec for item in clean})),
         "drops": [[item.stage, name, item.reason, item.count, ", ".join(item.ids)] for name, item in join_noisy(drops)],
