@@ -21,6 +21,7 @@ from espnet_av.utils.errors import MissingDataError, describe, usage_error
 
 if TYPE_CHECKING:
     from espnet_av.avss.inference import Embedder, Separator
+    from espnet_av.avss.scoring import ScoreOptions
     from espnet_av.avss.separate_set import InferOptions
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,13 @@ def get_parser() -> argparse.ArgumentParser:
         help="whose lips the network sees; several give a folder each (networks without lips: ignored)",
     )
     parser.add_argument("--lip_frontend", default=None, help="front end, where the folders hold mouth crops alone")
+    parser.add_argument(
+        "--score_config",
+        type=Path,
+        default=None,
+        help="score sets with ground truth at once, as this file says (stage 7)",
+    )
+    parser.add_argument("--nj", type=int, default=1, help="processes of --score_config")
     group = parser.add_argument_group("these override the configuration")
     group.add_argument("--window_sec", type=float, default=None, help="longer mixtures go through in windows")
     group.add_argument("--overlap_sec", type=float, default=None, help="least overlap of two windows")
@@ -75,6 +83,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.data.data_dir import iter_lines
 
     options = read_options(args)
+    score_options = None if args.score_config is None else read_score_options(args.score_config)
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     separator = load_separator(args.train_dir, options, args.device or "auto", args.lip_frontend)
@@ -95,6 +104,32 @@ def main(cmd: Sequence[str] | None = None) -> None:
                 facts["num_seams"],
                 facts.get("mean_seam_db", "-"),
             )
+            if score_options is not None:
+                score(folder, target, score_options, mode if separator.with_lips else "audio", args.nj)
+
+
+def read_score_options(path: Path) -> "ScoreOptions":
+    """Read ``conf/calc_metrics_*.yaml``.
+
+    Raises:
+        UsageError: The file holds an unknown key, or a value is not allowed.
+    """
+    from espnet_av.bin import avss_score
+
+    return avss_score.read_options(avss_score.get_parser().parse_args(["--config", str(path)]))
+
+
+def score(data_dir: Path, folder: Path, options: "ScoreOptions", lips: str, nj: int = 1) -> None:
+    """Score what was separated where there is ground truth; writes ``scores.csv`` and ``scores.json`` beside it."""
+    from espnet_av.avss.scoring import score_set, write_set
+
+    if not (data_dir / "s1.scp").is_file():
+        logger.info("%s has no ground truth; nothing to score", data_dir)
+        return
+    scored = score_set(data_dir, folder, options, lips=lips, nj=nj)
+    write_set(scored, folder)
+    shown = {name: round(value, 3) for name, value in scored.row.items() if isinstance(value, float)}
+    logger.info("%s: %s", folder, shown)
 
 
 def load_separator(

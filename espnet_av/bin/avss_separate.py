@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 FPS = 25
-PACKED_FRONT_END = "lip_frontend.safetensors"  # beside the weights of a packed model
+PACKED_FRONT_END = "lip_front_end.safetensors"  # beside the weights of a packed model
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``espnet-av infer avss``: options, configuration files and folders."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -79,6 +80,24 @@ def test_every_key_of_the_template_configurations_is_known(repo_root):
         words = ["--train_dir", "x", "--data_dirs", "y", "--output_dir", "z", "--config", str(path)]
         options = avss_infer.read_options(avss_infer.get_parser().parse_args(words))
         assert options == type(options)()  # what the template says is the default
+
+
+def test_scores_at_once(place, repo_root):
+    data = DataDir(place / "dump" / "test")
+    for name in ("s1", "s2"):
+        data.write(f"{name}.scp", data.read("mix.scp"))
+    config = repo_root / "egs" / "TEMPLATE" / "avss" / "conf" / "calc_metrics_rtfsnet.yaml"
+    quick = place / "quick.yaml"
+    quick.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "metrics": ["si_snri", "snr"]}))
+    command(place, "--score_config", quick)
+    row = json.loads((place / "out" / "test" / "scores.json").read_text())
+    assert row["si_snri"] < 0  # the mixture itself was the target
+    rows = (place / "out" / "test" / "scores.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2
+    for name in ("rtfsnet", "convtasnet"):
+        options = avss_infer.read_score_options(config.with_name(f"calc_metrics_{name}.yaml"))
+        assert dataclasses.replace(options, pit="auto") == type(options)()  # the rest is the default
+        assert options.pit == ("true" if name == "convtasnet" else "auto")
 
 
 def test_wrong_input(place):
