@@ -15,6 +15,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,12 @@ class LipEmbedder(nn.Module):
             got = (str(mouths.dtype), tuple(mouths.shape))
             raise DataError(describe("mouth crops have the wrong type or shape", got, "uint8 (B, T, H, W)"))
         frames = normalize(center_crop(mouths, self.video_size))
+        # a GPU gives what a CPU gives: embeddings of both may lie in one cache
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if frames.is_cuda else nullcontext()
+        with exact, torch.autocast(frames.device.type, enabled=False):
+            return self._embed(frames, lengths)
+
+    def _embed(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
             return self.net(frames).unflatten(0, frames.shape[:2])
         valid = torch.arange(frames.shape[1], device=frames.device) < lengths.to(frames.device).unsqueeze(1)

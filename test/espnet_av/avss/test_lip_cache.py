@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from espnet_av.avss import lip_cache
-from espnet_av.avss.clip_embedder import ClipEmbedder, EmbedSettings, crop_variants
+from espnet_av.avss.clip_embedder import EmbedSettings
 from espnet_av.avss.lip_cache import embed_set
 from espnet_av.avss.lip_embedding import LipEmbedder
 from espnet_av.avss.lips import load_lips, read_description
-from espnet_av.bin import embed_lips
 from espnet_av.data.data_dir import DataDir, read_scp
 from espnet_av.data.drops import TooManyDropped
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
@@ -115,24 +114,6 @@ def test_variants(tmp_path, data, front_end):
     assert read_description(tmp_path / "train_k").digest == read_description(tmp_path / "test").digest
 
 
-def test_crops_of_variants():
-    plain, mirrored, random, again = crop_variants("clip", 96, 96, 88, 4, 0)
-    assert (plain, mirrored) == ((4, 4, False), (4, 4, True))
-    assert random[:2] == again[:2] and not random[2] and again[2]
-    places = {crop_variants(f"clip{number}", 96, 96, 88, 4, 0)[2][:2] for number in range(300)}
-    assert min(map(min, places)) == 0 and max(map(max, places)) == 8 and len(places) > 60
-    assert crop_variants("clip", 96, 96, 88, 8, 0) != crop_variants("clip", 96, 96, 88, 8, 1)
-
-
-def test_embeddings_are_those_of_the_mirrored_crop():
-    torch.manual_seed(0)
-    worker = ClipEmbedder(LipEmbedder(stem_channels=4, planes=(4, 5, 6, 7)), variants=2)
-    crops = np.random.default_rng(0).integers(0, 256, (4, 96, 96), dtype=np.uint8)
-    both = worker.embed(crops, "clip")
-    np.testing.assert_array_equal(worker.embed(np.ascontiguousarray(crops[..., ::-1]), "clip"), both[::-1])
-    assert not np.array_equal(both[0], both[1])
-
-
 def test_another_front_end_does_not_mix(tmp_path, data, front_end):
     embed_set(data.path, tmp_path / "new", settings(front_end, tmp_path))
     embed_set(data.path, tmp_path / "other", settings("random:3", tmp_path))
@@ -174,11 +155,3 @@ def test_other_bad_input(tmp_path, data, front_end):
         embed_set(data.path, None, settings(front_end, tmp_path))
     with pytest.raises(MissingDataError, match="no mouth_s1.scp"):
         embed_set(tmp_path / "absent", None, settings(front_end, tmp_path))
-
-
-def test_command(tmp_path, data, front_end, capsys):
-    command = ["--data_dir", str(data.path), "--lip_frontend", front_end, "--variants", "2"]
-    embed_lips.main(command)
-    assert capsys.readouterr().out == f"{data.path}: 2 of 2 kept\n"
-    assert load_lips(data.read("lips_s1.scp")["a_b"]).shape == (2, 5, 7)
-    assert len(cached(tmp_path)) == 3  # beside the folder
