@@ -22,6 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--title", help="heading; the name of the experiment folder when not given")
     parser.add_argument("--num_worst", type=int, default=10, help="utterances with the most errors")
     parser.add_argument("--num_noisy", type=int, default=4, help="typical utterances of the noisiest set")
+    parser.add_argument("--num_typical", type=int, default=2, help="typical mixtures of each kind of pair (separators)")
     parser.add_argument("--max_media_mb", type=float, default=14.0, help="room for sound and pictures of utterances")
     parser.add_argument(
         "--published", type=Path, default=Path("conf/published.yaml"), help="other people's numbers, where it exists"
@@ -40,6 +41,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     options = ReportOptions(
         num_worst=args.num_worst,
         num_noisy=args.num_noisy,
+        num_typical=args.num_typical,
         max_media_bytes=round(args.max_media_mb * 1e6),
         title=args.title,
         published=args.published,

@@ -13,16 +13,20 @@ from markupsafe import Markup
 from espnet_av.report import sections
 from espnet_av.report.complexity import card_rows
 from espnet_av.report.experiment import read_config
-from espnet_av.report.licences import ledger
+from espnet_av.report.licences import LedgerEntry, ledger
 from espnet_av.report.provenance import package_version, utc_now
-from espnet_av.report.published import read_published
+from espnet_av.report.published import Published, read_published
 from espnet_av.report.results import MODALITY_TITLES, percent, read_results
+from espnet_av.report.separation_results import KIND_TITLES
+from espnet_av.report.systems import System, system_of
 from espnet_av.utils.errors import MissingDataError, describe
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_PAGE_BYTES = 20_000_000
+MAX_WORST_MIXTURES = 4  # a mixture takes more room than an utterance
+PAGES = {"avsr": "report.html", "avss": "separation.html"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class ReportOptions:
     Attributes:
         num_worst: Utterances with the most errors.
         num_noisy: Typical utterances of the noisiest set.
+        num_typical: Typical mixtures of each kind of pair, of a separator.
         max_media_bytes: Room for sound and pictures of the examples, as they stand in the page.
         title: Heading; None takes the name of the experiment folder.
         published: File of other people's numbers; see :mod:`espnet_av.report.published`. None or absent: none.
@@ -43,6 +48,7 @@ class ReportOptions:
 
     num_worst: int = 10
     num_noisy: int = 4
+    num_typical: int = 2
     max_media_bytes: int = 14_000_000
     title: str | None = None
     published: str | Path | None = None
@@ -76,10 +82,12 @@ def build_report(exp_dir: str | Path, dump_dir: str | Path, options: ReportOptio
     )
     environment.filters["percent"] = percent
     environment.filters["modality"] = lambda name: MODALITY_TITLES.get(name, name)
+    environment.filters["kind"] = lambda name: KIND_TITLES.get(name, name)
+    content = _content(exp_dir, dump_dir, options)
     return (
-        environment.get_template("report.html")
+        environment.get_template(PAGES[content["system"]])
         .render(
-            page=_content(exp_dir, dump_dir, options),
+            page=content,
             css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
             js=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704  our own file
         )
@@ -100,18 +108,54 @@ def write_report(
     return Path(output)
 
 
-def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Found:
+    """What every page begins with."""
+
+    exp_dir: Path
+    dump_dir: Path
+    config: dict[str, Any] | None
+    results: dict[str, Any] | None
+    system: System
+    licences: list[LedgerEntry]
+
+
+def _read(exp_dir: Path, dump_dir: Path) -> _Found:
     config = read_config(exp_dir)
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
-    entries = ledger(config, dump_dir)
+    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir))
+
+
+def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
+    found = _read(exp_dir, dump_dir)
+    config, results = found.config, found.results
     published = read_published(options.published)
     complexity = sections.complexity_of_experiment(exp_dir, config)
-    result_part = sections.results_section(results, published)
-    _write_image(options, "wer_over_snr.svg", result_part.get("snr_svg"))
+    if found.system.name == "avss":
+        parts = _separation(found, complexity, published, options)
+    else:
+        parts = _recognition(found, complexity, published, options)
     subtitle = [part for part in (_sets_phrase(results), (results or {}).get("date")) if part]
     return {
+        "system": found.system.name,
         "title": options.title or exp_dir.resolve().name,
-        "subtitle": ", ".join(("Audio-visual speech recognition", *subtitle)),
+        "subtitle": ", ".join((found.system.title, *subtitle)),
+        **parts,
+        "stages": sections.stages_section(exp_dir),
+        "configuration": sections.configuration_section(config),
+        "environment": sections.environment_section(results, config),
+        "commands": sections.commands_text(results),
+        "licences": sections.licence_rows(found.licences),
+        "licence_notes": sections.licence_notes(found.licences),
+        "footer": f"Made by espnet_av {package_version()} on {utc_now()}.",
+    }
+
+
+def _recognition(found: _Found, complexity: Any, published: Published, options: ReportOptions) -> dict[str, Any]:
+    exp_dir, dump_dir, config, results = found.exp_dir, found.dump_dir, found.config, found.results
+    result_part = sections.results_section(results, published)
+    _write_image(options, "wer_over_snr.svg", result_part.get("snr_svg"))
+    return {
         "cards": sections.headline_cards(results, sections.read_history(exp_dir), complexity),
         "results": result_part,
         "comparison": sections.comparison_section(exp_dir, results, published),
@@ -125,14 +169,36 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
             max_bytes=options.max_media_bytes,
         ),
         "data": sections.data_section(dump_dir),
-        "stages": sections.stages_section(exp_dir),
         "complexity": card_rows(complexity) if complexity else [],
-        "configuration": sections.configuration_section(config),
-        "environment": sections.environment_section(results, config),
-        "commands": sections.commands_text(results),
-        "licences": sections.licence_rows(entries),
-        "licence_notes": sections.licence_notes(entries),
-        "footer": f"Made by espnet_av {package_version()} on {utc_now()}.",
+    }
+
+
+def _separation(found: _Found, cost: Any, published: Published, options: ReportOptions) -> dict[str, Any]:
+    from espnet_av.report import separation_sections as separation
+    from espnet_av.report.separation_card import cost_rows
+    from espnet_av.report.separation_examples import ScoredMixtures
+    from espnet_av.report.separation_plots import TRAINING_PANELS
+
+    scored = ScoredMixtures(found.exp_dir)
+    result_part = separation.results_section(found.exp_dir, found.results, scored)
+    _write_image(options, "si_snri_per_kind.svg", result_part.get("kind_svg"))
+    examples = separation.examples_section(
+        scored,
+        found.dump_dir,
+        num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
+        num_typical=options.num_typical,
+        max_bytes=options.max_media_bytes,
+    )
+    for group in examples["groups"][:1]:
+        _write_image(options, "spectrograms.png", group["examples"][0].picture_png)
+    return {
+        "cards": separation.headline_cards(found.results, sections.read_history(found.exp_dir), cost),
+        "results": result_part,
+        "comparison": separation.comparison_section(found.results, published),
+        "training": sections.training_section(found.exp_dir, found.config, TRAINING_PANELS),
+        "examples": examples,
+        "data": separation.data_section(found.dump_dir),
+        "complexity": [*(cost_rows(cost) if cost else ()), *separation.lips_note(found.config, found.dump_dir)],
     }
 
 

@@ -8,7 +8,8 @@ systems:
     modality: av                              # av, audio or video
     trained_on: LRS3 433 h                    # optional
     source: where the numbers stand           # required: a number without a source is no number
-    wer: {test: 1.4}                          # set -> word error rate in percent
+    wer: {test: 1.4}                          # set -> word error rate in percent, of recognisers
+    si_snri: {test: 14.1}                     # set -> SI-SNR improvement in dB, of separators
     other: {clustering F1: 0.815}             # further figures as they stand there, optional
 """
 
@@ -26,9 +27,10 @@ from espnet_av.report.session_results import SessionResult
 from espnet_av.utils.errors import DataError, describe
 
 FILE_KEYS = {"note", "systems"}
-SYSTEM_KEYS = {"name", "modality", "trained_on", "source", "wer", "other"}
+SYSTEM_KEYS = {"name", "modality", "trained_on", "source", "wer", "si_snri", "other"}
 REQUIRED_KEYS = ("name", "modality", "source")
 MAX_WER_PERCENT = 1000.0
+MAX_SI_SNRI_DB = 100.0
 SESSIONS = "sessions"  # the set that WERs of whole sessions stand under
 
 
@@ -43,6 +45,7 @@ class PublishedSystem:
         trained_on: Its training data; may be empty.
         wer: Test set -> word error rate as a fraction, lower is better.
         other: Further figures as text.
+        si_snri: Test set -> SI-SNR improvement in dB, higher is better.
     """
 
     name: str
@@ -51,6 +54,7 @@ class PublishedSystem:
     trained_on: str = ""
     wer: Mapping[str, float] = field(default_factory=dict)
     other: Mapping[str, str] = field(default_factory=dict)
+    si_snri: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,13 @@ def read_published(path: str | Path | None) -> Published:
 
 @dataclass(frozen=True)
 class OwnResult:
-    """One row of our numbers: its label, the modality, test set -> WER as a fraction, further figures as text."""
+    """One row of our numbers: label, modality, test set -> WER as a fraction or SI-SNRi in dB, further figures."""
 
     label: str
     modality: str
     wer: Mapping[str, float]
     other: Mapping[str, str] = field(default_factory=dict)
+    si_snri: Mapping[str, float] = field(default_factory=dict)
 
 
 def own_results(results: Mapping[str, Any] | None, sessions: Sequence[SessionResult] = ()) -> list[OwnResult]:
@@ -117,7 +122,7 @@ def own_results(results: Mapping[str, Any] | None, sessions: Sequence[SessionRes
 
 
 def comparison(ours: Sequence[OwnResult], published: Published) -> dict[str, Any]:
-    """Return the table of our rows and the published ones: WER in percent, one column per set.
+    """Return the table of our rows and the published ones: WER in percent or SI-SNRi in dB, one column per set.
 
     Args:
         ours: Results of the experiment; those without a set or figure in common with the published ones are left out.
@@ -128,6 +133,8 @@ def comparison(ours: Sequence[OwnResult], published: Published) -> dict[str, Any
     """
     if not published.systems:
         return {}
+    if any(system.si_snri for system in published.systems):
+        return _improvements(ours, published)
     sets = sorted({name for system in published.systems for name in system.wer}, key=set_order)
     others = list(dict.fromkeys(name for system in published.systems for name in system.other))
     ours = [item for item in ours if set(sets) & set(item.wer) or set(others) & set(item.other)]
@@ -146,6 +153,34 @@ def comparison(ours: Sequence[OwnResult], published: Published) -> dict[str, Any
         "rows": table,
         "num_ours": len(ours),
         "has_levels": any(title not in sets for title in titles),
+        "sources": [f"[{number}] {source}" for number, source in enumerate(sources, 1)],
+        "note": published.note,
+    }
+
+
+def _improvements(ours: Sequence[OwnResult], published: Published) -> dict[str, Any]:
+    """The table of :func:`comparison` for separators."""
+    sets = sorted({name for system in published.systems for name in system.si_snri}, key=set_order)
+    others = list(dict.fromkeys(name for system in published.systems for name in system.other))
+    ours = [item for item in ours if set(sets) & set(item.si_snri)]
+    sources = list(dict.fromkeys(system.source for system in published.systems))
+    titles = [item.label for item in ours]
+    titles += [f"{system.name} [{sources.index(system.source) + 1}]" for system in published.systems]
+    table = [
+        [
+            title,
+            MODALITY_TITLES.get(item.modality, item.modality),
+            getattr(item, "trained_on", ""),
+            *(f"{item.si_snri[name]:.1f}" if name in item.si_snri else ABSENT for name in sets),
+            *(item.other.get(name, ABSENT) for name in others),
+        ]
+        for title, item in zip(titles, (*ours, *published.systems), strict=True)
+    ]
+    return {
+        "header": ["system", "uses", "trained on", *(f"{name}, SI-SNRi (dB)" for name in sets), *others],
+        "rows": table,
+        "num_ours": len(ours),
+        "has_levels": False,
         "sources": [f"[{number}] {source}" for number, source in enumerate(sources, 1)],
         "note": published.note,
     }
@@ -180,14 +215,16 @@ def _read_system(item: Any, where: str) -> PublishedSystem:
         raise DataError(describe(f"{where} lacks text for {', '.join(absent)}", fix="add it"))
     if item["modality"] not in MODALITY_ORDER:
         raise DataError(describe(f"{where}: unknown modality", got=item["modality"], allowed=MODALITY_ORDER))
-    wer, other = item.get("wer") or {}, item.get("other") or {}
-    for key, mapping in (("wer", wer), ("other", other)):
+    wer, other, si_snri = (item.get(key) or {} for key in ("wer", "other", "si_snri"))
+    for key, mapping in (("wer", wer), ("other", other), ("si_snri", si_snri)):
         if not isinstance(mapping, dict):
             raise DataError(describe(f"{where}: {key} is no mapping", got=mapping, allowed="{set: number}"))
     for name, value in wer.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number and 0 <= value <= MAX_WER_PERCENT):
+        if not (_is_number(value) and 0 <= value <= MAX_WER_PERCENT):
             raise DataError(describe(f"{where}: wer of {name}", got=value, allowed="percent, 0 to 1000"))
+    for name, value in si_snri.items():
+        if not (_is_number(value) and abs(value) <= MAX_SI_SNRI_DB):
+            raise DataError(describe(f"{where}: si_snri of {name}", got=value, allowed="dB, -100 to 100"))
     return PublishedSystem(
         name=item["name"],
         modality=item["modality"],
@@ -195,7 +232,12 @@ def _read_system(item: Any, where: str) -> PublishedSystem:
         trained_on=str(item.get("trained_on") or ""),
         wer={str(name): value / 100 for name, value in wer.items()},
         other={str(name): str(value) for name, value in other.items()},
+        si_snri={str(name): float(value) for name, value in si_snri.items()},
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_keys(item: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -76,9 +76,10 @@ def wer_cell(row: Mapping[str, Any] | None) -> str:
 
 
 def by_set(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Arrange rows as set -> modality -> row, sets in reading order."""
+    """Arrange rows as set -> modality -> row, sets in reading order; sets of silence have a table of their own."""
     table: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for row in sorted(rows, key=lambda item: set_order(item["set"])):
+    spoken = [row for row in rows if row.get("n_words") != 0] or rows
+    for row in sorted(spoken, key=lambda item: set_order(item["set"])):
         table.setdefault(row["set"], {})[row["modality"]] = row
     return table
 

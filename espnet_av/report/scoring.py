@@ -144,6 +144,8 @@ def video_ratios(scored: Sequence[ScoredSet], options: ScoreOptions) -> list[dic
         if not {"av", "audio"} <= set(scores):
             continue
         both, audio = scores["av"], scores["audio"]
+        if not both.words.num_reference:
+            continue
         if [item.uid for item in both.utterances] != [item.uid for item in audio.utterances]:
             logger.warning("%s: av and audio were scored on different utterances; no ratio", set_name)
             continue

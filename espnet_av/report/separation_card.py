@@ -70,7 +70,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
         parts = ", ".join(f"{name} {count / 1e3:,.0f} k" for name, count in (cost.get("parts") or {}).items())
         rows.append(("parameters", f"{cost['num_parameters'] / 1e6:.3f} M" + (f" ({parts})" if parts else "")))
     if cost.get("gmacs"):
-        what = f"multiply-accumulates per {cost['per']} of a mixture of {cost['counted_sec']:g} s, recurrences included"
+        what = f"multiply-accumulates per {cost['per']} and {cost['counted_sec']:g} s of sound, recurrences included"
         rows.append(("computing", f"{cost['gmacs']:.2f} G {what}"))
     for item in cost.get("separating") or ():
         memory = f", peak memory {item['peak_rss_mb']:,.0f} MB" if item.get("peak_rss_mb") else ""

@@ -50,6 +50,7 @@ class MixtureExample:
         kind: What the talkers have in common, as text.
         scores: Voice -> scores with the main kind of lips.
         picture: Spectrograms and masks as a ``data:`` address.
+        picture_png: The same as PNG.
         sounds: Players.
         faces: Title, clip of the mouth and a still of it, as ``data:`` addresses, of each talker.
     """
@@ -59,6 +60,7 @@ class MixtureExample:
     kind: str
     scores: Mapping[str, PairScore]
     picture: str | None = None
+    picture_png: bytes | None = field(default=None, repr=False)
     sounds: list[Sound] = field(default_factory=list)
     faces: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -175,6 +177,7 @@ class MixtureMedia:
                 SAMPLE_RATE,
                 cut.get("swapped"),
             )
+            example.picture_png = picture
             example.picture = self._take(data_uri(picture, "image/png"))
         for name, wave in cut.items():
             title, note = _caption(name, example)
