@@ -10,6 +10,7 @@ Axes: ``n`` steps, ``M`` sequences, ``H`` hidden size of a direction, ``k`` colu
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -30,26 +31,41 @@ def shift_steps(x: Tensor) -> Tensor:
     return shifted
 
 
-def scan(candidate: Tensor, forget: Tensor, forget_c: Tensor) -> tuple[Tensor, Tensor]:
+def scan(candidate: Tensor, forget: Tensor, forget_c: Tensor, *, keep_gates: bool) -> tuple[Tensor, Tensor | None]:
     """Run the recurrence ``f = sigmoid(forget[t] + forget_c * c); c = f * c + (1 - f) * candidate[t]`` from ``c = 0``.
 
     Args:
         candidate: ``(n, M, 2H)`` in order of processing.
-        forget: ``(n, M, 2H)``, bias included.
+        forget: ``(n, M, 2H)``, bias included; overwritten with the forget gates if ``keep_gates``.
         forget_c: ``(2H,)``.
+        keep_gates: Return the gates, which only gradients need.
 
     Returns:
         States and forget gates, both ``(n, M, 2H)``.
     """
-    states, gates = torch.empty_like(candidate), torch.empty_like(candidate)
+    states = torch.empty_like(candidate)
     state = torch.zeros_like(candidate[0])
     weight = forget_c.expand_as(state).contiguous()
-    steps = zip(candidate.unbind(), forget.unbind(), states.unbind(), gates.unbind(), strict=True)
-    for value, gate_input, new_state, gate in steps:
-        torch.addcmul(gate_input, weight, state, out=gate)
-        gate.sigmoid_()
+    buffer = torch.empty_like(state)
+    for value, gate_input, new_state in zip(candidate.unbind(), forget.unbind(), states.unbind(), strict=True):
+        gate = torch.addcmul(gate_input, weight, state, out=gate_input if keep_gates else buffer).sigmoid_()
         state = torch.lerp(value, state, gate, out=new_state)
-    return states, gates
+    return states, forget if keep_gates else None
+
+
+def reset_gate(inputs: Tensor, cells: Tensor, reset_c: Tensor) -> Tensor:
+    """Return ``sigmoid(inputs + reset_c * the cell before)``, all ``(n, M, 2H)`` in time order, bias in ``inputs``.
+
+    The cell before is the one of the earlier step for the first half, of the later step for the second.
+    """
+    half = cells.shape[-1] // 2
+    gate = torch.empty_like(cells)
+    first, second = slice(0, half), slice(half, None)
+    gate[0, :, first] = inputs[0, :, first]
+    gate[-1, :, second] = inputs[-1, :, second]
+    torch.addcmul(inputs[1:, :, first], cells[:-1, :, first], reset_c[first], out=gate[1:, :, first])
+    torch.addcmul(inputs[:-1, :, second], cells[1:, :, second], reset_c[second], out=gate[:-1, :, second])
+    return gate.sigmoid_()
 
 
 def scan_gradient(grad_states: Tensor, decay: Tensor) -> Tensor:
@@ -63,33 +79,32 @@ def scan_gradient(grad_states: Tensor, decay: Tensor) -> Tensor:
 class SRUScan(torch.autograd.Function):
     """One bidirectional layer after its matrix product, with a backward pass of its own.
 
-    Inputs: ``u (n, M, k * 2H)`` ordered (k, direction, hidden), ``skip (n, M, 2H)`` or None where ``u`` holds it as
-    its fourth part, ``weight_c (2, 2H)`` and ``bias (2, 2H)`` = (forget, reset). Outputs: the hidden sequence
+    Inputs: ``u (n, M, k * 2H)`` ordered (k, direction, hidden) with biases added, ``skip (n, M, 2H)`` or None where
+    ``u`` holds it as its fourth part, ``weight_c (2, 2H)`` = (forget, reset). Outputs: the hidden sequence
     ``(n, M, 2H)`` in time order and the final states ``(M, 2H)``.
     """
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, u: Tensor, skip: Tensor | None, weight_c: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        width = weight_c.shape[-1]
-        parts = u.split(width, dim=-1)
+    def forward(ctx: FunctionCtx, u: Tensor, skip: Tensor | None, weight_c: Tensor) -> tuple[Tensor, Tensor]:
+        parts = u.split(weight_c.shape[-1], dim=-1)
         candidate = flip_second_half(parts[0])
-        states, gates = scan(candidate, flip_second_half(parts[1]).add_(bias[0]), weight_c[0])
+        keep = any(ctx.needs_input_grad)
+        states, gates = scan(candidate, flip_second_half(parts[1]), weight_c[0], keep_gates=keep)
         last = states[-1].clone()
-        reset = flip_second_half(shift_steps(states)).mul_(weight_c[1]).add_(parts[2]).add_(bias[1]).sigmoid_()
         cells = flip_second_half(states)
+        reset = reset_gate(parts[2], cells, weight_c[1])
         carried = parts[3] if skip is None else skip
         hidden = torch.lerp(carried, cells, reset)
-        ctx.own_skip = skip is None
-        ctx.save_for_backward(candidate, states, gates, reset, carried, weight_c)
+        if keep:
+            ctx.own_skip = skip is None
+            ctx.save_for_backward(candidate, states, gates, reset, carried, weight_c)
         return hidden, last
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         candidate, states, gates, reset, carried, weight_c = ctx.saved_tensors
         previous = shift_steps(states)
         grad_carried = torch.addcmul(grad_hidden, grad_hidden, reset, value=-1)
@@ -104,10 +119,9 @@ class SRUScan(torch.autograd.Function):
         grad_forget = slope.mul_(grad_states)
         grad_candidate = grad_states.addcmul(grad_states, gates, value=-1)
         grad_weight_c = torch.stack([(g * previous).sum((0, 1)) for g in (grad_forget, grad_reset_order)])
-        grad_bias = torch.stack([grad_forget.sum((0, 1)), grad_reset.sum((0, 1))])
         pieces = [flip_second_half(grad_candidate), flip_second_half(grad_forget), grad_reset]
         grad_u = torch.cat([*pieces, grad_carried] if ctx.own_skip else pieces, dim=-1)
-        return grad_u, None if ctx.own_skip else grad_carried, grad_weight_c, grad_bias
+        return grad_u, None if ctx.own_skip else grad_carried, grad_weight_c
 
 
 class SRULayer(nn.Module):
@@ -145,18 +159,23 @@ class SRULayer(nn.Module):
         """Return the weight with its columns ordered (k, direction, hidden): ``(input_size, k * 2H)``."""
         return self.weight.unflatten(1, (-1, self.columns)).transpose(1, 2).flatten(1)
 
+    def grouped_bias(self) -> Tensor:
+        """Return the bias of the product with :meth:`grouped_weight`: ``(k * 2H,)``, zeros but for both gates."""
+        none = self.bias.new_zeros(2 * self.hidden_size)
+        return torch.cat([none, self.bias] if self.columns == 3 else [none, self.bias, none])
+
     def run(self, u: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run the recurrence over products ``u (n, M, k * 2H)`` with :meth:`grouped_weight`.
+        """Run the recurrence over products ``u (n, M, k * 2H)`` with :meth:`grouped_weight`, bias added.
 
         Returns:
             Hidden sequence ``(n, M, 2H)`` and final states ``(M, 2H)``.
         """
-        vectors = self.weight_c.unflatten(0, (2, -1)), self.bias.unflatten(0, (2, -1))
-        return SRUScan.apply(u, skip, *vectors)
+        return SRUScan.apply(u, skip, self.weight_c.unflatten(0, (2, -1)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(n, M, input_size)`` -> hidden sequence ``(n, M, 2H)`` and final states ``(M, 2H)``."""
-        return self.run(x @ self.grouped_weight(), x if self.columns == 3 else None)
+        u = F.linear(x, self.grouped_weight().t(), self.grouped_bias())
+        return self.run(u, x if self.columns == 3 else None)
 
 
 class SRU(nn.Module):
@@ -178,8 +197,8 @@ class SRU(nn.Module):
 
         Args:
             x: ``(n, M, input_size)``; not read when ``first_product`` is given and the first layer projects its input.
-            first_product: ``(n, M, k * 2H)``, the input times ``rnn_lst[0].grouped_weight()``, where the caller has a
-                cheaper way to it.
+            first_product: ``(n, M, k * 2H)``, the input times ``rnn_lst[0].grouped_weight()`` plus its bias, where the
+                caller has a cheaper way to it.
 
         Returns:
             Hidden sequence ``(n, M, 2H)`` and final states ``(num_layers, M, 2H)``.
