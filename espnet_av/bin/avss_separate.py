@@ -66,7 +66,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     if not args.input.is_file():
         raise MissingDataError(describe("no such video", got=str(args.input)))
-    if args.min_track <= 0 or args.max_gap < 0 or args.max_absence < 0 or (args.max_faces or 1) < 1:
+    too_few = args.max_faces is not None and args.max_faces < 1
+    if args.min_track <= 0 or args.max_gap < 0 or args.max_absence < 0 or too_few:
         values = (args.min_track, args.max_gap, args.max_absence, args.max_faces)
         allowed = "above 0; 0 or more; 0 or more; 1 or more"
         raise UsageError(describe("--min_track, --max_gap, --max_absence or --max_faces is wrong", values, allowed))
