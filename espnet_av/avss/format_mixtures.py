@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_av.avss.lips import MAX_LIP_DRIFT, read_mouth
 from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.drops import Drops, write_json
@@ -81,6 +80,8 @@ def format_mixture(mixture: Mixture, rules: FormatRules) -> Mixture | Lost:
 
     Sound at 16 kHz with one channel in wav or flac is used where it lies; anything else is converted.
     """
+    from espnet_av.avss.lips import MAX_LIP_DRIFT, read_mouth  # slow to import, and filtering needs none of it
+
     try:
         sounds = [_sound(Path(path), rules.audio_dir) for path in (mixture.mix, *mixture.sources)]
         lengths = [length for _, length in sounds]

@@ -14,6 +14,7 @@ from espnet_av.utils.errors import EnvironmentProblem, UsageError, describe
 from espnet_av.utils.progress import progress
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+MIN_ITEMS = 16  # for each process: fewer are done before it has started
 
 
 def map_items(function: Callable[[Any], Any], items: Sequence[Any], nj: int, title: str) -> Iterator[Any]:
@@ -22,7 +23,7 @@ def map_items(function: Callable[[Any], Any], items: Sequence[Any], nj: int, tit
     Args:
         function: A function that can be sent to another process; what it raises ends the work.
         items: What it is given.
-        nj: Number of processes, each with one thread; 1 works in this one.
+        nj: Number of processes, each with one thread; 1 works in this one, and so do few items.
         title: For the progress.
 
     Raises:
@@ -30,13 +31,14 @@ def map_items(function: Callable[[Any], Any], items: Sequence[Any], nj: int, tit
     """
     if nj < 1:
         raise UsageError(describe("--nj must be at least 1", got=nj))
-    if nj == 1 or len(items) < 2:
+    nj = min(nj, -(-len(items) // MIN_ITEMS))
+    if nj <= 1:
         yield from progress(map(function, items), len(items), title)
         return
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # read by the libraries when a child starts
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(nj, len(items)), context, initializer=_start)
+    pool = ProcessPoolExecutor(nj, context, initializer=_start)
     try:
         chunk = max(1, min(32, len(items) // (4 * nj)))
         yield from progress(pool.map(function, items, chunksize=chunk), len(items), title)

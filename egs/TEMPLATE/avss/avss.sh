@@ -95,7 +95,12 @@ for name in ${pair_kinds}; do
   [[ ${name} =~ ^(same_speaker|same_gender|other)$ ]] ||
     die 2 "--pair_kinds are same_speaker, same_gender, other; got '${name}'"
 done
-if [[ ${needs_lips} == true ]]; then lips_modes=${lips_modes:-own swapped other none}; else lips_modes=audio; fi
+if [[ ${needs_lips} == false ]]; then
+  lips_modes=audio
+elif [[ -z ${lips_modes} ]]; then
+  lips_modes="own swapped other none"
+  [[ ${debug} == false ]] || lips_modes="own swapped none" # a few mixtures may all share a clip
+fi
 for name in ${lips_modes}; do
   [[ ${name} =~ ^(own|swapped|other|none|audio)$ ]] || die 2 "--lips_modes are own, swapped, other, none; got '${name}'"
 done
