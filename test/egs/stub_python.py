@@ -11,7 +11,15 @@ import os
 import sys
 from pathlib import Path
 
-SETS = {"train": 20, "valid": 6, "test_seen": 6, "test_unseen": 6, "test_seen_snr_0_interferer_1": 6, "test": 6}
+SETS = {
+    "train": 20,
+    "valid": 6,
+    "test_seen": 6,
+    "test_unseen": 6,
+    "silent": 6,
+    "test_seen_snr_0_interferer_1": 6,
+    "test": 6,
+}
 
 
 def options(words):

@@ -8,7 +8,7 @@ recipe=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 folder=${PWD}
 cd "${recipe}"
 
-test_sets="test_seen test_unseen"
+test_sets="test_seen test_unseen silent"
 for snr in n5 0 5 10; do
   for number in 1 2; do
     test_sets+=" test_seen_snr_${snr}_interferer_${number}"
