@@ -67,3 +67,9 @@ def test_silent_faces_have_their_table(silent):
     rows = [{**ROWS[0], **({"n_silent": 3, "silent_ins": 6, "silent_ins_per_min": 2.0} if silent else {})}]
     text = results_markdown({"rows": rows}, [], "x")
     assert ("## Silent faces" in text) == silent and ("## Time and memory" in text) is False
+
+
+def test_sets_without_words_are_not_in_the_tables_of_rates():
+    silent = {**ROWS[0], "set": "quiet", "n_words": 0}
+    assert "quiet" not in wer_table([*ROWS, silent])
+    assert "quiet" in wer_table([silent])
