@@ -239,9 +239,14 @@ shapes() {
 }
 
 train() {
+  local name
   local -a data=()
   training_data train "${place}${train_set}" "${exp}/stats/${train_set}/video_shape"
   training_data valid "${place}${valid_set}" "${exp}/stats/${valid_set}/video_shape"
+  for name in noise:noise impulse_response:microphones; do # stage 1 may have put them somewhere else than in data/
+    [[ ${datadir} == data ]] || ! grep -q "scp: data/${name#*:}.scp" "${config}" ||
+      data+=(--set "preprocessor_conf.${name%:*}.scp=${datadir}/${name#*:}.scp")
+  done
   run_training espnet_av.bin.avss_train "${data[@]}"
 }
 

@@ -10,4 +10,5 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../.." && pwd)
 # shellcheck source=../../../../utils/path.sh
 . "${root}/utils/path.sh"
 
-exec python -m espnet_av.corpora.grid "$@"
+python -m espnet_av.corpora.grid "$@"
+exec python -m espnet_av.corpora.augment_sounds "$@"

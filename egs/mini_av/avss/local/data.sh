@@ -22,4 +22,5 @@ help_message="Usage: local/data.sh [options]
 . "${root}/utils/path.sh"
 [[ ${ESPNET_AV_DEBUG:-false} == false ]] || corpus_size=tiny
 
-exec python -m espnet_av.corpora.mini_av --output_dir "${output_dir}" --nj "${nj}" --seed "${seed}" --size "${corpus_size}"
+python -m espnet_av.corpora.mini_av --output_dir "${output_dir}" --nj "${nj}" --seed "${seed}" --size "${corpus_size}"
+exec python -m espnet_av.corpora.augment_sounds --output_dir "${output_dir}" --seed "${seed}"
