@@ -4,8 +4,9 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import MissingDataError, describe
@@ -25,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> int | None:
     """Print every ``results.json`` below the paths."""
     args = get_parser().parse_args(cmd)
-    from espnet_av.report.results import RESULTS_JSON, ratio_table, read_results, wer_table
+    from espnet_av.report.results import RESULTS_JSON, read_results
 
     found: list[Path] = []
     for path in args.paths:
@@ -35,21 +36,41 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
                 describe(f"no {RESULTS_JSON} below {path}", fix="bash run.sh --stage 7 --stop_stage 7")
             )
         found.extend(item for item in below if item not in found)
-    for number, path in enumerate(found):
+    shown_columns: tuple[str, ...] | None = None
+    for path in found:
         results = read_results(path)
         if args.format == "tsv":
-            _write_rows(path.parent, results["rows"], with_header=number == 0)
+            columns = _columns(results)
+            if columns != shown_columns:  # experiments of another task have other columns
+                sys.stdout.write("\t".join(("run", *columns)) + "\n")
+                shown_columns = columns
+            _write_rows(path.parent, results["rows"], columns)
             continue
-        sys.stdout.write(f"# {path.parent}\n\n{wer_table(results['rows'])}\n\n")
-        if results.get("ratios"):
-            sys.stdout.write(ratio_table(results["ratios"]) + "\n\n")
+        sys.stdout.write(f"# {path.parent}\n\n{_tables(results)}\n\n")
     return None
 
 
-def _write_rows(folder: Path, rows: Sequence[dict], *, with_header: bool) -> None:
-    columns = ("set", "modality", "n_utts", "n_words", "wer", "ci_low", "ci_high", "sub", "del", "ins", "cer")
-    if with_header:
-        sys.stdout.write("\t".join(("run", *columns)) + "\n")
+def _tables(results: Mapping[str, Any]) -> str:
+    from espnet_av.report.results import markdown_table, ratio_table, wer_table
+
+    if results.get("task") == "avss":
+        from espnet_av.report.separation_results import kind_table, main_table
+
+        parts = [markdown_table(*table(results["rows"]), right=2) for table in (main_table, kind_table)]
+        return "\n\n".join(part for part in parts if part.count("\n") > 1)  # without a body: kinds are not known
+    ratios = [ratio_table(results["ratios"])] if results.get("ratios") else []
+    return "\n\n".join((wer_table(results["rows"]), *ratios))
+
+
+def _columns(results: Mapping[str, Any]) -> tuple[str, ...]:
+    if results.get("task") == "avss":
+        from espnet_av.report.separation_results import METRICS
+
+        return ("set", "lips", "n_mixtures", "n_pairs", "si_snri", "ci_low", "ci_high", *list(METRICS)[1:])
+    return ("set", "modality", "n_utts", "n_words", "wer", "ci_low", "ci_high", "sub", "del", "ins", "cer")
+
+
+def _write_rows(folder: Path, rows: Sequence[dict], columns: Sequence[str]) -> None:
     for row in rows:
         values = ("" if row.get(column) is None else str(row[column]) for column in columns)
         sys.stdout.write("\t".join((str(folder), *values)) + "\n")

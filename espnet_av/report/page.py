@@ -177,7 +177,7 @@ def _separation(found: _Found, cost: Any, published: Published, options: ReportO
     from espnet_av.report import separation_sections as separation
     from espnet_av.report.separation_card import cost_rows
     from espnet_av.report.separation_examples import ScoredMixtures
-    from espnet_av.report.separation_plots import TRAINING_PANELS
+    from espnet_av.report.separation_plots import training_panels
 
     scored = ScoredMixtures(found.exp_dir)
     result_part = separation.results_section(found.exp_dir, found.results, scored)
@@ -191,11 +191,12 @@ def _separation(found: _Found, cost: Any, published: Published, options: ReportO
     )
     for group in examples["groups"][:1]:
         _write_image(options, "spectrograms.png", group["examples"][0].picture_png)
+    history = sections.read_history(found.exp_dir)
     return {
-        "cards": separation.headline_cards(found.results, sections.read_history(found.exp_dir), cost),
+        "cards": separation.headline_cards(found.results, history, cost),
         "results": result_part,
         "comparison": separation.comparison_section(found.results, published),
-        "training": sections.training_section(found.exp_dir, found.config, TRAINING_PANELS),
+        "training": sections.training_section(found.exp_dir, found.config, training_panels(history)),
         "examples": examples,
         "data": separation.data_section(found.dump_dir),
         "complexity": [*(cost_rows(cost) if cost else ()), *separation.lips_note(found.config, found.dump_dir)],

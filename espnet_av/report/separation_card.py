@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the model card of a separator says, and what a separator costs."""
 
-import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.complexity import count_macs, count_parameters
+from espnet_av.report.complexity import count_parameters
 from espnet_av.report.model_card import CardText
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 TASK_TYPE = "audio-to-audio"
 COUNTED_SEC = 2.0  # length of the mixture that multiply-accumulates are counted on
-SAMPLES_PER_SEC, FRAMES_PER_SEC = 16000, 25
 
 
 def needs_lips(meta: Mapping[str, Any]) -> bool:
@@ -52,11 +50,13 @@ def separation_cost(exp_dir: str | Path, network: "torch.nn.Module | None") -> d
     """
     cost: dict[str, Any] = {"num_parameters": None, "parts": {}, "separating": _separating(Path(exp_dir) / "decode")}
     if network is not None:
+        from espnet_av.avss.choices import takes_lips
+
         cost["num_parameters"], cost["parts"] = count_parameters(network)
         cost |= {
             "gmacs": _gmacs(network),
             "counted_sec": COUNTED_SEC,
-            "per": "voice" if _takes_lips(network) else "mixture",
+            "per": "voice" if takes_lips(type(network)) else "mixture",
         }
     if network is None and not cost["separating"]:
         return None
@@ -80,20 +80,12 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
 
 
-def _takes_lips(network: "torch.nn.Module") -> bool:
-    return "lips" in inspect.signature(network.forward).parameters
-
-
 def _gmacs(network: "torch.nn.Module") -> float | None:
-    import torch
+    from espnet_av.avss.complexity import count_cost, make_inputs
 
-    network.eval()
-    inputs = [torch.randn(1, round(COUNTED_SEC * SAMPLES_PER_SEC))]
-    if _takes_lips(network):
-        inputs.append(torch.randn(1, round(COUNTED_SEC * FRAMES_PER_SEC), network.video_dim))
     try:
-        return count_macs(network, *inputs) / 1e9
-    except (RuntimeError, AttributeError, TypeError) as error:
+        return count_cost(network, *make_inputs(network, COUNTED_SEC))[0]
+    except (RuntimeError, AttributeError, TypeError) as error:  # a network of a plugin may hide from the counter
         logger.warning("the multiply-accumulates of the separator were not counted: %s", error)
         return None
 

@@ -23,6 +23,7 @@ from espnet_av.report.separation_results import (
     find_separations,
     kind_order,
     read_scores,
+    shown,
 )
 from espnet_av.utils.errors import EspnetAVError
 
@@ -166,8 +167,8 @@ class MixtureMedia:
 
     def _fill(self, example: MixtureExample) -> None:
         waves = self._read(example)
-        shown = slice(0, round(MAX_SHOWN_SEC * SAMPLE_RATE))
-        cut = {name: wave[shown] for name, wave in waves.items()}
+        limit = round(MAX_SHOWN_SEC * SAMPLE_RATE)
+        cut = {name: wave[:limit] for name, wave in waves.items()}
         voices = [name for name in SPEAKERS if f"{name} true" in cut and f"{name} separated" in cut]
         if "mixture" in cut and voices:
             picture = separation_picture(
@@ -237,4 +238,4 @@ def _caption(name: str, example: MixtureExample) -> tuple[str, str]:
     score = example.scores.get(voice)
     if what != "separated" or score is None:
         return title, ""
-    return title, f"SI-SNRi {score.values[MAIN_METRIC]:.1f} dB"
+    return title, f"SI-SNRi {shown(score.values[MAIN_METRIC], 1)} dB"

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from espnet_av.report.plots import figure, to_svg
-from espnet_av.report.separation_results import KIND_TITLES, LIPS_TITLES, PairScore, kind_order, lips_order, ordered
+from espnet_av.report.plots import Panel, figure, to_svg
+from espnet_av.report.separation_results import (
+    KIND_TITLES,
+    LIPS_TITLES,
+    PairScore,
+    kind_order,
+    lips_order,
+    ordered,
+    shown,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,15 +26,17 @@ LIPS_COLORS = {"own": "#0072B2", "audio": "#D55E00", "none": "#E69F00", "other":
 KIND_COLORS = {"same_speaker": "#D55E00", "same_gender": "#009E73", "other": "#0072B2", "": "#4a5568"}
 KIND_MARKERS = {"same_speaker": "s", "same_gender": "^", "other": "o", "": "o"}
 MAX_BAR_SETS = 4
-#: Panels of the training figure: title, unit of the y axis, names of the statistics.
-TRAINING_PANELS = (
-    ("Loss", "loss", ("loss",)),
-    ("Improvement in validation", "dB", ("si_snri",)),
-    ("Terms of the loss", "value", ("loss_snr", "loss_si_snr", "loss_mse", "loss_spectrum")),
-)
 WINDOW, HOP = 512, 128  # samples of the pictures' Fourier transform, at 16 kHz
 RANGE_DB = 60.0  # of a spectrogram, below the loudest point of the mixture
 GAIN_RANGE_DB = 30.0  # of a mask, below 0 dB
+
+
+def training_panels(history: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
+    """Return the panels of the training figure: loss, improvement and, where there are several, terms of the loss."""
+    found = {name for item in history for part in ("train", "valid") for name in item.get(part) or ()}
+    terms = tuple(sorted(name for name in found if name.startswith("loss_")))
+    panels = (("Loss", "value", ("loss",)), ("Improvement in validation", "dB", ("si_snri",)))
+    return (*panels, ("Terms of the loss", "value", terms)) if len(terms) > 1 else panels
 
 
 def kind_bars(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
@@ -38,7 +48,7 @@ def kind_bars(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
     kinds = sorted({kind for row in usable for kind in row["kinds"]}, key=kind_order)
     names = sorted({row["lips"] for row in usable}, key=lips_order)
     width = 0.8 / len(names)
-    size = max(3.6, 1.0 + 0.42 * len(kinds) * len(names))
+    size = max(3.6, 0.9 + 0.4 * len(kinds) * len(names))
     with figure(ncols=len(sets), figsize=(size * len(sets), 3.2), sharey=True) as (drawn, axes):
         for axis, set_name in zip(axes.flat, sets, strict=True):
             for row in (row for row in usable if row["set"] == set_name):
@@ -49,7 +59,7 @@ def kind_bars(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
             axis.set(title=set_name, ylabel="SI-SNRi (dB)")
             axis.margins(y=0.15)
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+        drawn.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
         return to_svg(drawn)
 
 
@@ -74,7 +84,9 @@ def _draw_bars(axis: "Axes", row: Mapping[str, Any], places: Sequence[tuple[floa
     axis.errorbar(x, heights, yerr=errors, fmt="none", ecolor="#2d3748", elinewidth=1, capsize=2)
     for place, height, error in zip(x, heights, errors.T, strict=True):
         edge, offset = (height + error[1], 4) if height >= 0 else (height - error[0], -10)
-        axis.annotate(f"{height:.1f}", (place, edge), (0, offset), textcoords="offset points", ha="center", fontsize=8)
+        axis.annotate(
+            f"{shown(height, 1)}", (place, edge), (0, offset), textcoords="offset points", ha="center", fontsize=8
+        )
 
 
 def input_output(scores: Sequence[PairScore], title: str) -> bytes | None:
@@ -82,7 +94,7 @@ def input_output(scores: Sequence[PairScore], title: str) -> bytes | None:
     usable = [item for item in scores if {"si_snr", "si_snri"} <= set(item.values)]
     if not usable:
         return None
-    with figure(figsize=(4.6, 3.6)) as (drawn, axes):
+    with figure(figsize=(4.2, 3.7)) as (drawn, axes):
         axis = axes[0, 0]
         for kind in sorted({item.kind for item in usable}, key=kind_order):
             chosen = [item for item in usable if item.kind == kind]
@@ -93,7 +105,7 @@ def input_output(scores: Sequence[PairScore], title: str) -> bytes | None:
         low, high = axis.get_xlim()
         axis.plot([low, high], [low, high], color="#718096", linewidth=1, linestyle="--", label="no improvement")
         axis.set(title=title, xlabel="SI-SNR of the mixture (dB)", ylabel="SI-SNR of the voice (dB)", xlim=(low, high))
-        axis.legend()
+        drawn.legend(loc="outside lower center", ncols=2)
         return to_svg(drawn)
 
 

@@ -207,11 +207,20 @@ def metric_cell(row: Mapping[str, Any] | None, name: str = MAIN_METRIC, *, inter
     value = (row or {}).get(name)
     if not _is_number(value):
         return ABSENT
-    text = f"{value:.{METRICS[name][1]}f}" if name in METRICS else f"{value:.2f}"
+    text = shown(value, METRICS[name][1] if name in METRICS else 2)
     low, high = ((row or {}).get(key) for key in ("ci_low", "ci_high"))
     if not interval or name != MAIN_METRIC or not (_is_number(low) and _is_number(high)):
         return text
-    return f"{text} [{low:.2f}, {high:.2f}]"
+    return f"{text} [{shown(low, 2)}, {shown(high, 2)}]"
+
+
+def shown(value: float, digits: int) -> str:
+    """Format a number; what rounds to zero has no sign.
+
+    >>> shown(-0.001, 1), shown(-0.06, 1)
+    ('0.0', '-0.1')
+    """
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def shown_metrics(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str] = TABLE_METRICS) -> list[str]:

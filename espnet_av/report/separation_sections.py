@@ -29,6 +29,7 @@ from espnet_av.report.separation_results import (
     metric_cell,
     note,
     ordered,
+    shown,
 )
 from espnet_av.utils.errors import DataError, EspnetAVError
 from espnet_av.utils.progress import format_seconds
@@ -165,7 +166,7 @@ def headline_cards(
     for row in rows:
         if row["set"] == first and row.get(MAIN_METRIC) is not None:
             title = LIPS_TITLES.get(row["lips"], row["lips"])
-            value = f"{row[MAIN_METRIC]:.1f}"
+            value = shown(row[MAIN_METRIC], 1)
             cards.append({"name": f"SI-SNRi, {title}", "value": value, "unit": "dB", "detail": row["set"]})
     seconds = sum(item["time_sec"] for item in history if isinstance(item.get("time_sec"), (int, float)))
     if seconds:
