@@ -228,7 +228,9 @@ def score_set(
     name = name or Path(truth).name
     mixtures = tuple(map_items(work, items, nj, f"score {name}"))
     row = {"set": name, "lips": lips, "permutation": "pit" if pit else "fixed", "n_missing": num_missing}
-    return ScoredSet({**row, **set_row(mixtures, options)}, mixtures, tuple(options.metrics))
+    command = (_read_json(Path(predicted) / "infer.json") or {}).get("command")
+    made_by = {"infer_command": command} if command else {}
+    return ScoredSet({**row, **set_row(mixtures, options), **made_by}, mixtures, tuple(options.metrics))
 
 
 def uses_pit(predicted: str | Path, options: ScoreOptions, lips: str = "own") -> bool:
