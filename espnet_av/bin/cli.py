@@ -17,10 +17,11 @@ TASKS = ("avsr", "avss")
 
 
 class Verb(NamedTuple):
-    """A verb: the module that does it (with ``{task}`` where each task has its own), and what it does."""
+    """A verb: the module that does it (``{task}`` where tasks have their own), what it does, and for which tasks."""
 
     module: str
     about: str
+    tasks: tuple[str, ...] = TASKS
 
 
 VERBS = {
@@ -38,7 +39,7 @@ VERBS = {
     "transcribe": Verb("espnet_av.bin.avsr_transcribe", "find the faces of a video and recognise what they say"),
     "separate": Verb("espnet_av.bin.avss_separate", "find the faces of a video and extract the voice of each"),
     "sessions": Verb("espnet_av.bin.avsr_sessions", "transcribe and score sessions with several people"),
-    "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets"),
+    "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets", ("avsr",)),
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),
     "report": Verb("espnet_av.bin.report", "write the HTML report of an experiment"),
     "pack": Verb("espnet_av.bin.pack", "pack a trained model into a folder that loads anywhere"),
@@ -75,9 +76,9 @@ def find_module(arguments: Sequence[str]) -> tuple[str, str, list[str]]:
     if "{task}" not in verb.module:
         return verb.module, f"{PROGRAM} {name}", [_snake(option) for option in rest]
     if not rest or rest[0].startswith("-"):
-        example = f"{PROGRAM} {name} {TASKS[0]} {' '.join(rest) or '--help'}"
-        raise UsageError(describe(f"'{name}' needs a task", allowed=TASKS, fix=example))
-    task = _known("task", rest[0], list(TASKS))
+        example = f"{PROGRAM} {name} {verb.tasks[0]} {' '.join(rest) or '--help'}"
+        raise UsageError(describe(f"'{name}' needs a task", allowed=verb.tasks, fix=example))
+    task = _known(f"task of '{name}'", rest[0], list(verb.tasks))
     return verb.module.format(task=task), f"{PROGRAM} {name} {task}", [_snake(option) for option in rest[1:]]
 
 

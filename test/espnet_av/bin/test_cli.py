@@ -60,7 +60,8 @@ def test_verbs_with_a_task() -> None:
     ("command", "message"),
     [
         (["docter"], "did you mean 'doctor'?"),
-        (["train", "avrs"], "did you mean 'avsr'?"),
+        (["train", "asr"], "did you mean 'avsr'?"),
+        (["evaluate", "avss"], "task of 'evaluate'"),
         (["train", "--config", "x.yaml"], "espnet-av train avsr --config x.yaml"),
         (["score"], "espnet-av score avsr --help"),
     ],
@@ -83,7 +84,7 @@ def test_verb_without_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_verb_has_its_module() -> None:
     """Every verb leads to a module that exists."""
-    modules = [verb.module.format(task=task) for verb in cli.VERBS.values() for task in cli.TASKS]
+    modules = [verb.module.format(task=task) for verb in cli.VERBS.values() for task in verb.tasks]
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []
 
 
