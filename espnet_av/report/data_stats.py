@@ -18,7 +18,13 @@ from espnet_av.report.media import contact_sheet
 from espnet_av.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
-REPORTS = (("roi_report.json", "2 format"), ("filter_report.json", "3 filter"))
+REPORTS = (
+    ("roi_report.json", "2 format"),
+    ("format_report.json", "2 format"),
+    ("mix_report.json", "2 mix"),
+    ("filter_report.json", "3 filter"),
+    ("lips_report.json", "4 lips"),
+)
 IDS_SHOWN = 8
 Item = TypeVar("Item", "SetStatistics", "Dropped")
 
@@ -74,7 +80,7 @@ def join_noisy(items: Sequence[Item]) -> list[tuple[str, Item]]:
 
 
 def collect_drops(dump_dir: str | Path) -> list[Dropped]:
-    """Return what stages 2 and 3 left out, from ``roi_report.json`` and ``filter_report.json`` below ``dump_dir``."""
+    """Return what stages left out, from the files of :data:`REPORTS` below ``dump_dir``; copies of one count once."""
     found = []
     for file, stage in REPORTS:
         for path in sorted(Path(dump_dir).rglob(file)):
@@ -84,7 +90,9 @@ def collect_drops(dump_dir: str | Path) -> list[Dropped]:
                 logger.warning("left out of the report: %s", error)
                 continue
             found.extend(_read_drops(content, path.parent.name, stage))
-    return sorted(found, key=lambda item: (item.stage, set_order(item.set_name), -item.count, item.reason))
+    return sorted(
+        dict.fromkeys(found), key=lambda item: (item.stage, set_order(item.set_name), -item.count, item.reason)
+    )
 
 
 def mouth_sheet(dump_dir: str | Path, num_clips: int = 60, columns: int = 15) -> np.ndarray | None:

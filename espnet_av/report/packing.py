@@ -314,7 +314,7 @@ def _write_lip_front_end(config: Mapping[str, Any], options: PackOptions, folder
 
     source = options.lip_frontend
     above = Path(source.partition(":")[2] or source)
-    for path in (above / META, above.parent / META):  # a pack of ours says under which licence it is
+    for path in (above / META, above / "pack" / META, above.parent / META):  # a pack of ours names its licence
         licence = (read_json(path) or {}).get("licence")
         if licence:
             _refuse_conflicts([licence], options.licence)

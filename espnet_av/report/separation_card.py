@@ -128,10 +128,11 @@ def _use(meta: Mapping[str, Any]) -> str:
     known = f" (`{lips['front_end']}`, sha256 `{str(lips['digest'])[:12]}`)" if lips.get("digest") else ""
     text += f"Lip embeddings come from the front end that the model was trained with{known}; others are refused. "
     if meta.get("lip_front_end"):
-        text += f"It lies beside the model: pass `--lip_frontend {meta['lip_front_end']}`. "
+        text += f"It lies beside the model, `{meta['lip_front_end']}`. "
+    given = "" if meta.get("lip_front_end") else " --lip_frontend FILE"
     return text + (
-        "`espnet-av separate VIDEO --model FOLDER` finds the faces of a video and writes a voice for each. Recordings "
-        "of any length go through in overlapping windows."
+        f"`espnet-av separate VIDEO --model FOLDER{given} --output_dir DIR` finds the faces of a video and writes a "
+        "voice for each. Recordings of any length go through in overlapping windows."
     )
 
 

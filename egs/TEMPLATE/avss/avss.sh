@@ -273,7 +273,10 @@ report() {
 }
 
 pack() {
-  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack" --licence "${model_licence}"
+  local -a more=()
+  [[ ${needs_lips} == false || -z ${prefix} ]] || more=(--lip_frontend "${lip_frontend}") # one of ours goes along
+  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack" --licence "${model_licence}" \
+    --dump_dir "${dumpdir}" "${more[@]}"
 }
 
 upload() {
