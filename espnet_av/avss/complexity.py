@@ -11,6 +11,7 @@ Axes: ``B`` batch, ``N`` samples, ``T`` video frames, ``D`` width of lip embeddi
 import multiprocessing
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -32,7 +33,6 @@ SAMPLE_RATE = 16000
 FPS = 25
 MIB = 1 << 20
 SRU_STEP_MACS = 6  # of a unit and step: forget gate 1, state 2, reset gate 1, output 2
-GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 CELL_MACS = {"LSTM": 3, "GRU": 3, "RNN_TANH": 0, "RNN_RELU": 0}
 
 
@@ -108,28 +108,24 @@ def count_cost(network: nn.Module, *inputs: Tensor) -> tuple[float, float]:
     The network is put into evaluation mode.
     """
     network.eval()
-    with _recurrences(network) as counted:
-        macs = count_macs(network, *inputs)
-    return (macs + counted["products"] + counted["cells"]) / 1e9, counted["cells"] / 1e9
+    with _recurrences(network) as counted, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the switch of a feature of other hardware
+        with torch.backends.mkldnn.flags(enabled=False):  # its recurrent layers hide products from the counter
+            macs = count_macs(network, *inputs)
+    return (macs + sum(counted)) / 1e9, sum(counted) / 1e9
 
 
 @contextmanager
-def _recurrences(network: nn.Module) -> Iterator[dict[str, int]]:
-    """Count what runs inside recurrent layers and is no matrix product to the counter."""
-    counted = {"products": 0, "cells": 0}
+def _recurrences(network: nn.Module) -> Iterator[list[int]]:
+    """List the element-wise multiply-accumulates of recurrent layers, which the counter does not see."""
+    counted: list[int] = []
 
     def of_sru(module: SRU, args: tuple[Any, ...], output: Any) -> None:
         hidden = output[0]  # (n, M, 2H) of the last layer; all have that shape
-        counted["cells"] += hidden.numel() * len(module.rnn_lst) * SRU_STEP_MACS
+        counted.append(hidden.numel() * len(module.rnn_lst) * SRU_STEP_MACS)
 
     def of_torch(module: nn.RNNBase, args: tuple[Any, ...], output: Any) -> None:
-        steps = args[0].numel() // args[0].shape[-1]
-        directions = 2 if module.bidirectional else 1
-        for layer in range(module.num_layers):
-            width = module.input_size if layer == 0 else module.hidden_size * directions
-            products = GATES[module.mode] * module.hidden_size * (width + module.hidden_size)
-            counted["products"] += steps * directions * products
-            counted["cells"] += steps * directions * module.hidden_size * CELL_MACS[module.mode]
+        counted.append(output[0].numel() * module.num_layers * CELL_MACS[module.mode])
 
     hooks = [
         module.register_forward_hook(of_sru if isinstance(module, SRU) else of_torch)
