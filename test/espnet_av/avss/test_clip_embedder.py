@@ -19,6 +19,9 @@ def test_crops_of_variants():
     assert random[:2] == again[:2] and not random[2] and again[2]
     places = {crop_variants(f"clip{number}", 96, 96, 88, 4, 0)[2][:2] for number in range(300)}
     assert [(min(axis), max(axis)) for axis in zip(*places, strict=True)] == [(0, 8), (0, 8)] and len(places) > 60
+    smaller = {crop_variants(f"clip{number}", 96, 92, 64, 4, 0)[2][:2] for number in range(300)}
+    assert [(min(axis), max(axis)) for axis in zip(*smaller, strict=True)] == [(12, 20), (10, 18)]
+    assert crop_variants("clip", 88, 88, 88, 4, 0) == [(0, 0, False), (0, 0, True)] * 2
     assert crop_variants("clip", 96, 96, 88, 8, 0) != crop_variants("clip", 96, 96, 88, 8, 1)
 
 
