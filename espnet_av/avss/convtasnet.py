@@ -128,7 +128,8 @@ class MaskGenerator(nn.Module):
         input_norm: First norm, ``gln`` or ``cln``.
         bias: Biases of the convolutions.
         skip: Sum the skips of all blocks; False takes the residual stream, as ESPnet does.
-        last_residual: Keep the residual path of the last block, which has no effect where there are skips.
+        last_residual: Keep the residual path of the last block; where there are skips it has no effect and does not
+            learn.
         eps: Of the norms.
     """
 
@@ -167,6 +168,8 @@ class MaskGenerator(nn.Module):
             )
             for index in range(total)
         )
+        if skip and last_residual:  # training on several devices would wait for its gradient
+            self.conv_layers[-1].res_out.requires_grad_(False)
         self.output_prelu = nn.PReLU()
         self.output_conv = nn.Conv1d(bottleneck, filters * num_sources, 1, bias=bias)
         self.mask_act = ACTIVATIONS[mask_act]()
@@ -204,7 +207,8 @@ class ConvTasNet(nn.Module):
         codec_bias: Biases of encoder and decoder.
         conv_bias: Biases of the other convolutions.
         skip: Sum the skips of all blocks; False takes the residual stream.
-        last_residual: Keep the residual path of the last block (it has no effect where there are skips).
+        last_residual: Keep the residual path of the last block; where there are skips it has no effect and does not
+            learn.
         padding: ``right``: zeros behind the mixture until the windows fit; ``both``: half a window of zeros before it
             as well; ``drop_tail_quirk``: samples that do not fill a window come back as zeros, as in ESPnet.
         eps: Of the norms.

@@ -73,8 +73,9 @@ def test_learns_and_has_three_sources():
     out = network(torch.randn(2, 320), torch.tensor([320, 200]))
     assert out.shape == (2, 3, 320)
     out.square().mean().backward()
-    unused = [name for name, parameter in network.named_parameters() if parameter.grad is None]
-    assert all("conv_layers.5.res_out" in name for name in unused)
+    without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
+    assert without == {f"mask_generator.conv_layers.5.res_out.{kind}" for kind in ("weight", "bias")}
+    assert not any(dict(network.named_parameters())[name].requires_grad for name in without)
     assert not [name for name, _ in make(last_residual=False).named_parameters() if "conv_layers.5.res_out" in name]
 
 
