@@ -338,10 +338,9 @@ class _Item:
 
 def _batches(jobs: Iterator[_Job], size: int) -> Iterator[list[_Job]]:
     """Collect jobs of equal lengths; those of other lengths wait for theirs."""
-    waiting: dict[tuple[int, int], list[_Job]] = {}
+    waiting: dict[int, list[_Job]] = {}
     for job in jobs:
-        frames = -1 if job.lips is None else len(job.lips)
-        key = (len(job.wave), frames) if size > 1 else (0, 0)
+        key = len(job.wave)
         waiting.setdefault(key, []).append(job)
         if len(waiting[key]) == size:
             yield waiting.pop(key)

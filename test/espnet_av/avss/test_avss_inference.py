@@ -26,7 +26,7 @@ SECOND = 16000
 
 
 class Extractor(nn.Module):
-    """Answers with the mixture times the first lip feature, or times 9 without lips."""
+    """Answers with the mixture times the first lip feature of each video frame, or times 9 without lips."""
 
     video_dim = 4
 
@@ -36,10 +36,12 @@ class Extractor(nn.Module):
 
     def forward(self, mix, lips=None, mix_lengths=None, *, has_lips=None):
         self.shapes.append(tuple(mix.shape))
-        gain = torch.full((len(mix),), 9.0) if lips is None else lips[:, :, 0].mean(1)
+        if lips is None:
+            return (9 * mix).unsqueeze(1)
+        gain = lips[:, :, 0].repeat_interleave(640, dim=1)[:, : mix.shape[1]]
         if has_lips is not None:
-            gain = torch.where(has_lips, gain, 9.0)
-        return (mix * gain[:, None]).unsqueeze(1)
+            gain = torch.where(has_lips[:, None], gain, 9.0)
+        return (mix * gain).unsqueeze(1)
 
 
 class Splitter(nn.Module):
@@ -107,9 +109,9 @@ def test_the_level_comes_back():
 @pytest.mark.parametrize("length", [SECOND, 11 * SECOND + 1234])
 def test_windows_do_not_change_what_a_local_network_gives(length):
     separator = Separator(Extractor(), batch_size=3)
-    mix, lips = noise(length), np.full((3, -(-length // 640), 4), 1.0) * [[[1.0]], [[2.0]], [[3.0]]]
-    voices = separator(mix, lips.astype(np.float32))
-    assert differ(voices, np.stack([mix, 2 * mix, 3 * mix])) < 1e-5
+    mix, lips = noise(length), lips_for(length, targets=3, dim=4).astype(np.float32)
+    gains = lips[..., 0].repeat(640, axis=1)[:, :length]
+    assert differ(separator(mix, lips), mix * gains) < 1e-5
     assert max(shape[1] for shape in separator.network.shapes) <= 4 * SECOND
     assert max(shape[0] for shape in separator.network.shapes) == 3
 
@@ -159,7 +161,7 @@ def test_mouth_crops_go_through_the_embedder(tmp_path):
         return mouths.float().mean((2, 3)).unsqueeze(-1).repeat(1, 1, 4) / 100
 
     separator = Separator(Extractor(), embedder=embedder)
-    expected = noise(SECOND)[None] * crops.mean() / 100
+    expected = noise(SECOND)[None] * crops.mean((1, 2)).repeat(640) / 100
     for source in (crops, tmp_path / "mouth.npz"):
         assert differ(separator(noise(SECOND), source), expected) < 1e-3
     for name, message in (("wrong", "pixels"), ("small", "88x88"), ("float", "uint8"), ("absent", "absent")):

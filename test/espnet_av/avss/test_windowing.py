@@ -51,6 +51,20 @@ def test_what_is_cut_and_joined_is_the_same():
         assert all((seam == -120).all() for seam in joiner.seams_db)
 
 
+def test_one_window_fades_into_the_next():
+    plan = plan_windows(9 * 16000, WindowRules())
+    joiner = WindowJoiner(plan)
+    values = [np.full((1, w.num_samples), float(k), np.float32) for k, w in enumerate(plan.windows)]
+    joined = np.concatenate([joiner.add(value) for value in values], axis=1)[0]
+    assert len(plan.windows) == 3
+    assert (np.diff(joined) >= 0).all()
+    ends = [0, *(edge for fade in plan.fades for edge in fade), plan.num_samples]
+    for k in range(3):
+        assert (joined[ends[2 * k] : ends[2 * k + 1]] == k).all()
+    middle = sum(plan.fades[0]) // 2
+    assert joined[middle] == pytest.approx(0.5, abs=1e-3)
+
+
 def test_no_more_windows_than_needed():
     assert len(plan_windows(4 * 16000, WindowRules()).windows) == 1
     assert len(plan_windows(4 * 16000 + 1, WindowRules()).windows) == 2
