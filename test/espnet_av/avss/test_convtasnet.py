@@ -7,6 +7,7 @@ import torch
 
 from espnet_av.avss.convtasnet import ESPNET, TORCHAUDIO, ConvTasNet
 from espnet_av.avss.convtasnet_names import convtasnet_conf, from_espnet, is_espnet, to_espnet
+from espnet_av.avss.losses import SeparationLoss
 from espnet_av.utils.errors import CheckpointError, UsageError
 
 SMALL = {"filters": 24, "kernel": 16, "bottleneck": 8, "hidden": 12, "layers": 3, "stacks": 2}
@@ -127,3 +128,17 @@ def test_names_of_espnet():
         convtasnet_conf({key: value for key, value in state.items() if key != "encoder.weight"})
     with pytest.raises(CheckpointError, match="whole stacks"):
         convtasnet_conf(state, layers=4)
+
+
+def test_learns_to_separate_two_tones():
+    torch.manual_seed(0)
+    time = torch.arange(1600) / 16000
+    voices = torch.stack([torch.sin(2 * torch.pi * pitch * time) for pitch in (300, 2500)])[None]
+    network, loss = make().train(), SeparationLoss([{"name": "si_snr"}], pit=True)
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=3e-3)
+    for _ in range(60):
+        result = loss(network(voices.sum(1)), voices)
+        optimizer.zero_grad()
+        result.loss.backward()
+        optimizer.step()
+    assert float(result.loss.detach()) < -8
