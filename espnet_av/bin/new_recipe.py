@@ -3,7 +3,7 @@
 """Start a recipe for a new dataset: ``espnet-av new-recipe my_corpus/avsr``.
 
 Copies ``egs/TEMPLATE/<task>/new_recipe`` and the configuration of an existing recipe to ``egs/my_corpus/<task>``. The
-new recipe runs as it is on a plain folder layout; ``local/prepare.py`` is the file to change.
+new recipe runs as it is on a plain folder layout; what is in ``local/`` is what to change.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from espnet_av.utils.errors import UsageError, describe
 PLACE_NAME = "my_dataset"
 
 
-def make_recipe(name: str, source: str = "mini_av/avsr", root: Path = ROOT) -> Path:
+def make_recipe(name: str, source: str | None = None, root: Path = ROOT) -> Path:
     """Make the folder of a new recipe.
 
     Args:
         name: ``<dataset>/<task>``; the dataset in lower case letters, digits and underscores.
-        source: The recipe whose ``conf`` is copied.
+        source: The recipe whose ``conf`` is copied; None: that of mini_av for this task.
         root: The checkout.
 
     Returns:
@@ -44,7 +44,7 @@ def make_recipe(name: str, source: str = "mini_av/avsr", root: Path = ROOT) -> P
     folder = root / "egs" / dataset / task
     if folder.exists():
         raise UsageError(describe("the recipe exists", got=str(folder), fix="choose another name, or remove it"))
-    configuration = find_recipe(source, root) / "conf"
+    configuration = find_recipe(source or f"mini_av/{task}", root) / "conf"
     temporary = folder.with_name(f".{task}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(root / "egs" / "TEMPLATE" / task / "new_recipe", temporary)
@@ -62,7 +62,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Start a recipe for a new dataset.")
     parser.add_argument("name", help="<dataset>/<task>, e.g. my_corpus/avsr")
-    parser.add_argument("--like", default="mini_av/avsr", help="recipe whose configuration is copied")
+    parser.add_argument("--like", help="recipe whose configuration is copied (default: mini_av/<task>)")
     return parser
 
 
@@ -70,9 +70,10 @@ def main(cmd: Sequence[str] | None = None) -> int:
     """Make the recipe and say what to do next."""
     args = get_parser().parse_args(cmd)
     folder = make_recipe(args.name, args.like)
+    reader = next(name for name in ("local/prepare.py", "local/data.sh") if (folder / name).is_file())
     sys.stdout.write(
         f"made {folder}\n"
-        "  1. change local/prepare.py to the layout of the corpus\n"
+        f"  1. change {reader} to the layout of the corpus\n"
         f"  2. bash {folder}/run.sh --help, then --debug, then all of it\n"
         "  3. fill in README.md and add the recipe to the table of the project's README\n"
     )

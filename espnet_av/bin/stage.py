@@ -29,7 +29,19 @@ STAGES = {
     "report": 8,
     "pack": 9,
 }
+#: Tasks that have another name for a stage: what it makes is not tokens.
+OTHER_NAMES = {"avss": {"lips": 4}}
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def stages_of(task: str) -> dict[str, int]:
+    """Return the stages of a task, name to number.
+
+    >>> stages_of("avss")["lips"]
+    4
+    """
+    other = OTHER_NAMES.get(task, {})
+    return {name: number for name, number in STAGES.items() if number not in other.values()} | other
 
 
 def find_recipe(name: str, root: Path = ROOT) -> Path:
@@ -71,13 +83,14 @@ def stage_range(text: str) -> tuple[int, int]:
 
 
 def _number(name: str) -> int:
-    if name in STAGES:
-        return STAGES[name]
+    known_names = STAGES | {other: number for names in OTHER_NAMES.values() for other, number in names.items()}
+    if name in known_names:
+        return known_names[name]
     if name.isdecimal() and int(name) in STAGES.values():
         return int(name)
-    near = difflib.get_close_matches(name, list(STAGES), n=1)
+    near = difflib.get_close_matches(name, list(known_names), n=1)
     fix = f"did you mean '{near[0]}'?" if near else None
-    allowed = [f"{number} {known}" for known, number in STAGES.items()]
+    allowed = [f"{number} {known}" for known, number in known_names.items()]
     raise UsageError(describe("unknown stage", got=name, allowed=allowed, fix=fix))
 
 

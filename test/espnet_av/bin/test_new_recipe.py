@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mixture_trees import make_layout
 
 from espnet_av.bin.new_recipe import make_recipe
 from espnet_av.data.data_dir import DataDir
@@ -61,6 +62,22 @@ def test_first_stage_of_the_new_recipe(root: Path, tmp_path: Path) -> None:
     assert (corpus / "anchor0" / "clip0.txt").unlink() is None
     answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert answer.returncode == 3 and "clip0.mp4" in answer.stderr
+
+
+def test_recipe_of_a_folder_of_mixtures(root: Path, tmp_path: Path) -> None:
+    """A new separation recipe reads the plain layout; its configurations are those of the template."""
+    shutil.copytree(root / "egs" / "mini_av" / "avsr", root / "egs" / "mini_av" / "avss")
+    folder = make_recipe("lip_news/avss", root=root)
+    shown = subprocess.run(["bash", str(folder / "run.sh"), "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "--lip_news_root" in shown.stdout, shown.stderr
+    make_layout(tmp_path / "corpus")
+    command = ["bash", "local/data.sh", "--lip_news_root", str(tmp_path / "corpus"), "--seed", "0"]
+    environment = {**os.environ, "ESPNET_AV_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    environment.pop("ESPNET_AV_VENV", None)
+    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert DataDir(folder / "data" / "test").meta["licence"] == "the licence of lip_news"
+    assert len(DataDir(folder / "data" / "valid").read("mouth_s2.scp")) == 3
 
 
 @pytest.mark.parametrize("name", ["Lip News/avsr", "lip_news", "lip_news/avrs", "mini_av/avsr", "../x/avsr"])
