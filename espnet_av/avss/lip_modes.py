@@ -118,8 +118,3 @@ def stretch(lips: np.ndarray, num_frames: int) -> np.ndarray:
     period = 2 * (len(lips) - 1)
     index = np.arange(num_frames) % period
     return np.asarray(lips)[np.minimum(index, period - index)]
-
-
-def check_modes(modes: Sequence[str], with_lips: bool) -> list[str]:
-    """Return the modes that make a difference: a network without lips has but one."""
-    return list(dict.fromkeys(modes)) if with_lips else ["own"]

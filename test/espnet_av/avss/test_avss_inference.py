@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import nn
 
+from espnet_av.avss.convtasnet import ConvTasNet
 from espnet_av.avss.inference import Lips, Separator, embed_crops, seen_gain
 from espnet_av.avss.lip_embedding import LipEmbedder
 from espnet_av.avss.rtfsnet import RTFSNet
@@ -120,6 +121,18 @@ def test_voices_without_identity_keep_their_order_over_windows():
     result = Separator(Splitter()).separate(noise(11 * SECOND))
     assert result.num_windows == 4
     assert differ(result.voices, np.stack([2, 0.5])[:, None] * noise(11 * SECOND)) < 1e-6
+
+
+def test_conv_tasnet_in_a_batch():
+    torch.manual_seed(0)
+    network = ConvTasNet(filters=16, bottleneck=8, hidden=16, layers=2, stacks=1)
+    mixes = [noise(n, n) for n in (SECOND, 5 * SECOND + 3, 777, SECOND)]
+    alone = [Separator(network)(mix) for mix in mixes]
+    together = Separator(network, batch_size=3).separate_batch(mixes)
+    assert [result.num_windows for result in together] == [1, 2, 1, 1]
+    for mix, one, other in zip(mixes, alone, together, strict=True):
+        assert one.shape == (2, len(mix))
+        assert differ(one, other.voices) < 1e-6
 
 
 def test_what_lips_may_be(tmp_path):

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from espnet_av.avss.lip_embedding import LipEmbedder
+from espnet_av.avss.lip_modes import LIPS_MODES
 from espnet_av.avss.rtfsnet import RTFSNet
 from espnet_av.bin import avss_infer
 from espnet_av.data.data_dir import DataDir
@@ -80,6 +81,7 @@ def test_every_key_of_the_template_configurations_is_known(repo_root):
         words = ["--train_dir", "x", "--data_dirs", "y", "--output_dir", "z", "--config", str(path)]
         options = avss_infer.read_options(avss_infer.get_parser().parse_args(words))
         assert options == type(options)()  # what the template says is the default
+    assert avss_infer.LIPS_MODES == LIPS_MODES
 
 
 def test_scores_at_once(place, repo_root):
