@@ -7,7 +7,6 @@ Axes: ``T`` video frames, ``D`` width of lip embeddings.
 
 import logging
 import os
-from collections.abc import Sequence
 
 import numpy as np
 
