@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avss_data import LIP_STREAMS, STREAMS, make_mixtures
 
 from espnet_av.avss.preprocess import Augmentation, SeparationCollate, SeparationPreprocessor, build_preprocessor
+from espnet_av.avss.remix import VoiceBank
 from espnet_av.data.audio_io import write_audio
 from espnet_av.data.dataset import AVDataset
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
@@ -233,3 +234,15 @@ def test_collate_pads_along_time():
     assert not batch["target"][0, :, 1920:].any() and not batch["lips"][0, :, 3:].any()
     np.testing.assert_array_equal(batch["target"][0, 1, :1920], items[0][1]["target"][1])
     np.testing.assert_array_equal(batch["lips"][1, 1], items[1][1]["lips"][1])
+
+
+def test_a_new_partner_is_never_the_same_clip():
+    sound = [{"a_b": "a.wav", "c_a": "c.wav"}, {"a_b": "b.wav", "c_a": "a2.wav"}]
+    lips = [{"a_b": "a.npy", "c_a": "c.npy"}, {"a_b": "b.npy", "c_a": "a.npy"}]  # rendered anew, embedded once
+    rng = np.random.default_rng(0)
+    drawn = {VoiceBank(sound, lips).draw("a_b", 0, rng) for _ in range(50)}
+    assert drawn == {("c_a", 0)}
+    assert {VoiceBank(sound).draw("a_b", 0, rng) for _ in range(50)} == {("c_a", 0), ("c_a", 1)}
+    assert VoiceBank([{"a_b": "a.wav"}]).draw("a_b", 0, rng) is None
+    with pytest.raises(UsageError, match="each voice"):
+        VoiceBank(sound, lips[:1])
