@@ -18,7 +18,7 @@ from espnet_av.data.types import load_sound
 from espnet_av.utils.errors import usage_error
 
 CLOCK = AVClock()
-_MAX_DRAWS = 20
+_MAX_DRAWS = 50
 
 
 class VoiceBank:
