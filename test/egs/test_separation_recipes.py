@@ -157,7 +157,7 @@ def test_all_stages_on_a_folder_of_mixtures(tmp_path, tiny):
         ("test", "swapped", 6),
     ]
     assert (exp / "report.html").is_file() and (exp / "pack").is_dir() and "report.html" in shown
-    assert np.load(DataDir(tmp_path / "dump" / "train").read("lips_s1.scp")["b_c"]).shape == (2, 50, 512)
+    assert np.load(DataDir(tmp_path / "dump" / "train").read("lips_s1.scp")["b_c"]).shape[:2] == (2, 50)
     again = succeed(tmp_path, "lrs2", *words)
     assert "nothing to do: all 10 stages are already done" in again
 
