@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Banks of sounds and the transform that a configuration describes."""
+"""The kinds of noise and the transform that a configuration describes."""
 
 from collections import Counter
 from pathlib import Path
@@ -24,54 +24,6 @@ def speech_scp(tmp_path: Path) -> Path:
     (tmp_path / "wav.scp").write_text("".join(f"{key} {tmp_path}/{key}.flac\n" for key in LEVELS))
     (tmp_path / "utt2spk").write_text("".join(f"{key} {key[:2]}\n" for key in LEVELS))
     return tmp_path / "wav.scp"
-
-
-def drawn(bank: preprocess.ClipBank, avoid: str | None) -> Counter:
-    rng = np.random.default_rng(0)
-    return Counter(round(float(bank(rng, avoid)[0]), 1) for _ in range(40))
-
-
-def test_interferers_are_other_speakers(speech_scp):
-    bank = preprocess.ClipBank(speech_scp)
-    assert set(drawn(bank, None)) == {0.1, 0.2, 0.3}
-    assert set(drawn(bank, "s1-a")) == {0.3}
-    assert set(drawn(bank, "s2-a")) == {0.1, 0.2}
-    assert set(drawn(bank, "unknown")) == {0.1, 0.2, 0.3}
-
-
-def test_with_one_speaker_they_are_other_utterances(speech_scp):
-    (speech_scp.parent / "utt2spk").write_text("".join(f"{key} s1\n" for key in LEVELS))
-    assert set(drawn(preprocess.ClipBank(speech_scp), "s1-a")) == {0.2, 0.3}
-    (speech_scp.parent / "utt2spk").unlink()
-    assert set(drawn(preprocess.ClipBank(speech_scp), "s1-a")) == {0.2, 0.3}
-
-
-def test_folders_of_noise_are_read_in_parts(tmp_path, monkeypatch):
-    folder = tmp_path / "musan" / "noise" / "free-sound"
-    folder.mkdir(parents=True)
-    ramp = np.arange(32000, dtype=np.float32) / 65536
-    write_audio(folder / "ramp.wav", ramp, 16000)
-    (folder / "README").write_text("no sound")
-    reads = []
-    original = preprocess.read_audio
-
-    def read_audio(*given, **options):
-        reads.append(options.get("num_samples"))
-        return original(*given, **options)
-
-    monkeypatch.setattr(preprocess, "read_audio", read_audio)
-    bank = preprocess.ClipBank(tmp_path / "musan")
-    rng = np.random.default_rng(0)
-    starts = {round(float(bank.part(rng, 800)[0] * 65536)) for _ in range(20)}
-    assert len(starts) > 10 and max(starts) <= 32000 - 800 and set(reads) == {800}
-    whole = bank.part(rng, 40000)
-    assert whole.shape == (40000,) and np.array_equal(whole[:8000], whole[32000:])
-
-
-def test_sounds_of_another_rate(tmp_path):
-    write_audio(tmp_path / "high.wav", np.full(48000, 0.25, np.float32), 48000)
-    part = preprocess.ClipBank(tmp_path).part(np.random.default_rng(0), 1600)
-    assert part.shape == (1600,) and part[800] == pytest.approx(0.25, abs=0.01)
 
 
 def test_kinds_of_noise_are_drawn_equally_often():
