@@ -12,6 +12,8 @@ import yaml
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "avsr"))
+from auto_avsr_small import CONF, make_auto_avsr
 from avsr_data import CONFIG, make_data_dir
 
 from espnet_av.avsr.convert import to_published
@@ -104,6 +106,25 @@ def test_published_checkpoint_with_its_tokens(work, tmp_path):
     spec = find_recogniser(folder, cache_dir=tmp_path / "cache")
     assert spec.folder is None and spec.units == folder / "my_units.txt"
     assert spec.describe()["checkpoint"] == str(folder / "model.safetensors")
+    options = ["--checkpoint_path", folder, "--cache_dir", tmp_path / "cache"]
+    options += ["--set_id", "test_a", "--modality", "audio"]  # pooling of small lip networks is in no published file
+    avsr_evaluate.main(command(work, tmp_path / "out", *options))
+    texts = read_text(tmp_path / "out/decode/audio/test_a/text", allow_empty=True)
+    recogniser = AVSR(model.eval(), tokenizer, beam_size=2)
+    media = work / "dump/test_a/media"
+    assert texts == {uid: recogniser(media / f"{uid}.flac", modality="audio").text for uid in texts}
+    assert len(texts) == 3 and any(texts.values())
+
+
+def test_auto_avsr_is_evaluated(work, tmp_path):
+    (tmp_path / "pack").mkdir()
+    config = {"model": "auto_avsr", "model_conf": CONF, "token_list": TOKENS, "token_type": "char"}
+    (tmp_path / "pack/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    save_file(make_auto_avsr(len(TOKENS)).state_dict(), tmp_path / "pack/model.safetensors")
+    options = ["--model_type", "auto_avsr", "--checkpoint_path", tmp_path / "pack", "--set_id", "*"]
+    avsr_evaluate.main(command(work, tmp_path / "out", *options))
+    rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    assert [row["set"] for row in rows] == ["test_a", "test_b"]
 
 
 def offline(*_, **__):
