@@ -445,6 +445,7 @@ def test_stopping(recipe, number, code):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # jobs in the background start with SIGINT ignored
     )
     wait_until((recipe.folder / "sleeping").exists)
     process.send_signal(number)

@@ -136,6 +136,7 @@ def test_mixtures_of_clips(tmp_path):
         (tmp_path / f"{name}.list").write_text("".join(lines))
         words += [f"--{name}_list", tmp_path / f"{name}.list"]
     words += ["--grid_root", root, "--roi", "center", "--train_mixtures", 6, "--valid_mixtures", 2]
+    words += ["--lip_frontend", "random"]  # none is trained
     succeed(tmp_path, "grid", *words, "--stop_stage", 3)
     train = DataDir(tmp_path / "dump" / "filtered" / "train")
     assert sorted(train.read("pair_kind").values()) == ["other"] * 3 + ["same_speaker"] * 3
