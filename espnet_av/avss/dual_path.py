@@ -57,7 +57,7 @@ class DualPathRNN(nn.Module):
         """``(B, T, F, C)`` -> same shape; the walked axis has at least ``window`` positions."""
         walked = self.norm(x).permute(AXES[self.axis])
         shape = walked.shape
-        walked = walked.reshape(1, shape[0], -1, shape[-1])  # (1, n, M, C)
+        walked = walked.reshape(1, shape[0], -1, shape[-1]).contiguous()  # (1, n, M, C)
         hidden = self._walk(walked)
         kernel = self.linear.weight.flip(-1).transpose(0, 1).unsqueeze(-1)  # a deconvolution of stride 1
         back = self._convolve(hidden.unsqueeze(0), kernel, self.linear.bias, self.window - 1)

@@ -13,15 +13,22 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 EPS = 1e-5
 
 
+def scale_and_shift(x: Tensor, gain: Tensor, shift: Tensor, *, inplace: bool) -> Tensor:
+    """Return ``gain * x + shift`` in the shape of ``x``, in its memory if ``inplace`` and no gradients are needed."""
+    if inplace and not torch.is_grad_enabled():
+        return torch.addcmul(shift, x, gain, out=x)
+    return torch.addcmul(shift, x, gain)
+
+
 class Moments(torch.autograd.Function):
     """Mean and biased variance of each item ``(B, ...) -> (B,), (B,)``: two reads forward, one pass backward."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> tuple[Tensor, Tensor]:
-        rows = x.flatten(1, -2)  # sums of short rows in single precision, the rest in double
-        size = rows.shape[1] * rows.shape[2]
-        mean = rows.sum(-1).double().sum(-1) / size
-        square = torch.linalg.vector_norm(rows, dim=-1).double().square().sum(-1) / size
+        """Return mean and variance."""
+        size = x[0].numel()  # sums of short rows in single precision, the rest in double
+        mean = x.sum(-1).double().flatten(1).sum(-1) / size
+        square = torch.linalg.vector_norm(x, dim=-1).double().square().flatten(1).sum(-1) / size
         variance = (square - mean.square()).clamp_(min=0)
         mean, variance = mean.to(x.dtype), variance.to(x.dtype)
         ctx.save_for_backward(x, mean)
@@ -30,6 +37,7 @@ class Moments(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_mean: Tensor, grad_variance: Tensor) -> Tensor:
+        """Return the gradient of ``x``."""
         x, mean = ctx.saved_tensors
         size = x[0].numel()
         shape = (-1, *[1] * (x.dim() - 1))
@@ -38,10 +46,16 @@ class Moments(torch.autograd.Function):
 
 
 class GlobalNorm(nn.Module):
-    """gLN: mean and variance over all of an item, gain and shift per channel. Keys ``norm.weight``, ``norm.bias``."""
+    """gLN: mean and variance over all of an item, gain and shift per channel. Keys ``norm.weight``, ``norm.bias``.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: Channels.
+        inplace: Without gradients, overwrite the input.
+    """
+
+    def __init__(self, channels: int, *, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
         self.norm = nn.GroupNorm(1, channels, eps=EPS)
 
     def affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +71,7 @@ class GlobalNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, ..., C)`` -> same shape."""
         gain, shift = self.affine(x)
-        return torch.addcmul(shift, x, gain)
+        return scale_and_shift(x, gain, shift, inplace=self.inplace)
 
 
 class ChannelNorm(nn.Module):

@@ -20,6 +20,8 @@ from espnet_av.avss.dual_path import DualPathRNN
 from espnet_av.avss.norms import GlobalNorm
 from espnet_av.avss.tf_attention import TFAttention
 
+UPSAMPLE_FRAMES = 16  # at a time
+
 
 class ConvLayer(nn.Module):
     """Pre-norm, pre-activation, convolution, norm, activation; any of them but the convolution may be missing.
@@ -99,17 +101,41 @@ class DepthwiseConv(nn.Conv2d):
         self.before, self.after = (kernel - 1) // 2, kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, T, F, C)`` -> ``(B, T', F', C)``."""
-        padding = self.before
-        if self.stride[0] == 1 and self.before != self.after:
-            x, padding = F.pad(x, (0, 0, self.before, self.after, self.before, self.after)), 0
+        """``(B, T, F, C)`` -> ``(B, T', F', C)``; may be a view without its tensor's first frame and bin."""
+        same = self.stride[0] == 1
+        padding = self.after if same else self.before  # an even kernel gives one position too many at the start
         y = F.conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias, self.stride, padding, groups=self.groups)
-        return y.permute(0, 2, 3, 1).contiguous()
+        extra = self.after - self.before if same else 0
+        return y.permute(0, 2, 3, 1)[:, extra:, extra:]
+
+
+class InplacePReLU(nn.PReLU):
+    """PReLU with one slope that overwrites its input where no gradients are needed on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the shape of ``x``."""
+        if torch.is_grad_enabled() or not x.is_cpu:
+            return super().forward(x)
+        return F.leaky_relu_(x, self.weight.item())
 
 
 def resize_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resample ``(B, T, F, C)`` to ``size`` positions by the position whose floor is next."""
     return F.interpolate(x.permute(0, 3, 1, 2), size, mode="nearest").permute(0, 2, 3, 1).contiguous()
+
+
+def upsample_and_apply(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Return ``gain * x + shift`` with both resampled to the size of ``x``, a few frames at a time."""
+    num_frames, num_bins = x.shape[1:3]
+    gain, shift = (resize_nearest(y, (y.shape[1], num_bins)) for y in (gain, shift))
+    steps = torch.arange(gain.shape[1], dtype=x.dtype).view(1, -1, 1, 1)
+    source = resize_nearest(steps, (num_frames, 1)).flatten().long()  # of each frame, by the same rounding
+    output = x.new_empty(x.shape)
+    for chunk in torch.arange(num_frames).split(UPSAMPLE_FRAMES):
+        frames = slice(int(chunk[0]), int(chunk[-1]) + 1)
+        rows = source[frames]
+        torch.addcmul(shift[:, rows], x[:, frames], gain[:, rows], out=output[:, frames])
+    return output
 
 
 def pool(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -148,6 +174,8 @@ class TFAR(nn.Module):
         local = self.local_embedding.conv(m)
         gain, shift = self.local_embedding.norm.affine(local)
         gain, shift = gain * gate, torch.addcmul(embedding, shift, gate)
+        if upsample and local.is_cpu and not torch.is_grad_enabled():
+            return upsample_and_apply(local, gain, shift)
         if upsample:
             gain, shift = resize_nearest(gain, size), resize_nearest(shift, size)
         return torch.addcmul(shift, local, gain)
@@ -208,7 +236,8 @@ class PyramidBlock(nn.Module):
         fused = [layer(level, everything) for layer, level in zip(self.fusion_layers, levels, strict=True)]
         y = fused.pop()
         for i in reversed(range(len(fused))):
-            y = self.concat_layers[i](fused[i], y) + levels[i]
+            y = self.concat_layers[i](fused[i], y)
+            y = y + levels[i] if torch.is_grad_enabled() else y.add_(levels[i])
         return y
 
 
@@ -258,8 +287,8 @@ class RTFSBlock(PyramidBlock):
             gateway=ConvLayer(ChannelScale(channels), act=nn.PReLU()),
             projection=ConvLayer(
                 PointwiseConv(channels, hidden),
-                norm=GlobalNorm(hidden) if projection_norm else None,
-                act=nn.PReLU() if projection_norm else None,
+                norm=GlobalNorm(hidden, inplace=True) if projection_norm else None,
+                act=InplacePReLU() if projection_norm else None,
             ),
             downsample=[down(1 if i == 0 else 2) for i in range(depth)],
             global_layers=[path("freq"), path("time"), attention],

@@ -31,35 +31,46 @@ def shift_steps(x: Tensor) -> Tensor:
     return shifted
 
 
-def scan(candidate: Tensor, forget: Tensor, forget_c: Tensor, *, keep_gates: bool) -> tuple[Tensor, Tensor | None]:
+def scan(candidate: Tensor, forget: Tensor, forget_c: Tensor, *, keep_gates: bool) -> Tensor:
     """Run the recurrence ``f = sigmoid(forget[t] + forget_c * c); c = f * c + (1 - f) * candidate[t]`` from ``c = 0``.
 
     Args:
         candidate: ``(n, M, 2H)`` in order of processing.
         forget: ``(n, M, 2H)``, bias included; overwritten with the forget gates if ``keep_gates``.
         forget_c: ``(2H,)``.
-        keep_gates: Return the gates, which only gradients need.
+        keep_gates: Leave the gates in ``forget``; only gradients need them.
 
     Returns:
-        States and forget gates, both ``(n, M, 2H)``.
+        States ``(n, M, 2H)``.
     """
-    states = torch.empty_like(candidate)
-    state = torch.zeros_like(candidate[0])
+    states = candidate.new_empty(candidate.shape)
+    state = states.new_zeros(candidate.shape[1:])
     weight = forget_c.expand_as(state).contiguous()
     buffer = torch.empty_like(state)
     for value, gate_input, new_state in zip(candidate.unbind(), forget.unbind(), states.unbind(), strict=True):
         gate = torch.addcmul(gate_input, weight, state, out=gate_input if keep_gates else buffer).sigmoid_()
         state = torch.lerp(value, state, gate, out=new_state)
-    return states, forget if keep_gates else None
+    return states
 
 
-def reset_gate(inputs: Tensor, cells: Tensor, reset_c: Tensor) -> Tensor:
-    """Return ``sigmoid(inputs + reset_c * the cell before)``, all ``(n, M, 2H)`` in time order, bias in ``inputs``.
+def run_without_gradients(parts: tuple[Tensor, ...], carried: Tensor, weight_c: Tensor) -> tuple[Tensor, Tensor]:
+    """Do what :class:`SRUScan` does in as few new tensors as possible: new pages cost more than this arithmetic."""
+    candidate, forget = flip_second_half(parts[0]), flip_second_half(parts[1])
+    half = candidate.shape[-1] // 2
+    states = scan(candidate, forget, weight_c[0], keep_gates=False)
+    last = states[-1].clone()
+    states[..., half:] = states[..., half:].flip(0)
+    reset = reset_gate(parts[2], states, weight_c[1], candidate)
+    return torch.lerp(carried, states, reset, out=states), last
 
-    The cell before is the one of the earlier step for the first half, of the later step for the second.
+
+def reset_gate(inputs: Tensor, cells: Tensor, reset_c: Tensor, gate: Tensor) -> Tensor:
+    """Write ``sigmoid(inputs + reset_c * the cell before)`` to ``gate``, all ``(n, M, 2H)`` in time order.
+
+    ``inputs`` hold the bias. The cell before is that of the earlier step for the first half, of the later step for the
+    second.
     """
     half = cells.shape[-1] // 2
-    gate = torch.empty_like(cells)
     first, second = slice(0, half), slice(half, None)
     gate[0, :, first] = inputs[0, :, first]
     gate[-1, :, second] = inputs[-1, :, second]
@@ -86,25 +97,23 @@ class SRUScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, u: Tensor, skip: Tensor | None, weight_c: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden sequence and the final states."""
         parts = u.split(weight_c.shape[-1], dim=-1)
-        candidate = flip_second_half(parts[0])
-        keep = any(ctx.needs_input_grad)
-        states, gates = scan(candidate, flip_second_half(parts[1]), weight_c[0], keep_gates=keep)
+        carried = parts[3] if skip is None else skip
+        if not any(ctx.needs_input_grad):
+            return run_without_gradients(parts, carried, weight_c)
+        candidate, gates = flip_second_half(parts[0]), flip_second_half(parts[1])
+        states = scan(candidate, gates, weight_c[0], keep_gates=True)
         last = states[-1].clone()
         cells = flip_second_half(states)
-        reset = reset_gate(parts[2], cells, weight_c[1])
-        carried = parts[3] if skip is None else skip
-        hidden = torch.lerp(carried, cells, reset)
-        if keep:
-            ctx.own_skip = skip is None
-            ctx.save_for_backward(candidate, states, gates, reset, carried, weight_c)
-        return hidden, last
+        reset = reset_gate(parts[2], cells, weight_c[1], torch.empty_like(cells))
+        ctx.own_skip = skip is None
+        ctx.save_for_backward(candidate, states, gates, reset, carried, weight_c)
+        return torch.lerp(carried, cells, reset), last
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    def backward(ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         candidate, states, gates, reset, carried, weight_c = ctx.saved_tensors
         previous = shift_steps(states)
         grad_carried = torch.addcmul(grad_hidden, grad_hidden, reset, value=-1)

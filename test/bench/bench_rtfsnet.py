@@ -43,6 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=3, help="rounds by turns; the least time counts")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory_sec", type=int, nargs="+", default=[2, 5, 10, 20])
+    parser.add_argument("--compile", action="store_true", help="try torch.compile, too; it takes minutes to start")
     parser.add_argument("--clock", default="cpu", choices=sorted(CLOCKS), help="cpu: CPU seconds of the process")
     return parser
 
@@ -230,7 +231,6 @@ def compare_recurrence(args: argparse.Namespace) -> None:
     layer = SRULayer(64, 32)
     u = torch.randn(57, 125 * args.batch, 192, requires_grad=True)
     skip = torch.randn(57, 125 * args.batch, 64)
-    compiled = torch.compile(autograd_scan)
     forget_c = layer.weight_c.detach()[:64]
     with torch.no_grad():
         parts = [part.contiguous() for part in u.detach().split(64, dim=-1)[:2]]
@@ -238,13 +238,12 @@ def compare_recurrence(args: argparse.Namespace) -> None:
             "loop": lambda: autograd_scan(*parts, forget_c),
             "ours": lambda: scan(*parts, forget_c, keep_gates=False),
         }
-        start = time.perf_counter()
-        try:
+        if args.compile:
+            compiled = torch.compile(autograd_scan)
+            start = time.perf_counter()
             compiled(*parts, forget_c)
-            runs["torch.compile"] = lambda: compiled(*parts, forget_c)
             sys.stdout.write(f"torch.compile took {time.perf_counter() - start:.0f} s to start\n")
-        except Exception as error:  # noqa: BLE001 - no compiler, or one that cannot: part of the answer
-            sys.stdout.write(f"torch.compile: {type(error).__name__}\n")
+            runs["torch.compile"] = lambda: compiled(*parts, forget_c)
         show("recurrence without gradients", least_times(runs, args))
     runs = {
         "loop": lambda: autograd_run(layer, u, skip)[0].sum().backward(),
