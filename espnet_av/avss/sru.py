@@ -115,6 +115,7 @@ class SRUScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return the gradients of ``u``, ``skip`` and ``weight_c``."""
+        """Return the gradients of ``u``, ``skip`` and ``weight_c``."""
         candidate, states, gates, reset, carried, weight_c = ctx.saved_tensors
         previous = shift_steps(states)
         grad_carried = torch.addcmul(grad_hidden, grad_hidden, reset, value=-1)
