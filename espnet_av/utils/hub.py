@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_av.utils.errors import EnvironmentProblem, MissingDataError, describe
+from espnet_av.utils.files import is_disk_full
 from espnet_av.utils.optional import require
 
 MODEL_FILES = ("*.safetensors", "*.pth", "*.bin", "*.json", "*.yaml", "*.txt", "*.model")
@@ -45,6 +46,7 @@ def fetch_repository(
     Raises:
         MissingDataError: There is no such repository, or it is private or gated and the account may not read it.
         EnvironmentProblem: The package ``huggingface_hub`` is missing, or the hub cannot be reached.
+        OSError: The disk is full.
     """
     hub = require("huggingface_hub", "hub")
     try:
@@ -52,6 +54,8 @@ def fetch_repository(
             name, repo_type=repo_type, cache_dir=cache_dir, allow_patterns=None if patterns is None else list(patterns)
         )
     except Exception as error:  # the library raises its own, those of the HTTP client, OSError and ValueError
+        if is_disk_full(error):  # the command line tells what to do
+            raise
         raise explain_hub_error(error, name, cache_dir) from error
     return Path(folder)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of the hub, with classes of the names that ``huggingface_hub`` has."""
 
+import errno
 import types
 
 import pytest
@@ -47,6 +48,7 @@ class HFValidationError(ValueError):
             "reached and kept does not hold 'org/model'",
         ),
         (ConnectionError("no route"), EnvironmentProblem, r"no route.*hf download org/model"),
+        (OSError(errno.ENOSPC, "No space left"), OSError, "No space left"),
     ],
 )
 def test_errors_say_what_to_do(monkeypatch, raised, kind, message):
