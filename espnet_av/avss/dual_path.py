@@ -70,7 +70,7 @@ class DualPathRNN(nn.Module):
         first = self.rnn.rnn_lst[0]
         kernel = first.grouped_weight().t().unflatten(1, (-1, self.window)).unsqueeze(-1)
         windows = self._windows(x) if first.columns == 3 else x[0]
-        return self.rnn(windows, self._convolve(x, kernel, first.grouped_bias())[0])[0]
+        return self.rnn(windows, self._convolve(x, kernel)[0])[0]
 
     @staticmethod
     def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from espnet_av.avss.norms import EPS
 from espnet_av.avss.spectrum import KERNEL
@@ -57,6 +57,7 @@ class OneItem:
         patches = F.unfold(spectrum, KERNEL, padding=KERNEL // 2)[0]  # (2 * 9, T * F)
         self.patches = patches.t().contiguous()
         self.encoder_weight = net.encoder.conv.conv.weight.flatten(1)
+        self.bias = self.block.residual_conv.conv.bias
         self.channels, self.hidden = self.encoder_weight.shape[0], self.block.projection.conv.out_channels
         key, attention = net.caf.weights(video, self.size[0])
         self.key, self.attention = key[0], attention[0]  # (T, 1, C)
@@ -91,7 +92,11 @@ class OneItem:
         return gain.to(self.patches.dtype), (norm.bias - gain * mean).to(self.patches.dtype)
 
     def _enter(self) -> Tensor:
-        """Fill the bottleneck's output and the first residual; return the first projection ``(T, F, D)``."""
+        """Fill what is added to each pass and the first residual; return the first projection ``(T, F, D)``.
+
+        ``entry`` is the bottleneck's output plus the bias of the residual convolution, which :meth:`_close_pass`
+        leaves out.
+        """
         gain, shift = self._embedding_affine()
         self.entry = self.patches.new_empty(*self.size, self.channels)
         self.residual = torch.empty_like(self.entry)
@@ -99,24 +104,27 @@ class OneItem:
         conv = self.net.audio_bottleneck.conv
         for frames in self.chunks:
             x = self._embedding(frames).mul_(gain).add_(shift).relu_()
-            linear_into(self.entry[frames], x, conv)
-            self._open_pass(frames, self.entry[frames], projected)
+            linear_into(self.entry[frames], x, conv.weight, conv.bias + self.bias)
+            self._open_pass(frames, self.entry[frames] - self.bias, projected)
         return projected
 
     def _open_pass(self, frames: slice, x: Tensor, projected: Tensor) -> None:
         """Write the residual and the projection of some frames ``x (t, F, C)``."""
-        gateway = self.block.gateway
+        gateway, projection = self.block.gateway, self.block.projection.conv
         residual = self.residual[frames]
         torch.addcmul(gateway.conv.bias, x, gateway.conv.weight.flatten(), out=residual)
         F.leaky_relu_(residual, gateway.full_layer["4"].weight.item())
-        linear_into(projected[frames], residual, self.block.projection.conv)
+        linear_into(projected[frames], residual, projection.weight, projection.bias)
 
-    def _close_pass(self, frames: slice, refined: Tensor, *, fuse: bool) -> Tensor:
-        """Return the output of a pass ``(t, F, C)``, fused with the lips where asked."""
-        conv = self.block.residual_conv.conv
-        x = F.linear(refined[frames], conv.weight.flatten(1), conv.bias).add_(self.residual[frames])
-        if not fuse:
-            return x
+    def _close_pass(self, frames: slice, refined: Tensor) -> Tensor:
+        """Return the output of a pass ``(t, F, C)`` but for a bias, in the memory of the residual."""
+        x = self.residual[frames]
+        weight = self.block.residual_conv.conv.weight
+        x.flatten(0, 1).addmm_(refined[frames].flatten(0, 1), weight.flatten(1).t())
+        return x
+
+    def _fuse(self, frames: slice, x: Tensor) -> Tensor:
+        """Fuse the output of a pass ``(t, F, C)`` with the lips."""
         caf = self.net.caf
         gain, shift = caf.key_embed.norm.fold(caf.key_embed.conv.weight.flatten())
         gated = torch.addcmul(shift, x, gain).relu_().mul_(self.key[frames])
@@ -127,21 +135,22 @@ class OneItem:
         """Close a pass and open the next one: ``refined (T, F, D)`` -> its projection ``(T, F, D)``."""
         projected = torch.empty_like(refined)
         for frames in self.chunks:
-            x = self._close_pass(frames, refined, fuse=fuse).add_(self.entry[frames])
-            self._open_pass(frames, x, projected)
+            x = self._close_pass(frames, refined)
+            if fuse:
+                x = self._fuse(frames, x.add_(self.bias)).sub_(self.bias)
+            self._open_pass(frames, x.add_(self.entry[frames]), projected)
         return projected
 
     def _leave(self, refined: Tensor, *, fuse: bool) -> Tensor:
         """Close the last pass, mask the embedding: ``(T, F, 2 * 9)``."""
-        columns = [
-            self.net.decoder.columns(
-                self.net.mask_generator(self._close_pass(frames, refined, fuse=fuse), self._embedding(frames))
-            )
-            for frames in self.chunks
-        ]
+        columns = []
+        for frames in self.chunks:
+            x = self._close_pass(frames, refined).add_(self.bias)
+            masked = self.net.mask_generator(self._fuse(frames, x) if fuse else x, self._embedding(frames))
+            columns.append(self.net.decoder.columns(masked))
         return torch.cat(columns)
 
 
-def linear_into(out: Tensor, x: Tensor, conv: nn.Conv2d) -> None:
-    """Write the 1x1 convolution of ``x (t, F, C)`` into ``out (t, F, C')``."""
-    torch.addmm(conv.bias, x.flatten(0, 1), conv.weight.flatten(1).t(), out=out.flatten(0, 1))
+def linear_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Write the 1x1 convolution of ``x (t, F, C)`` with ``weight (C', C, 1, 1)`` into ``out (t, F, C')``."""
+    torch.addmm(bias, x.flatten(0, 1), weight.flatten(1).t(), out=out.flatten(0, 1))

@@ -10,7 +10,6 @@ Axes: ``n`` steps, ``M`` sequences, ``H`` hidden size of a direction, ``k`` colu
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -36,7 +35,7 @@ def scan(candidate: Tensor, forget: Tensor, forget_c: Tensor, *, keep_gates: boo
 
     Args:
         candidate: ``(n, M, 2H)`` in order of processing.
-        forget: ``(n, M, 2H)``, bias included; overwritten with the forget gates if ``keep_gates``.
+        forget: ``(n, M, 2H)``, bias added; overwritten with the forget gates if ``keep_gates``.
         forget_c: ``(2H,)``.
         keep_gates: Leave the gates in ``forget``; only gradients need them.
 
@@ -53,22 +52,23 @@ def scan(candidate: Tensor, forget: Tensor, forget_c: Tensor, *, keep_gates: boo
     return states
 
 
-def run_without_gradients(parts: tuple[Tensor, ...], carried: Tensor, weight_c: Tensor) -> tuple[Tensor, Tensor]:
+def run_without_gradients(
+    parts: tuple[Tensor, ...], carried: Tensor, weight_c: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
     """Do what :class:`SRUScan` does in as few new tensors as possible: new pages cost more than this arithmetic."""
-    candidate, forget = flip_second_half(parts[0]), flip_second_half(parts[1])
+    candidate, forget = flip_second_half(parts[0]), flip_second_half(parts[1]).add_(bias[0])
     half = candidate.shape[-1] // 2
     states = scan(candidate, forget, weight_c[0], keep_gates=False)
     last = states[-1].clone()
     states[..., half:] = states[..., half:].flip(0)
-    reset = reset_gate(parts[2], states, weight_c[1], candidate)
+    reset = reset_gate(parts[2], states, weight_c[1], bias[1], candidate)
     return torch.lerp(carried, states, reset, out=states), last
 
 
-def reset_gate(inputs: Tensor, cells: Tensor, reset_c: Tensor, gate: Tensor) -> Tensor:
-    """Write ``sigmoid(inputs + reset_c * the cell before)`` to ``gate``, all ``(n, M, 2H)`` in time order.
+def reset_gate(inputs: Tensor, cells: Tensor, reset_c: Tensor, bias: Tensor, gate: Tensor) -> Tensor:
+    """Write ``sigmoid(inputs + reset_c * the cell before + bias)`` to ``gate``, ``(n, M, 2H)`` in time order.
 
-    ``inputs`` hold the bias. The cell before is that of the earlier step for the first half, of the later step for the
-    second.
+    The cell before is that of the earlier step for the first half, of the later step for the second.
     """
     half = cells.shape[-1] // 2
     first, second = slice(0, half), slice(half, None)
@@ -76,7 +76,7 @@ def reset_gate(inputs: Tensor, cells: Tensor, reset_c: Tensor, gate: Tensor) -> 
     gate[-1, :, second] = inputs[-1, :, second]
     torch.addcmul(inputs[1:, :, first], cells[:-1, :, first], reset_c[first], out=gate[1:, :, first])
     torch.addcmul(inputs[:-1, :, second], cells[1:, :, second], reset_c[second], out=gate[:-1, :, second])
-    return gate.sigmoid_()
+    return gate.add_(bias).sigmoid_()
 
 
 def scan_gradient(grad_states: Tensor, decay: Tensor) -> Tensor:
@@ -90,31 +90,35 @@ def scan_gradient(grad_states: Tensor, decay: Tensor) -> Tensor:
 class SRUScan(torch.autograd.Function):
     """One bidirectional layer after its matrix product, with a backward pass of its own.
 
-    Inputs: ``u (n, M, k * 2H)`` ordered (k, direction, hidden) with biases added, ``skip (n, M, 2H)`` or None where
-    ``u`` holds it as its fourth part, ``weight_c (2, 2H)`` = (forget, reset). Outputs: the hidden sequence
+    Inputs: ``u (n, M, k * 2H)`` ordered (k, direction, hidden) ``skip (n, M, 2H)`` or None where ``u`` holds it
+    as its fourth part, ``weight_c (2, 2H)`` and ``bias (2, 2H)`` = (forget, reset). Outputs: the hidden sequence
     ``(n, M, 2H)`` in time order and the final states ``(M, 2H)``.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, skip: Tensor | None, weight_c: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: FunctionCtx, u: Tensor, skip: Tensor | None, weight_c: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the hidden sequence and the final states."""
         parts = u.split(weight_c.shape[-1], dim=-1)
         carried = parts[3] if skip is None else skip
         if not any(ctx.needs_input_grad):
-            return run_without_gradients(parts, carried, weight_c)
-        candidate, gates = flip_second_half(parts[0]), flip_second_half(parts[1])
+            return run_without_gradients(parts, carried, weight_c, bias)
+        candidate, gates = flip_second_half(parts[0]), flip_second_half(parts[1]).add_(bias[0])
         states = scan(candidate, gates, weight_c[0], keep_gates=True)
         last = states[-1].clone()
         cells = flip_second_half(states)
-        reset = reset_gate(parts[2], cells, weight_c[1], torch.empty_like(cells))
+        reset = reset_gate(parts[2], cells, weight_c[1], bias[1], torch.empty_like(cells))
         ctx.own_skip = skip is None
         ctx.save_for_backward(candidate, states, gates, reset, carried, weight_c)
         return torch.lerp(carried, cells, reset), last
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Return the gradients of ``u``, ``skip`` and ``weight_c``."""
+    def backward(
+        ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Return the gradients of all inputs."""
         """Return the gradients of ``u``, ``skip`` and ``weight_c``."""
         candidate, states, gates, reset, carried, weight_c = ctx.saved_tensors
         previous = shift_steps(states)
@@ -130,9 +134,10 @@ class SRUScan(torch.autograd.Function):
         grad_forget = slope.mul_(grad_states)
         grad_candidate = grad_states.addcmul(grad_states, gates, value=-1)
         grad_weight_c = torch.stack([(g * previous).sum((0, 1)) for g in (grad_forget, grad_reset_order)])
+        grad_bias = torch.stack([grad_forget.sum((0, 1)), grad_reset.sum((0, 1))])
         pieces = [flip_second_half(grad_candidate), flip_second_half(grad_forget), grad_reset]
         grad_u = torch.cat([*pieces, grad_carried] if ctx.own_skip else pieces, dim=-1)
-        return grad_u, None if ctx.own_skip else grad_carried, grad_weight_c
+        return grad_u, None if ctx.own_skip else grad_carried, grad_weight_c, grad_bias
 
 
 class SRULayer(nn.Module):
@@ -170,23 +175,17 @@ class SRULayer(nn.Module):
         """Return the weight with its columns ordered (k, direction, hidden): ``(input_size, k * 2H)``."""
         return self.weight.unflatten(1, (-1, self.columns)).transpose(1, 2).flatten(1)
 
-    def grouped_bias(self) -> Tensor:
-        """Return the bias of the product with :meth:`grouped_weight`: ``(k * 2H,)``, zeros but for both gates."""
-        none = self.bias.new_zeros(2 * self.hidden_size)
-        return torch.cat([none, self.bias] if self.columns == 3 else [none, self.bias, none])
-
     def run(self, u: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run the recurrence over products ``u (n, M, k * 2H)`` with :meth:`grouped_weight`, bias added.
+        """Run the recurrence over products ``u (n, M, k * 2H)`` with :meth:`grouped_weight`.
 
         Returns:
             Hidden sequence ``(n, M, 2H)`` and final states ``(M, 2H)``.
         """
-        return SRUScan.apply(u, skip, self.weight_c.unflatten(0, (2, -1)))
+        return SRUScan.apply(u, skip, self.weight_c.unflatten(0, (2, -1)), self.bias.unflatten(0, (2, -1)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(n, M, input_size)`` -> hidden sequence ``(n, M, 2H)`` and final states ``(M, 2H)``."""
-        u = F.linear(x, self.grouped_weight().t(), self.grouped_bias())
-        return self.run(u, x if self.columns == 3 else None)
+        return self.run(x @ self.grouped_weight(), x if self.columns == 3 else None)
 
 
 class SRU(nn.Module):
@@ -208,8 +207,8 @@ class SRU(nn.Module):
 
         Args:
             x: ``(n, M, input_size)``; not read when ``first_product`` is given and the first layer projects its input.
-            first_product: ``(n, M, k * 2H)``, the input times ``rnn_lst[0].grouped_weight()`` plus its bias, where the
-                caller has a cheaper way to it.
+            first_product: ``(n, M, k * 2H)``, the input times ``rnn_lst[0].grouped_weight()``, where the caller has a
+                cheaper way to it.
 
         Returns:
             Hidden sequence ``(n, M, 2H)`` and final states ``(num_layers, M, 2H)``.

@@ -134,10 +134,10 @@ def autograd_run(layer: SRULayer, u: Tensor, skip: Tensor | None) -> tuple[Tenso
     def turned(x: Tensor) -> Tensor:
         return torch.cat([x[..., : width // 2], x[..., width // 2 :].flip(0)], dim=-1)
 
-    forget_c, reset_c = layer.weight_c.view(2, -1)
-    states = autograd_scan(turned(parts[0]), turned(parts[1]), forget_c)
+    (forget_c, reset_c), (forget_b, reset_b) = layer.weight_c.view(2, -1), layer.bias.view(2, -1)
+    states = autograd_scan(turned(parts[0]), turned(parts[1]) + forget_b, forget_c)
     previous = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
-    reset = torch.addcmul(parts[2], turned(previous), reset_c).sigmoid()
+    reset = torch.addcmul(parts[2] + reset_b, turned(previous), reset_c).sigmoid()
     return torch.lerp(parts[3] if skip is None else skip, turned(states), reset), states[-1]
 
 
