@@ -9,20 +9,17 @@ is their audio-only or video-only recogniser. CTC layer, decoder and losses are 
 Axes: ``B`` batch, ``N`` samples at 16 kHz, ``T`` video frames (25 Hz), ``D`` width. Masks are True on valid frames.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espnet_av.avsr.conformer import Conformer
-from espnet_av.avsr.ctc import CTC
-from espnet_av.avsr.decoder import TransformerDecoder
 from espnet_av.avsr.encoder import MODALITIES
 from espnet_av.avsr.model import AVSRModel, AVSROutput
 from espnet_av.avsr.resnet import SAMPLES_PER_FRAME, AudioResNet, norm_valid
-from espnet_av.data import mouth_pixels
 from espnet_av.layers.lip_trunk import LipResNet
 from espnet_av.utils.errors import usage_error
 
@@ -248,50 +245,9 @@ class AutoAVSRModel(AVSRModel):
         UsageError: A weight out of range, or sizes that do not fit together.
     """
 
-    def __init__(
-        self,
-        vocab_size: int = 5049,
-        *,
-        encoder_conf: dict[str, Any] | None = None,
-        decoder_conf: dict[str, Any] | None = None,
-        ctc_weight: float = 0.1,
-        label_smoothing: float = 0.1,
-        length_normalized_loss: bool = False,
-        ctc_dropout: float = 0.1,
-        blank_id: int = 0,
-        ignore_id: int = -1,
-        video_size: int = mouth_pixels.CROP_SIZE,
-    ) -> None:
-        nn.Module.__init__(self)  # the parts below stand in for those of AVSRModel
-        if not 0.0 <= ctc_weight <= 1.0:
-            usage_error("ctc_weight is out of range", got=ctc_weight, allowed="0 to 1")
-        if vocab_size < 3:
-            usage_error("the vocabulary needs blank, <eos> and a token", got=vocab_size, allowed="3 or more")
-        if not 16 <= video_size <= mouth_pixels.CROP_SIZE:
-            usage_error("video_size is out of range", got=video_size, allowed=f"16 to {mouth_pixels.CROP_SIZE}")
-        self.vocab_size = vocab_size
-        self.video_size = video_size
-        self.sos = self.eos = vocab_size - 1
-        self.blank_id = blank_id
-        self.ignore_id = ignore_id
-        self.ctc_weight = ctc_weight
-        self.label_smoothing = label_smoothing
-        self.length_normalized_loss = length_normalized_loss
-
-        self.encoder = AutoAVSREncoder(**(encoder_conf or {}))
-        width = self.encoder.output_size
-        self.decoder = TransformerDecoder(vocab_size, **{"dim": width, "num_heads": 12, **(decoder_conf or {})})
-        self.ctc = CTC(vocab_size, width, dropout=ctc_dropout, blank=blank_id)
-        self.bridge = None if self.decoder.dim == width else nn.Linear(width, self.decoder.dim)
-        self.features = WaveformRows()
-        self._init_linear_layers()
-
-    def _init_linear_layers(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:  # the map of the relative positions has none
-                    nn.init.zeros_(module.bias)
+    encoder_class: ClassVar[type[nn.Module]] = AutoAVSREncoder
+    features_class: ClassVar[type[nn.Module]] = WaveformRows
+    decoder_defaults: ClassVar[Mapping[str, Any]] = {"num_heads": 12}
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ those of the published checkpoint without its leading ``avsr.``.
 Axes: ``B`` batch, ``N`` samples, ``T`` video frames (25 Hz), ``D`` width, ``L`` labels, ``V`` vocabulary.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +87,10 @@ class AVSRModel(nn.Module):
         UsageError: A weight out of range, or sizes that do not fit together.
     """
 
+    encoder_class: ClassVar[type[nn.Module]] = AVHubertEncoder
+    features_class: ClassVar[type[nn.Module]] = LogFbankStack
+    decoder_defaults: ClassVar[Mapping[str, Any]] = {}
+
     def __init__(
         self,
         vocab_size: int = 5049,
@@ -119,8 +124,8 @@ class AVSRModel(nn.Module):
         self.label_smoothing = label_smoothing
         self.length_normalized_loss = length_normalized_loss
 
-        self.encoder = AVHubertEncoder(**(encoder_conf or {}))
-        decoder_conf = {"dim": self.encoder.output_size, **(decoder_conf or {})}
+        self.encoder = self.encoder_class(**(encoder_conf or {}))
+        decoder_conf = {"dim": self.encoder.output_size, **self.decoder_defaults, **(decoder_conf or {})}
         self.decoder = TransformerDecoder(vocab_size, **decoder_conf)
         self.ctc = CTC(vocab_size, self.encoder.output_size, dropout=ctc_dropout, blank=blank_id)
         self.bridge = None
@@ -129,8 +134,10 @@ class AVSRModel(nn.Module):
         self.audio_prediction_weight = audio_prediction_weight
         self.audio_prediction = None
         if audio_prediction_weight > 0:
+            if not hasattr(self.encoder, "front_ends"):
+                usage_error("this encoder has no lips to predict audio from", got=audio_prediction_weight, allowed=[0])
             self.audio_prediction = AudioPrediction(self.encoder.output_size, self.encoder.audio_dim)
-        self.features = LogFbankStack()
+        self.features = self.features_class()
         self._init_linear_layers()
 
     @classmethod
@@ -142,7 +149,8 @@ class AVSRModel(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:  # the map of relative positions has none
+                    nn.init.zeros_(module.bias)
 
     @staticmethod
     def valid_mask(lengths: Tensor, size: int) -> Tensor:

@@ -137,3 +137,8 @@ def test_recogniser_searches_with_it():
 def test_bad_keywords_are_named(keywords, message):
     with pytest.raises(UsageError, match=message):
         AutoAVSRModel(**{**CONF, **keywords})
+
+
+def test_audio_prediction_needs_lip_features():
+    with pytest.raises(UsageError, match="no lips to predict audio from"):
+        AutoAVSRModel(9, **CONF, audio_prediction_weight=1.0)
