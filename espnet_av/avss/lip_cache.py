@@ -166,7 +166,7 @@ def _embed_clips(
     """Embed what is not there yet; return reason and message of bad clips, and the files of all others."""
     problems: dict[str, tuple[str, str]] = {}
     targets: dict[str, str] = {}
-    todo = []
+    missing = []
     for clip in clips:
         try:
             name = clip_name(clip)
@@ -176,9 +176,9 @@ def _embed_clips(
         target = folder / name[-2:] / f"{name}.npy"  # at most 256 folders
         targets[clip] = str(target)
         if not _is_good(target, worker):
-            todo.append((clip, str(target)))
-    logger.info("%d clips are in the cache, %d to compute", len(targets) - len(todo), len(todo))
-    done = progress(_run(todo, settings, worker, nj), len(todo), f"embed lips of {title}")
+            missing.append((clip, str(target)))
+    logger.info("%d clips are in the cache, %d to compute", len(targets) - len(missing), len(missing))
+    done = progress(_run(missing, settings, worker, nj), len(missing), f"embed lips of {title}")
     for clip, (reason, message) in done:
         if reason:
             problems[clip] = (reason, message)

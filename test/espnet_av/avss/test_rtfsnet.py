@@ -67,7 +67,8 @@ def test_any_number_of_chunks_gives_the_same(monkeypatch):
 @torch.no_grad()
 def test_weights_serve_any_number_of_passes():
     state = build(repeats=2).state_dict()
-    build(repeats=5).load_state_dict(state)
+    found = build(repeats=5).load_state_dict(state)
+    assert not found.missing_keys and not found.unexpected_keys
 
 
 @torch.no_grad()

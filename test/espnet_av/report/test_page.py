@@ -166,7 +166,8 @@ def test_empty_experiment_says_what_is_missing(tmp_path):
 )
 def test_each_part_may_be_missing(no_figures, experiment, name):
     (experiment.exp_dir / name).unlink()
-    Page(build_report(experiment.exp_dir, experiment.dump_dir))
+    page = Page(build_report(experiment.exp_dir, experiment.dump_dir))
+    assert experiment.exp_dir.name in page.text
 
 
 def test_unreadable_media_are_left_out(no_figures, experiment):
