@@ -3,9 +3,10 @@
 """Train a speech separator: ``python -m espnet_av.bin.avss_train --config conf/train_rtfsnet.yaml ...``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+
+from espnet_av.utils.cli import run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -23,20 +24,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
 
 def run(cmd: Sequence[str] | None = None) -> int:
-    """Train and turn user errors into a line and an exit code.
-
-    Logging is left to ESPnet, which knows the rank of the process.
-    """
-    from espnet_av.utils.errors import EXIT_OK, EspnetAVError
-
-    try:
-        main(cmd)
-        return EXIT_OK
-    except EspnetAVError as error:
-        if os.environ.get("ESPNET_AV_DEBUG") == "1":
-            raise
-        sys.stderr.write(f"avss_train: error: {error}\n")
-        return error.exit_code
+    """Train and turn user errors into a line and an exit code."""
+    return run_main(main, cmd, logs=False, program="avss_train")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,13 @@ def set_up_logging(level: str = "INFO") -> None:
     logging.basicConfig(level=level, format=LOG_FORMAT, datefmt="%H:%M:%S")
 
 
-def run_main(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[str] | None = None) -> int:
+def run_main(
+    main: Callable[[Sequence[str] | None], int | None],
+    cmd: Sequence[str] | None = None,
+    *,
+    logs: bool = True,
+    program: str | None = None,
+) -> int:
     """Run a command line's ``main`` and turn user errors into one clear line and an exit code.
 
     A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. A full disk is told in one line as well;
@@ -27,21 +33,25 @@ def run_main(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[s
     Args:
         main: The function to call.
         cmd: Arguments without the program name; None takes ``sys.argv[1:]``.
+        logs: Set up logging; a training leaves that to ESPnet, which knows the rank of the process.
+        program: Name in front of errors; None takes that of ``sys.argv``.
 
     Returns:
         The exit code (``espnet_av/utils/errors.py``).
     """
-    set_up_logging()
+    program = program or os.path.basename(sys.argv[0])
+    if logs:
+        set_up_logging()
     try:
         return main(cmd) or EXIT_OK
     except EspnetAVError as error:
         if os.environ.get("ESPNET_AV_DEBUG") == "1":
             logging.getLogger(__name__).exception("the error in full")
-        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
+        sys.stderr.write(f"{program}: error: {error}\n")
         return error.exit_code
     except OSError as error:
         if not is_disk_full(error):
             raise
         message = describe("the disk is full", got=str(error), fix="make room, then run the same command again")
-        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {message}\n")
+        sys.stderr.write(f"{program}: error: {message}\n")
         return EXIT_BAD_ENVIRONMENT
