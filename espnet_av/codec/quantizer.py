@@ -1,0 +1,217 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Residual vector quantiser with projections: every layer quantises what the layers before it left over.
+
+Axes: ``B`` batch, ``D`` width of the latent, ``F`` frames, ``K`` entries of a codebook, ``d`` width of a codebook,
+``Q`` layers in use.
+
+Gradients: a layer copies them straight through its codebook, from its output to its input, so that they reach both
+projections of every layer in use and, through them, the encoder. What is left over for the next layer is computed
+without gradient. Codebooks learn by moving averages only (:mod:`espnet_av.codec.codebook`).
+
+Reference:
+    N. Zeghidour et al., "SoundStream: an end-to-end neural audio codec", arXiv:2107.03312.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espnet_av.codec.codebook import EuclideanCodebook
+from espnet_av.utils.errors import usage_error
+
+
+class QuantizerOutput(NamedTuple):
+    """What the quantiser returns.
+
+    Attributes:
+        quantized: Sum of the layers' outputs, ``(B, D, F)``.
+        codes: Indices ``(Q, B, F)``, int64.
+        commit_loss: Mean over layers of the distance of their inputs to their entries, ``()``; 0 in evaluation.
+    """
+
+    quantized: Tensor
+    codes: Tensor
+    commit_loss: Tensor
+
+
+class VectorQuantizer(nn.Module):
+    """One layer: projection into the space of the codebook, nearest entry, projection back.
+
+    Args:
+        dim: Width ``D`` of the latent.
+        codebook_dim: Width ``d`` of the codebook; ``D`` leaves the projections out.
+        codebook_size: Number of entries ``K``.
+        decay, kmeans_init, kmeans_iters, dead_threshold: See :class:`~espnet_av.codec.codebook.EuclideanCodebook`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_dim: int,
+        codebook_size: int,
+        *,
+        decay: float = 0.99,
+        kmeans_init: bool = True,
+        kmeans_iters: int = 50,
+        dead_threshold: float = 2,
+    ) -> None:
+        super().__init__()
+        projects = codebook_dim != dim
+        self.project_in = nn.Linear(dim, codebook_dim) if projects else nn.Identity()
+        self.project_out = nn.Linear(codebook_dim, dim) if projects else nn.Identity()
+        self._codebook = EuclideanCodebook(
+            codebook_dim,
+            codebook_size,
+            decay=decay,
+            kmeans_init=kmeans_init,
+            kmeans_iters=kmeans_iters,
+            dead_threshold=dead_threshold,
+        )
+
+    @property
+    def codebook(self) -> Tensor:
+        """Entries ``(K, d)``."""
+        return self._codebook.embed
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return indices ``(B, F)`` for ``(B, D, F)``."""
+        return self._codebook.search(self.project_in(x.transpose(1, 2)))
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """Return ``(B, D, F)`` for indices ``(B, F)``."""
+        return self.project_out(self._codebook.lookup(indices)).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise with a straight-through gradient; in training the codebook learns.
+
+        Args:
+            x: ``(B, D, F)``.
+
+        Returns:
+            Output ``(B, D, F)``, indices ``(B, F)``, commitment loss ``()``.
+        """
+        x = self.project_in(x.transpose(1, 2))
+        quantized, indices = self._codebook(x)
+        loss = F.mse_loss(x, quantized) if self.training else x.new_zeros(())
+        if self.training:
+            quantized = x + (quantized - x).detach()
+        return self.project_out(quantized).transpose(1, 2), indices, loss
+
+
+class _Layers(nn.Module):
+    """Holds the layers; the published names have a level ``vq`` there."""
+
+    def __init__(self, layers: list[VectorQuantizer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
+class ResidualVectorQuantizer(nn.Module):
+    """Layers of :class:`VectorQuantizer`, of which the first ``n`` may be used alone.
+
+    Args:
+        dim: Width ``D`` of the latent.
+        num_quantizers: Number of layers.
+        codebook_size: Number of entries ``K`` of each.
+        codebook_dim: Width ``d`` of the codebooks; None: ``D``, without projections.
+        decay, kmeans_init, kmeans_iters, dead_threshold: See :class:`~espnet_av.codec.codebook.EuclideanCodebook`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_quantizers: int = 6,
+        codebook_size: int = 1024,
+        codebook_dim: int | None = None,
+        *,
+        decay: float = 0.99,
+        kmeans_init: bool = True,
+        kmeans_iters: int = 50,
+        dead_threshold: float = 2,
+    ) -> None:
+        super().__init__()
+        if num_quantizers < 1 or codebook_size < 2:
+            got = f"num_quantizers {num_quantizers}, codebook_size {codebook_size}"
+            usage_error("the quantiser needs a layer and two entries at least", got=got)
+        self.codebook_size = codebook_size
+        layers = [
+            VectorQuantizer(
+                dim,
+                codebook_dim or dim,
+                codebook_size,
+                decay=decay,
+                kmeans_init=kmeans_init,
+                kmeans_iters=kmeans_iters,
+                dead_threshold=dead_threshold,
+            )
+            for _ in range(num_quantizers)
+        ]
+        self.vq = _Layers(layers)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers in order."""
+        return self.vq.layers
+
+    def encode(self, latent: Tensor, num_quantizers: int | None = None) -> Tensor:
+        """Return codes; nothing learns, whatever the mode.
+
+        Args:
+            latent: ``(B, D, F)``.
+            num_quantizers: Layers to use; None: all.
+
+        Returns:
+            ``(Q, B, F)``, int64.
+        """
+        residual, codes = latent, []
+        for layer in self._used(num_quantizers):
+            codes.append(layer.encode(residual))
+            residual = residual - layer.decode(codes[-1])
+        return torch.stack(codes)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the latent of codes.
+
+        Args:
+            codes: ``(Q, B, F)``; ``Q`` may be less than the number of layers.
+
+        Returns:
+            ``(B, D, F)``.
+
+        Raises:
+            UsageError: More codes than layers, none, or of another shape.
+        """
+        if codes.dim() != 3 or codes.is_floating_point():
+            usage_error("codes must be integers (layers, batch, frames)", got=(tuple(codes.shape), codes.dtype))
+        layers = self._used(len(codes))
+        return sum(layer.decode(indices) for layer, indices in zip(layers, codes, strict=True))
+
+    def forward(self, latent: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
+        """Quantise with gradients; in training the codebooks learn.
+
+        Args:
+            latent: ``(B, D, F)``.
+            num_quantizers: Layers to use; None: all.
+        """
+        residual, outputs, codes, losses = latent, [], [], []
+        for layer in self._used(num_quantizers):
+            output, indices, loss = layer(residual)
+            residual = residual - output.detach()
+            outputs.append(output)
+            codes.append(indices)
+            losses.append(loss)
+        return QuantizerOutput(sum(outputs), torch.stack(codes), torch.stack(losses).mean())
+
+    @torch.no_grad()
+    def tables(self) -> Tensor:
+        """Return what every index of every layer adds to the latent, ``(num_quantizers, K, D)``."""
+        return torch.stack([layer.project_out(layer.codebook) for layer in self.layers])
+
+    def _used(self, num_quantizers: int | None) -> nn.ModuleList:
+        num = len(self.layers) if num_quantizers is None else num_quantizers
+        if not 1 <= num <= len(self.layers):
+            usage_error("wrong number of quantiser layers", got=num, allowed=f"1 to {len(self.layers)}")
+        return self.layers[:num]
