@@ -95,6 +95,7 @@ class Learner(abc.ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Close what is open."""
 

@@ -64,8 +64,8 @@ def update_policy(
     """Train a policy on a finished rollout.
 
     Args:
-        evaluate: Gives, for a minibatch of :meth:`~espnet_av.train.rollout.RolloutStorage.batches`, the values (B,), the
-            log-probabilities of its actions (B,) and the entropies (any shape).
+        evaluate: Gives the values (B,), the log-probabilities of its actions (B,) and the entropies (any shape) of a
+            minibatch of :meth:`~espnet_av.train.rollout.RolloutStorage.batches`.
         optimizer: Of the policy; its rate is set already.
         storage: The rollout.
         advantages: Normalised, (T, N).
