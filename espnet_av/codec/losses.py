@@ -1,0 +1,152 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of the codec's training: mel spectrograms of several resolutions, hinge losses, feature matching.
+
+Axes: ``B`` batch, ``T`` samples, ``M`` frames, ``K`` mel bands.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espnet_av.codec.discriminator import Features
+from espnet_av.utils.errors import usage_error
+
+FLOOR = 1e-10  # of powers and of mel values
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    """Turn mels into Hz: linear up to 1 kHz (15 mel), logarithmic above."""
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * math.log(6.4) / 27))
+
+
+def _hz_to_mel(hz: float) -> float:
+    return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) * 27 / math.log(6.4)
+
+
+def mel_filters(sample_rate: int, n_fft: int, num_mels: int, fmin: float = 0.0, fmax: float | None = None) -> Tensor:
+    """Return triangular mel filters of unit area (M. Slaney's Auditory Toolbox), the default of librosa.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: Samples of a frame.
+        num_mels: Number of filters ``K``.
+        fmin: Lower end in Hz.
+        fmax: Upper end in Hz; None: half of the sample rate.
+
+    Returns:
+        ``(n_fft // 2 + 1, K)``.
+    """
+    ends = _hz_to_mel(fmin), _hz_to_mel(sample_rate / 2 if fmax is None else fmax)
+    edges = _mel_to_hz(np.linspace(*ends, num_mels + 2))
+    ramps = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None] - edges
+    widths = np.diff(edges)
+    weights = np.maximum(0, np.minimum(ramps[:, :-2] / widths[:-1], -ramps[:, 2:] / widths[1:]))
+    weights = weights.astype(np.float32)
+    weights *= 2 / (edges[2:] - edges[:-2])
+    return torch.from_numpy(weights)
+
+
+class LogMelSpectrogram(nn.Module):
+    """Natural logarithm of a mel spectrogram of magnitudes.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: Samples of a frame (Hann window); the hop is a quarter.
+        num_mels: Number of bands ``K``.
+        fmin: Lower end in Hz.
+        fmax: Upper end in Hz; None: half of the sample rate.
+    """
+
+    def __init__(
+        self, sample_rate: int, n_fft: int, num_mels: int, fmin: float = 0.0, fmax: float | None = None
+    ) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filters", mel_filters(sample_rate, n_fft, num_mels, fmin, fmax), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Return ``(B, M, K)`` for ``(B, T)``."""
+        # the reflection at the ends takes more samples than a very short waveform has
+        mode = "reflect" if wav.shape[-1] > self.n_fft // 2 else "constant"
+        spectrum = torch.stft(
+            wav, self.n_fft, self.n_fft // 4, window=self.window, pad_mode=mode, return_complex=True
+        ).transpose(1, 2)
+        power = spectrum.real.square() + spectrum.imag.square()
+        magnitude = power.clamp(min=FLOOR).sqrt()
+        return (magnitude @ self.filters).clamp(min=FLOOR).log()
+
+
+class MultiScaleMelLoss(nn.Module):
+    """Distance of log-mel spectrograms, ``sum_i (l1_i + a_i l2_i) / sum_i (a_i + 1)`` over resolutions ``i``.
+
+    ``l1`` is the mean absolute and ``l2`` the mean squared difference, ``a_i = sqrt(n_fft_i - 1)``.
+
+    Args:
+        sample_rate: In Hz.
+        n_ffts: Samples of a frame in every resolution.
+        num_mels: Mel bands in every resolution. The published configuration lists a sixth number, 320, that the
+            published code never uses; ``n_ffts`` with 2048 and ``num_mels`` with 320 use it.
+        fmin: Lower end in Hz.
+        fmax: Upper end in Hz; None: half of the sample rate.
+
+    Raises:
+        UsageError: ``n_ffts`` and ``num_mels`` differ in length.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 24000,
+        n_ffts: Sequence[int] = (64, 128, 256, 512, 1024),
+        num_mels: Sequence[int] = (10, 20, 40, 80, 160),
+        fmin: float = 0.0,
+        fmax: float | None = None,
+    ) -> None:
+        super().__init__()
+        if len(n_ffts) != len(num_mels) or not n_ffts:
+            usage_error("n_ffts and num_mels of the mel loss must be of one length", got=(list(n_ffts), list(num_mels)))
+        pairs = zip(n_ffts, num_mels, strict=True)
+        self.scales = nn.ModuleList(LogMelSpectrogram(sample_rate, n, k, fmin, fmax) for n, k in pairs)
+        self.alphas = [math.sqrt(n_fft - 1) for n_fft in n_ffts]
+        self.norm = sum(alpha + 1 for alpha in self.alphas)
+
+    def parts(self, estimate: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return mean absolute and mean squared differences of every scale; arguments as of :meth:`forward`."""
+        estimate, target = estimate.squeeze(1), target.squeeze(1)
+        l1, l2 = [], []
+        for scale in self.scales:
+            mel, goal = scale(estimate), scale(target)
+            l1.append(F.l1_loss(mel, goal))
+            l2.append(F.mse_loss(mel, goal))
+        return l1, l2
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Return the distance ``()`` of ``(B, 1, T)`` from ``(B, 1, T)``."""
+        l1, l2 = self.parts(estimate, target)
+        return sum(a + alpha * b for a, b, alpha in zip(l1, l2, self.alphas, strict=True)) / self.norm
+
+
+def generator_hinge_loss(fake: Features) -> Tensor:
+    """Return minus the mean logit of decoded speech, averaged over scales."""
+    return sum(-features[-1].mean() for features in fake) / len(fake)
+
+
+def discriminator_hinge_loss(real: Features, fake: Features) -> tuple[Tensor, Tensor]:
+    """Return how far real logits lie below 1 and fake ones above -1, each averaged over scales."""
+    real_loss = sum(F.relu(1 - features[-1]).mean() for features in real) / len(real)
+    fake_loss = sum(F.relu(1 + features[-1]).mean() for features in fake) / len(fake)
+    return real_loss, fake_loss
+
+
+def feature_matching_loss(real: Features, fake: Features) -> Tensor:
+    """Return the mean absolute difference of features, summed over layers (logits too), averaged over scales."""
+    total = 0.0
+    for real_features, fake_features in zip(real, fake, strict=True):
+        pairs = zip(real_features, fake_features, strict=True)
+        total = total + sum(F.l1_loss(estimate, goal.detach()) for goal, estimate in pairs)
+    return total / len(real)
