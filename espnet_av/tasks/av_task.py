@@ -49,6 +49,7 @@ class AVTaskMixin:
     """Mixin placed before ``AbsTask`` in the bases of every audio-visual task."""
 
     trainer = AVTrainer
+    replaced_options = REPLACED_OPTIONS
 
     @classmethod
     def get_parser(cls) -> AVArgumentParser:
@@ -89,19 +90,38 @@ class AVTaskMixin:
             UsageError: An option that our data layer replaces was given.
         """
         if args is None:
-            parser = cls.get_parser()
-            defaults = {name: parser.get_default(name) for name in REPLACED_OPTIONS}
-            args = parser.parse_args(cmd)
-            for name, replacement in REPLACED_OPTIONS.items():
-                value = getattr(args, name)
-                if value != defaults[name]:
-                    raise UsageError(describe(f"--{name} has no effect here", got=value, fix=f"use {replacement}"))
-            refuse_chunk_iterators(args.iterator_type)
-            if parser.get_default("dist_backend") == args.dist_backend:
-                args.dist_backend = default_backend(args.ngpu)
-            del args.set
+            args = cls.parse_options(cmd)
         apply_flags(args, lambda: cls.count_batches(args) / args.accum_grad)
         super().main(args=args)
+
+    @classmethod
+    def parse_options(cls, cmd: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse the options and refuse those that have no effect here.
+
+        Raises:
+            UsageError: An option that our data layer replaces was given.
+        """
+        parser = cls.get_parser()
+        defaults = {name: parser.get_default(name) for name in cls.replaced_options}
+        args = parser.parse_args(cmd)
+        for name, replacement in cls.replaced_options.items():
+            value = getattr(args, name)
+            if value != defaults[name]:
+                raise UsageError(describe(f"--{name} has no effect here", got=value, fix=f"use {replacement}"))
+        cls.check_iterator_type(args.iterator_type)
+        if parser.get_default("dist_backend") == args.dist_backend:
+            args.dist_backend = default_backend(args.ngpu)
+        del args.set
+        return args
+
+    @classmethod
+    def check_iterator_type(cls, iterator_type: str) -> None:
+        """Refuse iterators that the task cannot use.
+
+        Raises:
+            UsageError: For ESPnet's chunk iterators.
+        """
+        refuse_chunk_iterators(iterator_type)
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
@@ -179,11 +199,7 @@ class AVTaskMixin:
         Raises:
             UsageError: A name in ``freeze_param`` matches nothing, or nothing is left to train.
         """
-        names = [name for name, _ in model.named_parameters()]
-        for prefix in args.freeze_param:
-            if not any(name == prefix or name.startswith(prefix + ".") for name in names):
-                children = [name for name, _ in model.named_children()]
-                usage_error("--freeze_param: the model has no such part", prefix, f"names as in {names[0]}; {children}")
+        cls.check_frozen(args, model)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             usage_error("--freeze_param leaves nothing to train", args.freeze_param)
         if not args.exclude_weight_decay and args.layer_lr_decay == 1:
@@ -201,6 +217,19 @@ class AVTaskMixin:
             depth_of=cls.depth_rule(model),
         )
         return [optimizer(groups, **conf)]
+
+    @classmethod
+    def check_frozen(cls, args: argparse.Namespace, model: torch.nn.Module) -> None:
+        """Refuse names in ``freeze_param`` that match nothing.
+
+        Raises:
+            UsageError: There is one.
+        """
+        names = [name for name, _ in model.named_parameters()]
+        for prefix in args.freeze_param:
+            if not any(name == prefix or name.startswith(prefix + ".") for name in names):
+                children = [name for name, _ in model.named_children()]
+                usage_error("--freeze_param: the model has no such part", prefix, f"names as in {names[0]}; {children}")
 
     @classmethod
     def depth_rule(cls, model: torch.nn.Module) -> DepthRule | None:

@@ -69,6 +69,7 @@ class World:
         *,
         find_unused_parameters: bool = False,
         gradient_as_bucket_view: bool = True,
+        broadcast_buffers: bool = True,
         comm_hook: str | None = None,
     ) -> torch.nn.Module:
         """Return the module whose forward pass trains: ``model`` itself, or DistributedDataParallel around it.
@@ -77,6 +78,7 @@ class World:
             model: The model, on its device.
             find_unused_parameters: For models whose batches do not all use all parameters.
             gradient_as_bucket_view: Passed on.
+            broadcast_buffers: Give all processes the buffers of the first before each forward pass.
             comm_hook: ``"fp16_compress_hook"`` or ``"bf16_compress_hook"``: send gradients in half precision.
         """
         if self.size == 1:
@@ -86,6 +88,7 @@ class World:
             device_ids=[self.device] if self.device.type == "cuda" else None,
             find_unused_parameters=find_unused_parameters,
             gradient_as_bucket_view=gradient_as_bucket_view,
+            broadcast_buffers=broadcast_buffers,
         )
         if comm_hook is not None:
             from torch.distributed.algorithms.ddp_comm_hooks import default_hooks

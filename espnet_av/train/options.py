@@ -161,8 +161,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_options(args: argparse.Namespace) -> AVTrainerOptions:
+def build_options(
+    args: argparse.Namespace, options_class: type[AVTrainerOptions] = AVTrainerOptions
+) -> AVTrainerOptions:
     """Pick the trainer's options from the arguments of a task.
+
+    Args:
+        args: The arguments.
+        options_class: The options of the trainer, with those that a subclass of it adds.
 
     Raises:
         UsageError: For an option that this trainer does not have, or a value out of range.
@@ -173,14 +179,14 @@ def build_options(args: argparse.Namespace) -> AVTrainerOptions:
             usage_error(f"this trainer has no --{name}", values[name], repr(off), f"remove {name} from the config")
     if values.get("train_dtype", "float32") == "float16":
         usage_error("weights cannot be trained in float16", "float16", "float32, float64", "use --amp_dtype fp16")
-    names = {field.name for field in dataclasses.fields(AVTrainerOptions)} - {"config"}
+    names = {field.name for field in dataclasses.fields(options_class)} - {"config"}
     chosen = {name: values[name] for name in names if name in values}
     if values.get("use_amp") and chosen.get("amp_dtype", "none") == "none":
         chosen["amp_dtype"] = "bf16"
     if chosen.get("ddp_comm_hook") == "none":
         chosen["ddp_comm_hook"] = None
     config = {**significant_settings(values), "amp_dtype": chosen.get("amp_dtype", "none")}
-    return AVTrainerOptions(**chosen, config=config)
+    return options_class(**chosen, config=config)
 
 
 def significant_settings(values: dict[str, Any]) -> dict[str, Any]:

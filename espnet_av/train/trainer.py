@@ -231,6 +231,15 @@ class AVTrainer:
             progress.step += 1
             self.meter.add({"grad_norm": norm})
 
+    def wrap_model(self) -> torch.nn.Module:
+        """Return the module whose forward pass trains: the model, or what averages its gradients over processes."""
+        return self.world.wrap(
+            self.model,
+            find_unused_parameters=self.options.unused_parameters,
+            gradient_as_bucket_view=self.options.gradient_as_bucket_view,
+            comm_hook=self.options.ddp_comm_hook,
+        )
+
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Do more at the end of an epoch, in every process; ``row`` is the epoch's line in ``history.jsonl``."""
 
@@ -249,12 +258,7 @@ class AVTrainer:
         try:
             with self.signals:
                 self._resume()
-                self.train_module = self.world.wrap(
-                    self.model,
-                    find_unused_parameters=self.options.unused_parameters,
-                    gradient_as_bucket_view=self.options.gradient_as_bucket_view,
-                    comm_hook=self.options.ddp_comm_hook,
-                )
+                self.train_module = self.wrap_model()
                 self.lines = IntervalLog(self.options, self.progress, self.watch, quiet=not self.world.is_main)
                 trained = False
                 while (reason := self._end_reached()) is None:

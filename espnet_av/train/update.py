@@ -41,6 +41,7 @@ class Updater:
         grad_clip: Largest gradient norm; 0 turns clipping off.
         grad_clip_type: p of the norm.
         nonfinite: ``"raise"`` or ``"skip"``.
+        parameters: What the optimizers train, where that is a part of the model; None: all that is not frozen.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Updater:
         grad_clip: float = 0.0,
         grad_clip_type: float = 2.0,
         nonfinite: str = "raise",
+        parameters: Sequence[torch.nn.Parameter] | None = None,
     ) -> None:
         self.model = model
         self.optimizers = list(optimizers)
         self.step_schedulers = [each for each in schedulers if each is not None and step_unit(each) == "step"]
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        candidates = model.parameters() if parameters is None else parameters
+        self.parameters = [parameter for parameter in candidates if parameter.requires_grad]
         self.world = world
         self.scaler = precision.scaler
         self.weighted = weighted
