@@ -16,7 +16,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="data folder to make")
     parser.add_argument("--min_wav_duration", type=float, default=2.9, help="seconds; longer utterances are kept")
     parser.add_argument("--max_wav_duration", type=float, default=240.0, help="seconds; shorter utterances are kept")
-    parser.add_argument("--keep_all", action="store_true", help="a test set: nothing is left out by its length")
     parser.add_argument("--max_dropped_share", type=float, default=1.0, help="more lost utterances fail the stage")
     return parser
 
@@ -26,7 +25,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     args = get_parser().parse_args(cmd)
     from espnet_av.data.audio_format import filter_audio_set
 
-    limits = None if args.keep_all else (args.min_wav_duration, args.max_wav_duration)
+    limits = (args.min_wav_duration, args.max_wav_duration)
     line = filter_audio_set(args.data_dir, args.output_dir, limits, args.max_dropped_share)
     sys.stdout.write(f"{args.output_dir}: {line}\n")
     return 0

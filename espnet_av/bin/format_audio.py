@@ -23,6 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--audio_format", default="wav", help="wav or flac")
     parser.add_argument("--nj", type=int, default=1, help="number of processes, each with one thread")
     parser.add_argument("--max_dropped_share", type=float, default=0.02, help="more lost utterances fail the stage")
+    parser.add_argument("--max_utterances", type=int, default=None, help="take only so many, spread over the set")
     return parser
 
 
@@ -32,7 +33,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from espnet_av.data.audio_format import FormatRules, format_audio_set
 
     rules = FormatRules(args.audio_dir, args.fs, args.audio_format)
-    line = format_audio_set(args.data_dir, args.output_dir, rules, args.nj, args.max_dropped_share)
+    line = format_audio_set(args.data_dir, args.output_dir, rules, args.nj, args.max_dropped_share, args.max_utterances)
     sys.stdout.write(f"{args.output_dir}: {line}\n")
     return 0
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data folders of codec recipes: speech, lists of noises and room responses, and test sets in the three conditions.
 
-The layout is that of the LRAC challenge: ``<set>/{wav.scp,spk1.scp,utt2spk,spk2utt,spk2gender,text,utt2fs,utt2category}``
+The layout is that of the LRAC challenge: ``<set>/{wav,spk1}.scp`` with the tables ``text utt2spk utt2fs utt2category``
 for speech, ``<set>/{wav.scp,reference.scp}`` for tests, and ``{noise,noise_val,rirs,rirs_val}.scp`` beside them.
 
 A track-1 codec has to give back what it hears, so the reference of its noisy and reverberant tests is the input itself;

@@ -212,7 +212,12 @@ def _place(path: Path, span: tuple[float, float] | None, rules: FormatRules) -> 
 
 
 def format_audio_set(
-    data_dir: str | os.PathLike, output_dir: str | os.PathLike, rules: FormatRules, nj: int, max_dropped: float
+    data_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    rules: FormatRules,
+    nj: int,
+    max_dropped: float,
+    max_utterances: int | None = None,
 ) -> str:
     """Format a data folder; the new folder appears when it is complete.
 
@@ -222,6 +227,7 @@ def format_audio_set(
         rules: What files must be.
         nj: Processes.
         max_dropped: Share of utterances that may be left out.
+        max_utterances: Only so many, spread over the set; None takes all.
 
     Returns:
         One line on what was kept, lost and changed.
@@ -231,6 +237,8 @@ def format_audio_set(
     """
     data = DataDir(data_dir)
     items = read_items(data)
+    if max_utterances is not None and len(items) > max_utterances:
+        items = [items[k * len(items) // max_utterances] for k in range(max_utterances)]
     work = functools.partial(format_item, rules=rules)
     results = list(map_items(work, items, nj, f"format {data.path.name}"))
     drops, notes = Drops(len(results)), {}
@@ -253,15 +261,15 @@ def format_audio_set(
 def filter_audio_set(
     data_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
-    limits_sec: tuple[float, float] | None,
+    limits_sec: tuple[float, float],
     max_dropped: float,
 ) -> str:
-    """Leave out utterances of a formatted folder that are too short or too long; a test set keeps all of them.
+    """Leave out utterances of a formatted folder that are too short or too long.
 
     Args:
         data_dir: Folder of stage 2.
         output_dir: Folder to make.
-        limits_sec: Lengths between which (exclusive) utterances are kept; None keeps all.
+        limits_sec: Lengths between which (exclusive) utterances are kept.
         max_dropped: Share of utterances that may be left out.
 
     Returns:
@@ -275,7 +283,7 @@ def filter_audio_set(
     data = DataDir(data_dir)
     if not data.has("utt2num_samples"):
         raise MissingDataError(describe("no formatted data folder", str(data.path), fix="run stage 2 (format) first"))
-    if limits_sec is not None and not 0 <= limits_sec[0] < limits_sec[1]:
+    if not 0 <= limits_sec[0] < limits_sec[1]:
         raise UsageError(describe("--min_wav_duration must be below --max_wav_duration", limits_sec))
     rate, samples, paths = data.meta["sample_rate"], data.num_samples(), data.read("wav.scp")
     references = data.read(REFERENCE) if data.has(REFERENCE) else {}
@@ -283,9 +291,9 @@ def filter_audio_set(
     for utt, path in paths.items():
         if not os.path.isfile(path) or (utt in references and not os.path.isfile(references[utt])):
             drops.add(utt, "no_file", f"no file {path}")
-        elif limits_sec is not None and samples[utt] <= limits_sec[0] * rate:
+        elif samples[utt] <= limits_sec[0] * rate:
             drops.add(utt, "too_short", f"{samples[utt] / rate:.3f} s; longer than {limits_sec[0]:g} s is kept")
-        elif limits_sec is not None and samples[utt] >= limits_sec[1] * rate:
+        elif samples[utt] >= limits_sec[1] * rate:
             drops.add(utt, "too_long", f"{samples[utt] / rate:.3f} s; shorter than {limits_sec[1]:g} s is kept")
     kept = [Formatted(utt, paths[utt], samples[utt], references.get(utt)) for utt in paths if utt not in drops]
     seconds = sum(item.num_samples for item in kept) / rate
