@@ -7,6 +7,7 @@ espnet-av convert avhubert large_vox_iter5.pt encoder.safetensors    # for --ini
 espnet-av convert ours exp/train/pack avsr_original.pth              # the original names
 espnet-av convert rtfsnet best_model.pth models/rtfsnet12 --model_conf repeats=12
 espnet-av convert lipreading lrw_resnet18_dctcn_video_boundary.pth lips.safetensors
+espnet-av convert lrac LRAC2025_Track1_baseline_model.pth models/lrac_track1
 """
 
 import argparse
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 RECOGNISERS = ("avsrcocktail", "auto_avsr", "avhubert")
 SEPARATORS = ("rtfsnet", "convtasnet", "convtasnet_espnet", "lipreading")
-SOURCES = (*RECOGNISERS, *SEPARATORS, "ours")
-TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS)
+CODECS = ("lrac",)
+SOURCES = (*RECOGNISERS, *SEPARATORS, *CODECS, "ours")
+TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS, *CODECS)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -44,8 +46,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--to",
         choices=TARGETS,
         default=None,
-        help="ours: a folder that from_pretrained of AVSR or Separator loads, or the file of a lip-reading front end; "
-        "encoder: a file for --init_param OUT:avsr.encoder; else a file with the original names. By default ours, "
+        help="ours: a folder that from_pretrained of AVSR, Separator or Codec loads, or the file of a lip-reading "
+        "front end; encoder: a file for --init_param OUT:avsr.encoder; else a file with the original names. By default ours, "
         "encoder for avhubert, and the original names for ours",
     )
     parser.add_argument("--unigram_model", type=Path, default=None, help="SentencePiece model; default: beside IN")
@@ -65,6 +67,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     if args.kind in SEPARATORS:
         convert_separator(args)
+        return
+    if args.kind in CODECS:
+        convert_codec(args)
         return
     default = {"ours": None, "avhubert": "encoder"}.get(args.kind, "ours")
     target = args.to or default
@@ -111,11 +116,41 @@ def convert_separator(args: argparse.Namespace) -> None:
     sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
 
 
+def convert_codec(args: argparse.Namespace) -> None:
+    """Turn a published codec into ours, or write it again under the names of today's torch."""
+    if args.to not in (None, "ours", *CODECS):
+        usage_error(f"{args.kind} cannot be written as {args.to}", allowed=["ours", *CODECS])
+    from espnet_av.codec import convert as codecs
+
+    if args.to in CODECS:
+        _check_file(args.output)
+    published = codecs.read_published(args.source, args.model_conf, strict=False)
+    if args.report is not None:
+        write_report(args.report, published)
+    tell(published)
+    published.require_fit()
+    if args.to in CODECS:
+        codecs.write_published(args.output, codecs.original_names(args.to, published.state)[1])
+        weights = args.output
+    else:
+        weights = codecs.write_ours(published, args.output)
+    sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
+
+
 def export(args: argparse.Namespace, target: str | None) -> None:
     """Write the weights of one of our models under original names."""
     if target == "ours":
         usage_error("the model is ours already", got=str(args.source), allowed=TARGETS[1:])
     _check_file(args.output)
+    from espnet_av.codec import convert as codecs
+
+    if codecs.is_ours(args.source):
+        weights, model, state = codecs.read_ours(args.source)
+        target, renamed = codecs.original_names(target, state)
+        _tell_export(args, weights, model, target, renamed, len(state), 0)
+        codecs.write_published(args.output, renamed)
+        sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
+        return
     from espnet_av.avss import published as separators
 
     if separators.is_ours(args.source):
@@ -126,7 +161,7 @@ def export(args: argparse.Namespace, target: str | None) -> None:
         separators.write_original(args.output, target, renamed)
         sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
         return
-    if target in SEPARATORS:
+    if target in (*SEPARATORS, *CODECS):
         usage_error("a recogniser has no such form", got=target, allowed=[*RECOGNISERS, "encoder"])
     from espnet_av.avsr import published_files as files
 

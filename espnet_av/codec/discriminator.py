@@ -37,7 +37,7 @@ class ComplexSpectrum(nn.Module):
     def forward(self, wav: Tensor) -> Tensor:
         """Return real and imaginary parts ``(B, 2, M, N)`` of ``(B, 1, T)``."""
         spectrum = torch.stft(
-            wav.flatten(0, 1),
+            wav.flatten(0, 1).float(),
             self.n_fft,
             self.hop_length,
             window=self.window,

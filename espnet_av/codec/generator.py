@@ -184,9 +184,9 @@ class CodecGenerator(nn.Module):
         self._check(wav)
         latent = self.encoder(wav)
         quantized, codes, commit_loss = self.quantizer(latent, num_quantizers)
-        goal = quantized.detach()
+        latent, goal = latent.float(), quantized.detach()
         quantization_loss = F.l1_loss(latent, goal) + F.mse_loss(latent, goal)
-        decoded = self.decoder(quantized)[..., : wav.shape[-1]]
+        decoded = self.decoder(quantized)[..., : wav.shape[-1]].float()
         return GeneratorOutput(decoded, codes, commit_loss, quantization_loss, latent, quantized)
 
     @staticmethod

@@ -127,19 +127,20 @@ class MultiScaleMelLoss(nn.Module):
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Return the distance ``()`` of ``(B, 1, T)`` from ``(B, 1, T)``."""
-        l1, l2 = self.parts(estimate, target)
+        with torch.autocast(estimate.device.type, enabled=False):
+            l1, l2 = self.parts(estimate.float(), target.float())
         return sum(a + alpha * b for a, b, alpha in zip(l1, l2, self.alphas, strict=True)) / self.norm
 
 
 def generator_hinge_loss(fake: Features) -> Tensor:
     """Return minus the mean logit of decoded speech, averaged over scales."""
-    return sum(-features[-1].mean() for features in fake) / len(fake)
+    return sum(-features[-1].float().mean() for features in fake) / len(fake)
 
 
 def discriminator_hinge_loss(real: Features, fake: Features) -> tuple[Tensor, Tensor]:
     """Return how far real logits lie below 1 and fake ones above -1, each averaged over scales."""
-    real_loss = sum(F.relu(1 - features[-1]).mean() for features in real) / len(real)
-    fake_loss = sum(F.relu(1 + features[-1]).mean() for features in fake) / len(fake)
+    real_loss = sum(F.relu(1 - features[-1].float()).mean() for features in real) / len(real)
+    fake_loss = sum(F.relu(1 + features[-1].float()).mean() for features in fake) / len(fake)
     return real_loss, fake_loss
 
 
@@ -148,5 +149,5 @@ def feature_matching_loss(real: Features, fake: Features) -> Tensor:
     total = 0.0
     for real_features, fake_features in zip(real, fake, strict=True):
         pairs = zip(real_features, fake_features, strict=True)
-        total = total + sum(F.l1_loss(estimate, goal.detach()) for goal, estimate in pairs)
+        total = total + sum(F.l1_loss(estimate.float(), goal.detach().float()) for goal, estimate in pairs)
     return total / len(real)

@@ -196,13 +196,14 @@ class ResidualVectorQuantizer(nn.Module):
             latent: ``(B, D, F)``.
             num_quantizers: Layers to use; None: all.
         """
-        residual, outputs, codes, losses = latent, [], [], []
-        for layer in self._used(num_quantizers):
-            output, indices, loss = layer(residual)
-            residual = residual - output.detach()
-            outputs.append(output)
-            codes.append(indices)
-            losses.append(loss)
+        residual, outputs, codes, losses = latent.float(), [], [], []
+        with torch.autocast(latent.device.type, enabled=False):  # distances and averages need all digits
+            for layer in self._used(num_quantizers):
+                output, indices, loss = layer(residual)
+                residual = residual - output.detach()
+                outputs.append(output)
+                codes.append(indices)
+                losses.append(loss)
         return QuantizerOutput(sum(outputs), torch.stack(codes), torch.stack(losses).mean())
 
     @torch.no_grad()
