@@ -14,6 +14,7 @@ compared: ``mel_loss_1kbps``, ``mel_loss_6kbps``, and ``mel_loss``, their mean.
 
 import contextlib
 import dataclasses
+import functools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -132,6 +133,7 @@ class CodecModel(nn.Module):
         forward_generator: bool = True,
         *,
         num_quantizers: int | None = None,
+        adversarial: bool = True,
         **_: Any,
     ) -> dict[str, Any]:
         """Take a turn.
@@ -143,6 +145,7 @@ class CodecModel(nn.Module):
             forward_generator: The generator's turn; otherwise the discriminator's.
             num_quantizers: Quantiser layers to use. None: in training those of a bit rate that is drawn for the batch,
                 on all ranks the same, with Python's generator of rank 0; in evaluation those of every bit rate.
+            adversarial: False in the generator's turn: train without the discriminator and feature matching.
 
         Returns:
             ``loss`` ``()``, ``stats`` (detached), ``weight`` (batch size) and ``optim_idx``, 0 for the generator and 1
@@ -157,7 +160,10 @@ class CodecModel(nn.Module):
             raise DataError(describe("input (audio) and target (speech_ref1) differ in shape", shapes))
         target = (audio if speech_ref1 is None else speech_ref1).unsqueeze(1)
         turn, is_second = self._run_generator(audio, num_quantizers, forward_generator)
-        take_turn = self._generator_turn if forward_generator else self._discriminator_turn
+        if forward_generator:
+            take_turn = functools.partial(self._generator_turn, adversarial=adversarial)
+        else:
+            take_turn = self._discriminator_turn
         results = {number: take_turn(turn, output, target) for number, output in turn.outputs.items()}
         self._cache = turn if self.cache_generator_outputs and not is_second else None
         loss = torch.stack([loss for loss, _ in results.values()]).mean()
@@ -197,18 +203,23 @@ class CodecModel(nn.Module):
             outputs = {number: self.generator(audio.unsqueeze(1), number) for number in numbers}
         return _Turn(audio, outputs), False
 
-    def _generator_turn(self, turn: _Turn, output: GeneratorOutput, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _generator_turn(
+        self, turn: _Turn, output: GeneratorOutput, target: Tensor, *, adversarial: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the generator's loss and its weighted terms."""
-        with contextlib.nullcontext() if self.reference_compat else _frozen(self.discriminator):
-            fake = self.discriminator(output.wav)
-        real = self._real_features(turn, target)
         zero = output.wav.new_zeros(())
+        deceived = matched = zero
+        if adversarial:
+            with contextlib.nullcontext() if self.reference_compat else _frozen(self.discriminator):
+                fake = self.discriminator(output.wav)
+            deceived = generator_hinge_loss(fake)
+            matched = feature_matching_loss(self._real_features(turn, target), fake)
         terms = {
-            "adv": generator_hinge_loss(fake),
+            "adv": deceived,
             "commit": output.commit_loss,
             "quantization": output.quantization_loss,
             "reconstruct": F.l1_loss(output.wav, target) if self.weights["reconstruct"] else zero,
-            "feat_match": feature_matching_loss(real, fake),
+            "feat_match": matched,
             "mel": self.mel_loss(output.wav, target),
         }
         if self.use_dual_decoder:

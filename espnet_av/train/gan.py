@@ -138,7 +138,7 @@ class GANTrainer(AVTrainer):
         """Train both networks on one batch, in the order of ``generator_first``."""
         rng = self.shared_random()
         skipped = rng.random() < self.options.skip_discriminator_prob
-        adversarial = self.progress.step >= self.options.discriminator_start_step
+        adversarial = self._has_discriminator()
         given = {**batch, **self.draw_conditions(rng)}
         turns = [GENERATOR, DISCRIMINATOR] if self.options.generator_first else [DISCRIMINATOR, GENERATOR]
         if skipped or not adversarial:
@@ -176,6 +176,9 @@ class GANTrainer(AVTrainer):
             self.meter.add({"grad_norm" if is_generator else "discriminator_grad_norm": norm})
         return norm is not None
 
+    def _has_discriminator(self) -> bool:
+        return self.progress.step >= self.options.discriminator_start_step
+
     def shared_random(self) -> random.Random:
         """Return a generator for the batch in work, the same in all processes and after a kill."""
         return random.Random(derive_seed(self.options.seed, "batch", self.progress.epoch, self.progress.batch))
@@ -198,8 +201,10 @@ class GANTrainer(AVTrainer):
 
         The loss is that of the generator, the statistics are those of both.
         """
-        output = super().valid_step({**batch, "forward_generator": True})
-        if self.options.valid_discriminator:
+        adversarial = self._has_discriminator()
+        options = {} if adversarial else {"adversarial": False}
+        output = super().valid_step({**batch, "forward_generator": True, **options})
+        if self.options.valid_discriminator and adversarial:
             other = super().valid_step({**batch, "forward_generator": False})
             output = dataclasses.replace(output, stats={**other.stats, **output.stats})
         self.clear_cache()
