@@ -170,7 +170,7 @@ class AcousticMemory(nn.Module):
         self.register_buffer("rates", torch.pow(1e-4, exponent.double()).float(), persistent=False)
 
     def time_code(self, time: Tensor) -> Tensor:
-        """Return the code of seconds since the start: ``(...)`` -> ``(..., D)``, cosines at even, sines at odd places."""
+        """Return the code of seconds since the start, cosines and sines by turns: ``(...)`` -> ``(..., D)``."""
         angle = time.float().unsqueeze(-1) * self.rates
         return torch.stack((angle[..., 0::2].cos(), angle[..., 1::2].sin()), -1).flatten(-2)
 

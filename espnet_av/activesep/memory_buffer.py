@@ -126,8 +126,8 @@ def rollout_visibility(
         refine: Earlier seconds that are refined.
 
     Returns:
-        ``visible`` and ``wanted``, both ``(steps, B, steps)`` bool: the seconds known at a step and those refined there,
-        the step itself among both.
+        ``visible`` and ``wanted``, both ``(steps, B, steps)`` bool: the seconds known at a step and those refined
+        there, the step itself among both.
     """
     episode = starts.long().cumsum(0)  # (steps, B)
     steps = torch.arange(len(starts), device=starts.device)

@@ -46,7 +46,7 @@ def complex_stft(wave: Tensor) -> Tensor:
 
 
 def stft(wave: Tensor) -> tuple[Tensor, Tensor]:
-    """Return magnitude and phase (radians, 0 where the magnitude is 0) of sound: ``(..., N)`` -> twice ``(..., F, T)``."""
+    """Return magnitude and phase (radians, 0 of silence) of sound: ``(..., N)`` -> twice ``(..., F, T)``."""
     spectrum = complex_stft(wave)
     magnitude = spectrum.abs()
     return magnitude, torch.where(magnitude > 0, spectrum.angle(), torch.zeros_like(magnitude))

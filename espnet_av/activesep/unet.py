@@ -46,7 +46,7 @@ class UNetEncoder(nn.Module):
         self.levels = nn.ModuleList(_down(*pair) for pair in zip(widths, widths[1:], strict=False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """``(B, C, 32, 32)`` -> bottleneck ``(B, 8 * base, 1, 1)`` and the outputs of the other levels, deepest first."""
+        """``(B, C, 32, 32)`` -> bottleneck ``(B, 8 * base, 1, 1)`` and outputs of the other levels, deepest first."""
         skips: list[Tensor] = []
         for level in self.levels:
             x = level(x)
