@@ -47,8 +47,8 @@ def get_parser() -> argparse.ArgumentParser:
         choices=TARGETS,
         default=None,
         help="ours: a folder that from_pretrained of AVSR, Separator or Codec loads, or the file of a lip-reading "
-        "front end; encoder: a file for --init_param OUT:avsr.encoder; else a file with the original names. By default ours, "
-        "encoder for avhubert, and the original names for ours",
+        "front end; encoder: a file for --init_param OUT:avsr.encoder; else a file with the original names. By default "
+        "ours, encoder for avhubert, and the original names for ours",
     )
     parser.add_argument("--unigram_model", type=Path, default=None, help="SentencePiece model; default: beside IN")
     parser.add_argument("--units", type=Path, default=None, help="list of units, lines 'piece id'; default: beside IN")
