@@ -135,7 +135,7 @@ def reverberate(speech: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, n
 def write_tests(
     output_dir: Path,
     media_dir: Path,
-    speech: Mapping[str, Path],
+    speech: Mapping[str, Recording],
     noises: Sequence[Path],
     rooms: Sequence[Path],
     seed: int,
@@ -146,7 +146,7 @@ def write_tests(
     Args:
         output_dir: Where the folders go.
         media_dir: Where mixed sound goes.
-        speech: Clean files by utterance id.
+        speech: Clean recordings by utterance id.
         noises: Files of noise that training does not hear.
         rooms: Files of impulse responses that training does not hear.
         seed: The same seed gives the same tests.
@@ -163,9 +163,9 @@ def write_tests(
             names.append(f"test_track{track}_{condition}")
             folder = media_dir / names[-1]
             rng = np.random.default_rng([seed, 53, track, CONDITIONS.index(condition)])
-            inputs, references = dict(speech), dict(speech)
-            for utt, path in speech.items() if condition != "clean" else ():
-                clean = read_audio(path, SAMPLE_RATE)[0]
+            inputs, references = ({utt: item.path for utt, item in speech.items()} for _ in range(2))
+            for utt, item in speech.items() if condition != "clean" else ():
+                clean = read_audio(item.path, SAMPLE_RATE)[0]
                 if condition == "noisy":
                     heard, target = _add_noise(clean, noise_waves, SNRS_DB[track], rng), clean
                 else:
@@ -176,7 +176,7 @@ def write_tests(
                 if track == 2:
                     references[utt] = folder / "reference" / f"{utt}.wav"
                     write_audio(references[utt], target / peak, SAMPLE_RATE)
-            write_test_set(output_dir / names[-1], inputs, references, meta)
+            write_test_set(output_dir / names[-1], inputs, references, speech, meta)
     return names
 
 
@@ -190,12 +190,27 @@ def _add_noise(
 
 
 def write_test_set(
-    folder: Path, inputs: Mapping[str, Path], references: Mapping[str, Path], meta: Mapping[str, Any]
+    folder: Path,
+    inputs: Mapping[str, Path],
+    references: Mapping[str, Path],
+    speech: Mapping[str, Recording],
+    meta: Mapping[str, Any],
 ) -> None:
-    """Write a test folder: ``wav.scp`` is coded, ``reference.scp`` is what it is compared with."""
+    """Write a test folder: ``wav.scp`` is coded, ``reference.scp`` is what it is compared with.
+
+    Args:
+        folder: The folder; it appears when complete.
+        inputs: Files by utterance id.
+        references: Files by utterance id.
+        speech: Who says what.
+        meta: What goes into ``data.json`` beside the rate.
+    """
     with atomic_folder(folder) as new:
         data = DataDir(new)
         data.write("wav.scp", {utt: path.absolute() for utt, path in inputs.items()})
         data.write("reference.scp", {utt: path.absolute() for utt, path in references.items()})
+        data.write("utt2spk", {utt: speech[utt].speaker for utt in inputs})
+        if all(speech[utt].text not in ("", NO_TEXT) for utt in inputs):
+            data.write("text", {utt: speech[utt].text for utt in inputs})
         data.write_streams([("wav.scp", "audio", "sound"), ("reference.scp", "speech_ref1", "sound")])
         data.write_meta({"sample_rate": SAMPLE_RATE, **meta})

@@ -240,9 +240,8 @@ def _write_sets(
         rooms = codec_sets.write_rooms(corpus_dir / "rirs", count, rng, f"rir{name}")
         tables |= {f"noise{name}": heard[name], f"rirs{name}": rooms}
     codec_sets.write_lists(output_dir, tables)
-    speech = {utt: item.path for utt, item in by_split["test"].items()}
     noises, rooms = (list(tables[f"{kind}_test"].values()) for kind in ("noise", "rirs"))
-    codec_sets.write_tests(output_dir, corpus_dir / "tests", speech, noises, rooms, seed, meta)
+    codec_sets.write_tests(output_dir, corpus_dir / "tests", by_split["test"], noises, rooms, seed, meta)
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ read -r -a data_words <<<"${local_data_opts}"
 read -r -a train_words <<<"${train_args}"
 read -r -a infer_words <<<"${inference_args}"
 read -r -a score_words <<<"${scoring_args}"
+read -r -a opus_words <<<"${opus_kbps#none}"
 learning=("${train_set}" "${valid_set}")
 names=("${learning[@]}" "${test_names[@]}")
 raw=("${names[@]/#/${datadir}/}")
@@ -120,10 +121,12 @@ infer() {
 
 score() {
   local -a more=()
-  [[ -z ${asr} ]] || more=(--asr "${asr}")
+  [[ -z ${asr} ]] || more+=(--asr "${asr}")
+  [[ -z ${opus_kbps} ]] || more+=(--opus_kbps "${opus_words[@]}")
+  [[ ${debug} == false ]] || more+=(--max_utts 2)
   run_job 1 --num_threads "${nj}" -- python -m espnet_av.bin.codec_score --exp_dir "${exp}" \
     --decode_dirs "${decoded[@]}" --data_dirs "${tests[@]}" --config "${scoring_config}" --score_tag "${scoring_tag}" \
-    --opus "${opus}" --nj "${nj}" "${more[@]}" "${score_words[@]}"
+    --nj "${nj}" "${more[@]}" "${score_words[@]}"
 }
 
 report() {
@@ -166,7 +169,7 @@ stage_marks "${exp}/.stages"
 stage 6 infer infer group: eval in: "${model_in[@]}" "${infer_config}" "${tests[@]}" out: "${wavs[@]}" \
   options: target_bandwidths inference_model inference_args download_model
 stage 7 score score group: eval in: "${wavs[@]}" "${scoring_config}" "${tests[@]}" \
-  out: "${exp}/results.json" "${exp}/RESULTS.md" options: scoring_tag scoring_args opus asr
+  out: "${exp}/results.json" "${exp}/RESULTS.md" options: scoring_tag scoring_args opus_kbps asr
 if [[ -z ${download_model} ]]; then
   stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" out: "${exp}/report.html"
   stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" out: "${exp}/pack" options: model_licence

@@ -21,7 +21,7 @@ scoring_tag=score
 scoring_args=""
 codec_exp=""
 download_model=""
-opus=true
+opus_kbps=""
 asr=""
 model_licence=Apache-2.0
 hub_repo=""
@@ -49,7 +49,7 @@ ${recipe_help}Of this task:
   --scoring_config FILE    scoring configuration (default: ${scoring_config})
   --scoring_args 'WORDS'   further options of the scoring command
   --scoring_tag NAME       names the folders of scores (default: ${scoring_tag})
-  --opus true|false        show Opus at several rates beside the results (default: ${opus})
+  --opus_kbps 'R R'        bit rates of Opus beside the results, or none (default: as the scoring configuration says)
   --asr MODEL              recogniser whose word errors are counted on decoded speech (default: none, and said so)
   --codec_exp DIR          experiment folder, whatever --tag says
   --model_licence NAME     licence of the packed weights; 'not redistributable' for your own use (default: ${model_licence})
@@ -110,6 +110,7 @@ check_options() {
   for name in ${target_bandwidths}; do
     [[ ${name} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die 2 "--target_bandwidths takes bit rates in kbps; got '${name}'"
   done
+  [[ ${opus_kbps} =~ ^(none|[0-9. ]*)$ ]] || die 2 "--opus_kbps takes bit rates in kbps, or none; got '${opus_kbps}'"
   for name in inference_tag scoring_tag; do
     [[ ${!name} =~ ^[A-Za-z0-9_.+=@-]*$ ]] || die 2 "--${name} becomes a folder name; got '${!name}'"
   done
