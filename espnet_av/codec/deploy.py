@@ -7,8 +7,8 @@ and ahead. Streaming, ONNX export, the count of operations and the latency all r
 disagree about what the network does. The projections behind the codebooks are folded into one table of vectors for
 each layer: decoding is one addition per layer, and encoding subtracts the same vectors.
 
-Axes: ``B`` batch, ``C`` channels, ``D`` width of the latent, ``d`` width of a codebook, ``F`` frames, ``K`` entries of a
-codebook, ``Q`` layers of the quantiser, ``T`` steps.
+Axes: ``B`` batch, ``C`` channels, ``D`` width of the latent, ``d`` width of a codebook, ``F`` frames, ``K`` entries of
+a codebook, ``Q`` layers of the quantiser, ``T`` steps.
 """
 
 import hashlib

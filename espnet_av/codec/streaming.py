@@ -342,8 +342,9 @@ class CodecStream:
             UsageError: It is of another codec or batch size.
         """
         self._encoder = self._decoder = None
-        for name, kept in state.items():
-            {"encoder": self.encoder, "decoder": self.decoder}[name].load_state(kept)
+        for name in ("encoder", "decoder"):
+            if name in state:
+                getattr(self, name).load_state(state[name])
 
     @property
     def _device(self) -> torch.device:

@@ -1,0 +1,242 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The codec as one object: sound in, codes out, and back.
+
+    codec = Codec.from_pretrained("exp/codec_train_raw_fs24000")
+    codes = codec.encode(wave, 6.0)                       # (6, 1, F)
+    wave = codec.decode(codes, num_samples=len(wave))     # (1, N)
+
+    with codec.streaming() as stream:                     # the same while the sound comes
+        codes = stream.encode(chunk, 1.0)
+        wave = stream.decode(codes)
+
+Axes: ``B`` batch, ``F`` frames, ``N`` samples, ``Q`` layers of the quantiser.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from espnet_av.codec.bitstream import StreamHeader
+from espnet_av.codec.choices import build_generator
+from espnet_av.codec.deploy import FoldedCodec, fold
+from espnet_av.codec.streaming import CodecStream, StreamingDecoder, StreamingEncoder, check_codes
+from espnet_av.train.conversion import load_strictly
+from espnet_av.train.loading import load_weights
+from espnet_av.train.pretrained import find_weights, resolve_device
+from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe
+from espnet_av.utils.hub import fetch_repository, is_hub_name
+
+GENERATOR_PREFIX = "codec.generator."
+LONG_SEC = 30.0  # longer recordings go through the network piece by piece
+CONTEXT_SEC, LAST_FRAMES = 2.0, 8  # what the last frames of a recording depend on, and how many depend on its end
+
+#: ``(N,)`` or ``(B, N)`` floats in [-1, 1], or int16.
+Wave = np.ndarray | Tensor
+
+
+class Codec:
+    """Code speech and decode it.
+
+    Recordings of any length take bounded memory: long ones go through the network piece by piece, with the same result.
+
+    Args:
+        generator: A :class:`~espnet_av.codec.generator.CodecGenerator`.
+        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one.
+
+    Attributes:
+        generator: The network, in evaluation mode.
+        checkpoint: The weights file that :meth:`from_pretrained` read; else None.
+
+    Raises:
+        UsageError: The device has no such name.
+        EnvironmentProblem: There is no such device.
+    """
+
+    def __init__(self, generator: nn.Module, *, device: str | torch.device = "cpu") -> None:
+        self.device = resolve_device(device)
+        self.generator = generator.to(self.device).eval()
+        self.checkpoint: Path | None = None
+        self._folded: FoldedCodec | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike,
+        device: str | torch.device = "cpu",
+        *,
+        weights: str | os.PathLike | None = None,
+        cache_dir: str | os.PathLike | None = None,
+    ) -> "Codec":
+        """Load a model.
+
+        Args:
+            source: An experiment folder, a packed or converted model (``config.yaml`` and weights), a published
+                checkpoint file, or ``organisation/name`` of the Hugging Face hub.
+            device: Where to compute.
+            weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
+                average of the best epochs and the best epoch.
+            cache_dir: Where files of the hub are kept.
+
+        Raises:
+            MissingDataError: There is no such model.
+            DataError: A file is damaged or of another system.
+            CheckpointError: The weights do not fit.
+        """
+        path = Path(source).expanduser()
+        if path.is_file() and path.suffix not in (".yaml", ".yml"):
+            return cls._from_file(path, device)
+        if not path.exists() and is_hub_name(str(source)):
+            path = fetch_repository(str(source), cache_dir)
+        folder = path.parent if path.is_file() else path
+        config = _read_config(path if path.is_file() else folder / "config.yaml")
+        checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
+        generator = build_generator(config.get("model"), config.get("model_conf") or {})
+        try:
+            load_strictly(generator, generator_state(load_weights(checkpoint)))
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint} is of another model than {folder}/config.yaml: {error}") from error
+        codec = cls(generator, device=device)
+        codec.checkpoint = checkpoint
+        return codec
+
+    @classmethod
+    def _from_file(cls, path: Path, device: str | torch.device) -> "Codec":
+        from espnet_av.codec.convert import load_generator, read_published
+
+        codec = cls(load_generator(read_published(path)), device=device)
+        codec.checkpoint = path
+        return codec
+
+    @property
+    def folded(self) -> FoldedCodec:
+        """The plain weights that streaming, export and complexity use; made once."""
+        if self._folded is None:
+            self._folded = fold(self.generator)
+        return self._folded
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.generator.sample_rate
+
+    def header(self, bitrate_kbps: float | None = None, **fields: int | None) -> StreamHeader:
+        """Return the header of a bitstream of this model.
+
+        Args:
+            bitrate_kbps: None: the highest.
+            **fields: Other fields of :class:`~espnet_av.codec.bitstream.StreamHeader`.
+        """
+        generator, folded = self.generator, self.folded
+        layers = generator.codebooks_for(bitrate_kbps)
+        sizes = (folded.digest, folded.sample_rate, folded.hop_length, folded.bits_per_code)
+        return StreamHeader(*sizes, layers, **fields)
+
+    @torch.inference_mode()
+    def encode(self, wav: Wave, bitrate_kbps: float | None = None, *, pad_input: bool = False) -> Tensor:
+        """Turn sound into codes.
+
+        Args:
+            wav: ``(N,)`` or ``(B, N)`` at :attr:`sample_rate`.
+            bitrate_kbps: None: the highest.
+            pad_input: Pad with zeros to whole frames before, as a stream does. It matters for the last frames only.
+
+        Returns:
+            ``(Q, B, ceil(N / hop_length))``, int64.
+
+        Raises:
+            DataError: Sound of another shape or type, without samples, or with values that are not finite.
+        """
+        wav = self._as_batch(wav)
+        generator = self.generator
+        if bitrate_kbps is None:
+            bitrate_kbps = generator.bitrates[-1]
+        if wav.shape[1] <= LONG_SEC * generator.sample_rate:
+            return generator.encode(wav[:, None], bitrate_kbps, pad_input=pad_input)
+        layers = generator.codebooks_for(bitrate_kbps)
+        encoder = StreamingEncoder(self.folded, len(wav))
+        codes = torch.cat([encoder.encode(wav, layers), encoder.flush(layers)], dim=2)
+        if not pad_input:
+            first = max(0, codes.shape[2] - LAST_FRAMES - int(CONTEXT_SEC * generator.frame_rate))
+            end = generator.encode(wav[:, None, first * generator.hop_length :], bitrate_kbps)
+            codes[..., -LAST_FRAMES:] = end[..., -LAST_FRAMES:]
+        return codes
+
+    @torch.inference_mode()
+    def decode(self, codes: Wave, num_samples: int | None = None) -> Tensor:
+        """Turn codes into sound.
+
+        Args:
+            codes: ``(Q, B, F)``, or ``(Q, F)`` of one recording.
+            num_samples: Length of the sound; None: all frames.
+
+        Returns:
+            ``(B, N)``, or ``(N,)`` for ``(Q, F)``.
+
+        Raises:
+            DataError: These are no codes of this codec.
+        """
+        codes = torch.as_tensor(codes).to(self.device)
+        alone = codes.dim() == 2
+        if alone:
+            codes = codes[:, None]
+        generator = self.generator
+        check_codes(codes, generator.num_quantizers, generator.codebook_size)
+        codes = codes.long()
+        if codes.shape[2] == 0:
+            wav = torch.zeros(codes.shape[1], 0, device=self.device)
+        elif codes.shape[2] <= LONG_SEC * generator.frame_rate:
+            wav = generator.decode(codes)[:, 0]
+        else:
+            decoder = StreamingDecoder(self.folded, codes.shape[1])
+            wav = torch.cat([decoder.decode(codes), decoder.flush()], dim=1)
+        wav = wav[:, :num_samples]
+        return wav[0] if alone else wav
+
+    def resynthesise(self, wav: Wave, bitrate_kbps: float | None = None) -> Tensor:
+        """Code and decode; the result has the shape of the input, ``(N,)`` or ``(B, N)``."""
+        decoded = self.decode(self.encode(wav, bitrate_kbps), num_samples=wav.shape[-1])
+        return decoded[0] if wav.ndim == 1 else decoded
+
+    def streaming(self, batch_size: int = 1) -> CodecStream:
+        """Return a stream that encodes and decodes while the sound comes.
+
+        Args:
+            batch_size: Recordings side by side.
+        """
+        return CodecStream(self.folded, batch_size)
+
+    def _as_batch(self, wav: Wave) -> Tensor:
+        wav = torch.as_tensor(wav)
+        if wav.dtype == torch.int16:
+            wav = wav.float() / 32768
+        if wav.dim() not in (1, 2) or wav.shape[-1] == 0 or not wav.is_floating_point():
+            allowed = "(samples,) or (batch, samples), float in [-1, 1] or int16, one sample or more"
+            raise DataError(describe("sound has a wrong shape or type", (tuple(wav.shape), str(wav.dtype)), allowed))
+        if not torch.isfinite(wav).all():
+            raise DataError("the sound holds values that are not finite; fix: read the file again")
+        return (wav if wav.dim() == 2 else wav[None]).to(self.device, torch.float32)
+
+
+def generator_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the codec's own tensors from those of a training, a pack or the codec alone, without prefix."""
+    own = {name: each for name, each in state.items() if name.startswith(GENERATOR_PREFIX)}
+    return {name.removeprefix(GENERATOR_PREFIX): each for name, each in own.items()} if own else state
+
+
+def _read_config(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is no configuration of a codec ({error})") from error
+    if not isinstance(config, dict):
+        raise DataError(describe(f"{path} is no configuration of a codec", got=type(config).__name__))
+    if "token_list" in config:
+        raise UsageError(describe(f"{path} is of a recogniser", fix="use espnet_av.avsr.inference.AVSR"))
+    return config
