@@ -75,6 +75,15 @@ ASSETS: dict[str, WheelAsset] = {
             licence="Apache-2.0",
             description="face mesh of 468 points, 192x192 input",
         ),
+        WheelAsset(
+            name="mit_kemar_normal_pinna.bz2",
+            requirement="slab==1.8.2",
+            member="slab/data/mit_kemar_normal_pinna.bz2",
+            sha256="61f562a68284ba40899fd66b9d9e976351a41def04e3e826ae4cb3d5c3a7d975",
+            num_bytes=670746,
+            licence="MIT",
+            description="head-related impulse responses of the KEMAR dummy head, 710 directions",
+        ),
     )
 }
 
