@@ -41,12 +41,12 @@ DISCRIMINATOR_PREFIX = f"{CODEC_PREFIX}discriminator."
 class _Codec(nn.Module):
     """Codec and discriminator under their names."""
 
-    def __init__(self, conf: Mapping[str, Any], with_discriminator: bool) -> None:
+    def __init__(self, conf: Mapping[str, Any], discriminator_conf: Mapping[str, Any] | None) -> None:
         super().__init__()
         self.codec = nn.Module()
         self.codec.generator = build_generator(DEFAULT_MODEL, conf)
-        if with_discriminator:
-            self.codec.discriminator = MultiScaleSTFTDiscriminator()
+        if discriminator_conf is not None:
+            self.codec.discriminator = MultiScaleSTFTDiscriminator(**discriminator_conf)
 
 
 def read_published(
@@ -94,9 +94,12 @@ def find_sizes(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], LoadReport]
     return preset_conf(best), found[best]
 
 
-def _compare(conf: Mapping[str, Any], state: Mapping[str, Tensor]) -> LoadReport:
+def _compare(
+    conf: Mapping[str, Any], state: Mapping[str, Tensor], discriminator_conf: Mapping[str, Any] | None = None
+) -> LoadReport:
+    with_discriminator = any(name.startswith(DISCRIMINATOR_PREFIX) for name in state)
     with torch.device("meta"):
-        network = _Codec(conf, any(name.startswith(DISCRIMINATOR_PREFIX) for name in state))
+        network = _Codec(conf, (discriminator_conf or {}) if with_discriminator else None)
     return compare(network, state)
 
 
@@ -158,7 +161,8 @@ def read_ours(source: str | os.PathLike) -> tuple[Path, str, dict[str, Tensor]]:
     config = load_yaml(path / "config.yaml")
     weights = find_weights(path, None, config.get("best_model_criterion"))
     state = load_weights(weights)
-    fit = _compare(complete_conf(config["model"], config.get("model_conf") or {}), state)
+    conf = complete_conf(config["model"], config.get("model_conf") or {})
+    fit = _compare(conf, state, config.get("discriminator_conf"))
     if not fit.exact:
         raise CheckpointError(f"{weights} is of another model than {path / 'config.yaml'}: {fit.summary()}")
     return weights, config["model"], state
