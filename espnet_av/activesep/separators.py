@@ -108,8 +108,11 @@ class MonoConverter(nn.Module):
 
 
 def masked_magnitude(mixed: Tensor, mask: Tensor) -> Tensor:
-    """Return the linear magnitude of the target at the ears: ``mask * (exp(mixed) - 1)``, ``(B, F, T, 2)``."""
-    return mask * torch.expm1(mixed)
+    """Return the linear magnitude of the target at the ears: ``mask * (exp(mixed) - 1)``, ``(B, F, T, 2)``.
+
+    Rounded as in the reference, by subtraction; ``expm1`` would move the last digits of all that follows.
+    """
+    return mask * (torch.exp(mixed) - 1)
 
 
 class PassiveSeparator(nn.Module):
