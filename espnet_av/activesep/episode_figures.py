@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from espnet_av.activesep.separators import masked_magnitude
+from espnet_av.activesep.metrics import stft_l2, stft_l2_binaural
 
 REWARD = "Environment/Reward"
 LENGTH = "Environment/Episode_length"
@@ -19,8 +19,8 @@ L2 = "Environment/STFT_L2_loss/"
 
 
 def stft_distance(estimate: Tensor, target: Tensor) -> Tensor:
-    """Return the STFT distance of each second, half the mean squared error: twice ``(..., F, T, 1)`` -> ``(...)``."""
-    return 0.5 * (estimate - target).square().flatten(-3).mean(-1)
+    """Return the STFT distance of each second: twice ``(..., F, T, 1)`` -> ``(...)``."""
+    return stft_l2(estimate.flatten(0, -4), target.flatten(0, -4)).reshape(estimate.shape[:-3])
 
 
 class EpisodeFigures:
@@ -58,8 +58,7 @@ class EpisodeFigures:
             target_ears: ``(B, F, T, 2)``.
             target: ``(B, F, T, 1)``.
         """
-        error = (masked_magnitude(mixed, mask) - target_ears).square()
-        self.state["ears"] += 0.5 * error.mean((1, 2)).sum(-1)  # both ears added
+        self.state["ears"] += stft_l2_binaural(mixed, mask, target_ears)
         self.state["mono_last"] = stft_distance(mono, target)
         self.state["mono"] += self.state["mono_last"]
 

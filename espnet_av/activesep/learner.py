@@ -22,14 +22,12 @@ from espnet_av.activesep.episode_figures import EpisodeFigures
 from espnet_av.activesep.memory import AcousticMemory, refinement_loss
 from espnet_av.activesep.memory_buffer import CAPACITY, REFINED_PAST
 from espnet_av.activesep.policy import ActiveSeparationPolicy
+from espnet_av.activesep.reward import Facts, Reward
 from espnet_av.activesep.rollout_buffers import Carried, RolloutMemory, Sensed, carried_seconds, sense, visibility
 from espnet_av.activesep.separators import Separation, masked_magnitude
 from espnet_av.train.ppo import Learner
 from espnet_av.train.rollout import RolloutStorage
 from espnet_av.utils.errors import usage_error
-
-IMAGES = ("rgb", "depth")
-Rewarder = Callable[..., Tensor]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -110,7 +108,7 @@ class ActiveSeparationLearner(Learner):
     Args:
         agent: The agent, its separators trained.
         envs: Vector environment that begins a new episode within the step that ends one.
-        rewarder: ``rewarder(present, target, infos, done) -> (B,)``, see :mod:`espnet_av.activesep.reward`.
+        reward: What actions are worth.
         options: How to collect.
         device: Where the networks are.
         seed: Seed of the environments; environment ``i`` gets ``seed + i``.
@@ -120,12 +118,12 @@ class ActiveSeparationLearner(Learner):
         self,
         agent: ActiveSeparationAgent,
         envs: Any,
-        rewarder: Rewarder,
+        reward: Reward,
         options: LearnerOptions,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        self.model, self.envs, self.rewarder, self.options = agent, envs, rewarder, options
+        self.model, self.envs, self.reward, self.options = agent, envs, reward, options
         self.device, self.seed = torch.device(device), seed
         self.policy = PolicyEvaluation(agent.policy)
         self.auxiliary = MemoryObjective(agent.memory, options.loss_slots)
@@ -149,8 +147,18 @@ class ActiveSeparationLearner(Learner):
 
     def begin(self) -> None:
         """Reset the environments."""
-        self.observation, _ = self.envs.reset(seed=[self.seed + number for number in range(self.num_envs)])
-        self._take(self.observation)
+        observation, self.infos = self.envs.reset(seed=[self.seed + number for number in range(self.num_envs)])
+        self.not_done.zero_()
+        self._take(observation)
+
+    def _facts(self, estimate: Tensor) -> Facts:
+        """Return what the reward may know of the present observation."""
+        needs, distance, places = self.reward.needs, None, None
+        if "distance" in needs:
+            distance = torch.as_tensor(self.infos["geodesic_distance"], dtype=torch.float32, device=self.device)
+        if "places" in needs:
+            places = list(zip(self.infos["scene"], self.infos["node"], strict=True))
+        return Facts(self.not_done, estimate, self.sensed.target, distance, places)
 
     def _take(self, observation: Mapping[str, np.ndarray]) -> None:
         """Sense and separate an observation, once."""
@@ -187,6 +195,8 @@ class ActiveSeparationLearner(Learner):
         self.storage.start(self.not_done, self.hidden)
         self.losses = torch.zeros(2, device=self.device)
         refined, exist = self.memory.look(self.separation.mono, self.sensed.pose)
+        if not bool(self.not_done.any()):
+            self.reward.start(self._facts(refined[-1]))
         totals: dict[str, tuple[float, float]] = {}
         for step in range(self.options.num_steps):
             refined, exist = self._step(step, refined, exist, totals)
@@ -224,14 +234,14 @@ class ActiveSeparationLearner(Learner):
         )
         self._note(step, refined, exist)
         self.hidden = decision.hidden
-        observation, _, terminated, truncated, infos = self.envs.step(action.squeeze(-1).cpu().numpy())
+        observation, _, terminated, truncated, self.infos = self.envs.step(action.squeeze(-1).cpu().numpy())
         done = torch.as_tensor(np.logical_or(terminated, truncated), device=self.device)
         self.not_done = 1.0 - done.float()
         self.memory.insert(separation.mono, sensed.pose, sensed.target, self.not_done)
         self._take(observation)
         if step < self.options.num_steps - 1 or not bool(done.all()):  # otherwise the memory has new weights by then
             refined, exist = self.memory.look(self.separation.mono, self.sensed.pose)
-        rewards = self.rewarder(refined[-1], self.sensed.target, infos, done)
+        rewards = self.reward(self._facts(refined[-1]))
         self.storage.rewards[step] = rewards
         self.storage.masks[step + 1] = self.not_done
         self.figures.act(decision.probs, rewards)
@@ -288,6 +298,8 @@ class ActiveSeparationLearner(Learner):
             "not_done": self.not_done,
             "memory": self.memory.state_dict(),
             "figures": self.figures.state_dict(),
+            "reward": self.reward.state_dict(),
+            "infos": {name: list(self.infos[name]) for name in ("geodesic_distance", "scene", "node")},
             "envs": list(self.envs.get_attr("state")),
         }
 
@@ -299,6 +311,8 @@ class ActiveSeparationLearner(Learner):
         self.not_done.copy_(state["not_done"])
         self.memory.load_state_dict(state["memory"])
         self.figures.load_state_dict(state["figures"])
+        self.reward.load_state_dict(state["reward"])
+        self.infos = dict(state["infos"])
         self._take({name: _array(value) for name, value in state["observation"].items()})
 
     def close(self) -> None:
