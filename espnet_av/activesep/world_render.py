@@ -130,10 +130,9 @@ def _walls(world: World) -> list[Panel]:
         (x, y), (width, depth, height) = room.corner, room.size
         panels.append(Panel(2, 0.0, (x, y), (x + width, y + depth), room.floor, "floor"))
         panels.append(Panel(2, height, (x, y), (x + width, y + depth), _CEILING, "ceiling"))
-        for axis, place in ((0, x), (0, x + width), (1, y), (1, y + depth)):
+        # The two sides of a wall are painted by the rooms they face, so each lies a little inside its room.
+        for axis, place, inward in ((0, x, 0.01), (0, x + width, -0.01), (1, y, 0.01), (1, y + depth, -0.01)):
             start, end = (y, y + depth) if axis == 0 else (x, x + width)
-            # The two sides of a wall are painted by the rooms they face, so they lie a little inside.
-            inward = 0.01 if place in (x, y) else -0.01
             panels += _wall(world, index, axis, place, inward, (start, end))
     return panels
 

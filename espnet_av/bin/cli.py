@@ -41,6 +41,8 @@ VERBS = {
     "sessions": Verb("espnet_av.bin.avsr_sessions", "transcribe and score sessions with several people"),
     "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets", ("avsr",)),
     "complexity": Verb("espnet_av.bin.{task}_complexity", "count and measure what a model costs", ("avss",)),
+    "world": Verb("espnet_av.bin.activesep_world", "make houses, episodes and data points for active separation"),
+    "check-world": Verb("espnet_av.bin.activesep_check", "look over the data of active separation"),
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),
     "report": Verb("espnet_av.bin.report", "write the HTML report of an experiment"),
     "pack": Verb("espnet_av.bin.pack", "pack a trained model into a folder that loads anywhere"),
