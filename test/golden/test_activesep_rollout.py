@@ -16,7 +16,6 @@ from espnet_av.activesep.episode_figures import L2, LENGTH, REWARD
 from espnet_av.activesep.episodes import read_episodes
 from espnet_av.activesep.learner import ActiveSeparationLearner, LearnerOptions
 from espnet_av.activesep.reward import make_reward
-from espnet_av.activesep.scene_files import ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary
 from espnet_av.activesep.vector_env import make_vector_env
 from espnet_av.train.advantage import normalise
