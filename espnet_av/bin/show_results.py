@@ -58,6 +58,10 @@ def _tables(results: Mapping[str, Any]) -> str:
 
         parts = [markdown_table(*table(results["rows"]), right=2) for table in (main_table, kind_table)]
         return "\n\n".join(part for part in parts if part.count("\n") > 1)  # without a body: kinds are not known
+    if results.get("task") == "codec":
+        from espnet_av.report.codec_results import main_table as codec_table
+
+        return markdown_table(*codec_table(results["rows"]), right=2)
     ratios = [ratio_table(results["ratios"])] if results.get("ratios") else []
     return "\n\n".join((wer_table(results["rows"]), *ratios))
 
@@ -67,6 +71,10 @@ def _columns(results: Mapping[str, Any]) -> tuple[str, ...]:
         from espnet_av.report.separation_results import METRICS
 
         return ("set", "lips", "n_mixtures", "n_pairs", "si_snri", "ci_low", "ci_high", *list(METRICS)[1:])
+    if results.get("task") == "codec":
+        from espnet_av.report.codec_results import shown_metrics
+
+        return ("set", "system", "bitrate_kbps", "n_utts", *shown_metrics(results["rows"]))
     return ("set", "modality", "n_utts", "n_words", "wer", "ci_low", "ci_high", "sub", "del", "ins", "cer")
 
 

@@ -78,6 +78,10 @@ def card_text(task: str) -> CardText:
         from espnet_av.report.separation_card import SEPARATION
 
         return SEPARATION
+    if task == "codec":
+        from espnet_av.report.codec_card import CODEC_CARD
+
+        return CODEC_CARD
     return RECOGNITION
 
 

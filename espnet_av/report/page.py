@@ -25,8 +25,8 @@ from espnet_av.utils.files import atomic_write
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_PAGE_BYTES = 20_000_000
-MAX_WORST_MIXTURES = 4  # a mixture takes more room than an utterance
-PAGES = {"avsr": "report.html", "avss": "separation.html"}
+MAX_WORST_MIXTURES = 4  # a mixture, or a recording at several bit rates, takes more room than an utterance
+PAGES = {"avsr": "report.html", "avss": "separation.html", "codec": "codec.html"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ReportOptions:
     Attributes:
         num_worst: Utterances with the most errors.
         num_noisy: Typical utterances of the noisiest set.
-        num_typical: Typical mixtures of each kind of pair, of a separator.
+        num_typical: Typical mixtures of each kind of pair, of a separator; recordings of each set, of a codec.
         max_media_bytes: Room for sound and pictures of the examples, as they stand in the page.
         title: Heading; None takes the name of the experiment folder.
         published: File of other people's numbers; see :mod:`espnet_av.report.published`. None or absent: none.
@@ -133,6 +133,8 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
     complexity = sections.complexity_of_experiment(exp_dir, config)
     if found.system.name == "avss":
         parts = _separation(found, complexity, published, options)
+    elif found.system.name == "codec":
+        parts = _codec(found, complexity, options)
     else:
         parts = _recognition(found, complexity, published, options)
     subtitle = [part for part in (_sets_phrase(results), (results or {}).get("date")) if part]
@@ -200,6 +202,35 @@ def _separation(found: _Found, cost: Any, published: Published, options: ReportO
         "examples": examples,
         "data": separation.data_section(found.dump_dir),
         "complexity": [*(cost_rows(cost) if cost else ()), *separation.lips_note(found.config, found.dump_dir)],
+    }
+
+
+def _codec(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
+    from espnet_av.report import codec_sections as codec
+    from espnet_av.report.codec_card import cost_rows
+    from espnet_av.report.codec_plots import training_panels
+
+    result_part = codec.results_section(found.results)
+    _write_image(options, "quality_over_bit_rate.svg", result_part.get("curve_svg"))
+    _write_image(options, "codebooks.svg", result_part.get("usage_svg"))
+    examples = codec.examples_section(
+        found.exp_dir,
+        found.dump_dir,
+        found.results,
+        num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
+        num_typical=options.num_typical,
+        max_bytes=options.max_media_bytes,
+    )
+    for group in examples["groups"][:1]:
+        _write_image(options, "spectrograms.png", group["examples"][0].picture_png)
+    history = sections.read_history(found.exp_dir)
+    return {
+        "cards": codec.headline_cards(found.results, history, cost),
+        "results": result_part,
+        "training": sections.training_section(found.exp_dir, found.config, training_panels(history)),
+        "examples": examples,
+        "data": codec.data_section(found.dump_dir),
+        "complexity": cost_rows(cost) if cost else [],
     }
 
 

@@ -18,7 +18,11 @@ RESULTS_MARKDOWN = "RESULTS.md"
 MODALITY_TITLES = {"av": "audio-visual", "audio": "audio only", "video": "video only"}
 ABSENT = "–"
 DEFAULT_TASK = "avsr"  # of results that name none
-ROW_KEYS = {"avsr": {"set", "modality", "wer"}, "avss": {"set", "lips", "si_snri"}}
+ROW_KEYS = {
+    "avsr": {"set", "modality", "wer"},
+    "avss": {"set", "lips", "si_snri"},
+    "codec": {"set", "system", "bitrate_kbps"},
+}
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -234,6 +234,10 @@ def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) ->
         from espnet_av.report.separation_card import separation_cost
 
         return separation_cost(exp_dir, model)
+    if system_of(config).name == "codec":
+        from espnet_av.report.codec_card import codec_cost
+
+        return codec_cost(exp_dir, model)
     card = experiment_card(exp_dir, model)
     return card if card_rows(card) else None
 
@@ -248,6 +252,10 @@ def build_network(config: Mapping[str, Any] | None) -> Any:
         from espnet_av.avss.model import build_network as build_separator
 
         return build_separator(config.get("model"), config.get("model_conf") or {})
+    if config and system_of(config).name == "codec":
+        from espnet_av.codec.choices import build_generator
+
+        return build_generator(config.get("model"), config.get("model_conf") or {})
     if not config or not isinstance(config.get("token_list"), (list, tuple)):
         return None
     from espnet_av.avsr.choices import get_model_class

@@ -61,9 +61,17 @@ SYSTEMS = {
         model_keys=("model", "model_conf", "loss_conf", "lips", "preprocessor_conf"),
         training_only=("noise", "impulse_response", "remix"),
     ),
+    "codec": System(
+        name="codec",
+        title="Speech codec",
+        task_class="espnet_av.tasks.codec:CodecTask",
+        model_class="espnet_av.codec.inference:Codec",
+        model_keys=("model", "model_conf", "loss_conf", "discriminator_conf"),
+        training_only=(),
+    ),
 }
-#: Keys of a training configuration that only one system has.
-TELLING_KEYS = {"token_list": "avsr", "loss_conf": "avss"}
+#: Keys of a training configuration that tell the system, the first that is there.
+TELLING_KEYS = {"discriminator_conf": "codec", "token_list": "avsr", "loss_conf": "avss"}
 
 
 def get_system(name: str) -> System:
