@@ -4,6 +4,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,20 @@ def draw_inputs(folder: Path, readme: str) -> tuple[torch.Tensor, ...]:
     return mixed, torch.tensor(labels), ears, mono
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As the numbers were made: then they are the same to the last digit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def gradient_norm(module: torch.nn.Module) -> float:
     return torch.stack([p.grad.double().norm() for p in module.parameters()]).norm().item()
 
 
-def test_two_steps(folder, readme):
+def test_two_steps(folder, readme, two_threads):
     expected = json.loads((folder / "passive_train_step.json").read_text())
     separator = PassiveSeparator().train()
     load_strictly(separator, below_separator(from_reference(reference_weights(folder, passive=True))[0]))
@@ -76,8 +86,9 @@ def test_two_steps(folder, readme):
         optimiser.step()
     state = {original_name(f"separator.{name}"): tensor for name, tensor in separator.state_dict().items()}
     for name, total in expected["after"].items():
-        # values of the order of 1 add up; what cancels in the sum cannot be known to a share of it
-        assert state[name].double().sum().item() == pytest.approx(total, rel=1e-3, abs=5e-3), name
+        # Adam divides tiny gradients by themselves: rounding flips signs, and sums of many weights wander
+        wander = 0.1 * LR * state[name].numel() ** 0.5 if "weight" in name else 0.0
+        assert state[name].double().sum().item() == pytest.approx(total, rel=1e-3, abs=wander), name
         assert name.startswith(PREFIX)
 
 
