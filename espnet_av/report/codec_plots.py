@@ -24,10 +24,10 @@ MAX_USAGE_SETS = 4
 WINDOW_SEC, HOP_SEC = 0.032, 0.008
 RANGE_DB = 75.0  # of a spectrogram, below the loudest point of the first signal
 PANELS: tuple[Panel, ...] = (
-    ("Generator, all terms", "weighted loss", ("loss",)),
+    ("Generator, all terms", "weighted", ("loss",)),
     ("Mel loss", "weighted loss", ("mel_loss",)),
     ("Against the discriminator", "weighted loss", ("adv_loss", "feat_match_loss")),
-    ("Commitment", "weighted loss", ("codec_commit_loss",)),
+    ("Commitment", "weighted", ("codec_commit_loss",)),
     ("Discriminator", "loss", ("discriminator_loss", "real_loss", "fake_loss")),
 )
 
@@ -134,9 +134,9 @@ def spectrogram_picture(signals: Mapping[str, np.ndarray], sample_rate: int) -> 
     spectra = {title: _spectrum_db(wave, sample_rate) for title, wave in signals.items()}
     top = next(iter(spectra.values())).max()
     longest = max(len(wave) for wave in signals.values()) / sample_rate
-    columns = min(3, len(spectra))
+    columns = min(4 if len(spectra) == 4 else 3, len(spectra))
     rows = math.ceil(len(spectra) / columns)
-    layout = {"nrows": rows, "ncols": columns, "figsize": (4.3 * columns, 2.5 * rows)}
+    layout = {"nrows": rows, "ncols": columns, "figsize": (0.6 + 11.4 / max(3, columns) * columns, 2.5 * rows)}
     with figure(**layout, sharex=True, sharey=True) as (drawn, axes):
         image = None
         for axis, (title, spectrum) in zip(axes.flat, spectra.items(), strict=False):

@@ -28,7 +28,7 @@ TABLE_METRICS = (
     *("pesq_wb", "stoi", "estoi", "visqol", "dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808", "plcmos"),
     *("distill_mos", "si_sdr", "mel_distance", "stft_distance", "wer"),
 )
-COMPARED_METRICS = ("pesq_wb", "stoi", "estoi", "visqol", "dnsmos_ovrl", "si_sdr", "mel_distance")
+COMPARED_METRICS = ("pesq_wb", "estoi", "visqol", "dnsmos_ovrl")  # the rest is in results.json
 LOWER_IS_BETTER = frozenset({*RATES, *(name for name, metric in METRICS.items() if not metric.higher_is_better)})
 
 
