@@ -294,6 +294,48 @@ def is_ours(source: str | os.PathLike) -> bool:
     return config.is_file() and load_yaml(config).get("model") in MODELS
 
 
+def read_ours(source: str | os.PathLike) -> tuple[Path, str, dict[str, Tensor]]:
+    """Read an agent or separators from a folder of ours.
+
+    Returns:
+        The weights file, the name of the model, and its tensors.
+
+    Raises:
+        MissingDataError: The folder holds no weights.
+        CheckpointError: The weights are damaged or not those of the configuration.
+    """
+    path, conf, state = _read_any(source)
+    model = PASSIVE if is_passive(state) else AGENT
+    if model == PASSIVE:
+        state = below_separator(state)
+    conf = separator_conf(state) if model == PASSIVE else merge_conf(agent_conf(state), conf)
+    with torch.device("meta"):
+        fit = compare(build(model, conf), state)
+    if not fit.exact:
+        raise CheckpointError(f"{path} is of another model than the configuration beside it: {fit.summary()}")
+    return path, model, state
+
+
+def original_names(kind: str | None, state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Give tensors of ours the names of the reference.
+
+    Args:
+        kind: ``activesep_passive`` for the separators alone, ``activesep`` for the whole agent; None: what there is.
+        state: Tensors of an agent or of separators.
+
+    Returns:
+        The kind, and the tensors.
+
+    Raises:
+        UsageError: There is no such form of these tensors.
+    """
+    present = PASSIVE if is_passive(state) else AGENT
+    kind = kind or present
+    if kind not in MODELS or (kind, present) == (AGENT, PASSIVE):
+        usage_error(f"a model '{present}' has no form '{kind}'", allowed=MODELS if present == AGENT else [PASSIVE])
+    return kind, to_reference(state, passive_only=kind == PASSIVE)
+
+
 def _read_any(source: str | os.PathLike) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
     """Return file, keywords from a configuration beside it, and tensors in names of ours."""
     path = Path(source).expanduser()

@@ -6,6 +6,7 @@ espnet-av convert auto_avsr avsr_base.pth models/auto --unigram_model unigram500
 espnet-av convert avhubert large_vox_iter5.pt encoder.safetensors    # for --init_param FILE:avsr.encoder
 espnet-av convert ours exp/train/pack avsr_original.pth              # the original names
 espnet-av convert rtfsnet best_model.pth models/rtfsnet12 --model_conf repeats=12
+espnet-av convert activesep ckpt.746.pth models/near_target
 espnet-av convert lipreading lrw_resnet18_dctcn_video_boundary.pth lips.safetensors
 espnet-av convert lrac LRAC2025_Track1_baseline_model.pth models/lrac_track1
 """
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 RECOGNISERS = ("avsrcocktail", "auto_avsr", "avhubert")
 SEPARATORS = ("rtfsnet", "convtasnet", "convtasnet_espnet", "lipreading")
 CODECS = ("lrac",)
-SOURCES = (*RECOGNISERS, *SEPARATORS, *CODECS, "ours")
-TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS, *CODECS)
+ACTIVE = ("activesep", "activesep_passive")
+SOURCES = (*RECOGNISERS, *SEPARATORS, *CODECS, ACTIVE[0], "ours")
+TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS, *CODECS, *ACTIVE)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -46,9 +48,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--to",
         choices=TARGETS,
         default=None,
-        help="ours: a folder that from_pretrained of AVSR, Separator or Codec loads, or the file of a lip-reading "
-        "front end; encoder: a file for --init_param OUT:avsr.encoder; else a file with the original names. By default "
-        "ours, encoder for avhubert, and the original names for ours",
+        help="ours: a folder that from_pretrained of AVSR, Separator, Codec or ActiveSeparationAgent loads, or the "
+        "file of a lip-reading front end; encoder: a file for --init_param OUT:avsr.encoder; else a file with the "
+        "original names. By default ours, encoder for avhubert, and the original names for ours",
     )
     parser.add_argument("--unigram_model", type=Path, default=None, help="SentencePiece model; default: beside IN")
     parser.add_argument("--units", type=Path, default=None, help="list of units, lines 'piece id'; default: beside IN")
@@ -70,6 +72,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return
     if args.kind in CODECS:
         convert_codec(args)
+        return
+    if args.kind in ACTIVE:
+        convert_active(args)
         return
     default = {"ours": None, "avhubert": "encoder"}.get(args.kind, "ours")
     target = args.to or default
@@ -137,6 +142,22 @@ def convert_codec(args: argparse.Namespace) -> None:
     sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
 
 
+def convert_active(args: argparse.Namespace) -> None:
+    """Turn an agent of active separation, or its separators alone, into ours."""
+    if args.to not in (None, "ours"):
+        usage_error(f"{args.kind} cannot be written as {args.to}", allowed=["ours"], fix="convert in two steps")
+    from espnet_av.activesep import convert as active
+
+    published = active.read_published(args.source, args.model_conf, strict=False)
+    if args.report is not None:
+        write_report(args.report, published)
+    tell(published)
+    sys.stdout.write(f"sizes: {json.dumps(published.model_conf)}\n")
+    published.require_fit()
+    weights = active.write_ours(published, args.output)
+    sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
+
+
 def export(args: argparse.Namespace, target: str | None) -> None:
     """Write the weights of one of our models under original names."""
     if target == "ours":
@@ -151,6 +172,15 @@ def export(args: argparse.Namespace, target: str | None) -> None:
         codecs.write_published(args.output, renamed)
         sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
         return
+    from espnet_av.activesep import convert as active
+
+    if active.is_ours(args.source):
+        weights, model, state = active.read_ours(args.source)
+        target, renamed = active.original_names(target, state)
+        _tell_export(args, weights, model, target, renamed, len(state), len(state) - len(renamed))
+        active.write_original(args.output, renamed)
+        sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
+        return
     from espnet_av.avss import published as separators
 
     if separators.is_ours(args.source):
@@ -161,7 +191,7 @@ def export(args: argparse.Namespace, target: str | None) -> None:
         separators.write_original(args.output, target, renamed)
         sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
         return
-    if target in (*SEPARATORS, *CODECS):
+    if target in (*SEPARATORS, *CODECS, *ACTIVE):
         usage_error("a recogniser has no such form", got=target, allowed=[*RECOGNISERS, "encoder"])
     from espnet_av.avsr import published_files as files
 
