@@ -63,6 +63,10 @@ class Learner(abc.ABC):
     auxiliary: torch.nn.Module | None
     storage: RolloutStorage
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights for a file to choose from, under the names that its readers know."""
+        return self.model.state_dict()
+
     @abc.abstractmethod
     def begin(self) -> None:
         """Reset all environments; called once, and not after :meth:`load_state_dict`."""
@@ -283,7 +287,7 @@ class PPOTrainer:
         path = Path(self.options.output_dir) / EXPORTS / f"ckpt.{number}.pth"
         path.parent.mkdir(parents=True, exist_ok=True)
         meta = {"update": self.update, "env_steps": self.env_steps}
-        write_tensors(path, {"state_dict": self.learner.model.state_dict(), "config": self.options.config, **meta})
+        write_tensors(path, {"state_dict": self.learner.weights(), "config": self.options.config, **meta})
         sync_folder(path.parent)
 
     def _rank_state(self) -> dict[str, Any]:
