@@ -42,8 +42,12 @@ EXPERIMENT: dict[str, Any] = {
     "USE_SYNC_VECENV": False,
     "SEED": 0,
     "DEBUG": False,
-    "REFERENCE_COMPAT": True,
+    # Not of the published program: observations to the bit as it makes them; labels of the classes (JSON); keywords of
+    # the agent or the separators; how often a state to go on from is written.
+    "REFERENCE_COMPAT": False,
+    "CLASS_TABLE": "",
     "MODEL": {},
+    "SAVE_INTERVAL": 10,
     "EVAL": {"SPLIT": "val", "USE_CKPT_CONFIG": True},
     "Pretrain": {"Passive": {"lr": 5e-4, "eps": 1e-5, "max_grad_norm": 0.8, "num_epochs": 1000}},
     "RL": {

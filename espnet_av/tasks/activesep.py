@@ -3,6 +3,7 @@
 """Passive training of the separators of active separation as an ESPnet task; the policy has a trainer of its own."""
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,10 @@ class ActiveSepTask(AVTaskMixin, _espnet.AbsTask):
         )
         group.add_argument("--world_root", default=None, help="folder with metadata/, binaural_rirs/ or packed/")
         group.add_argument("--world_dataset", default="mp3d", help="folder between those and the scenes")
+        group.add_argument(
+            "--rir_dir", default=None, help="responses of the scenes where they are not below world_root"
+        )
+        group.add_argument("--metadata_dir", default=None, help="the same for points.txt and graph.pkl of the scenes")
         group.add_argument("--points_dir", default=None, help="folder with VERSION/SPLIT/SCENE.pkl of data points")
         group.add_argument("--points_version", default="v1", help="version of the data points")
         group.add_argument("--train_points", default="train", help="split of the data points to train on")
@@ -164,7 +169,8 @@ class ActiveSepTask(AVTaskMixin, _espnet.AbsTask):
         from espnet_av.activesep.passive_points import read_passive_points
         from espnet_av.activesep.sounds import ClipLibrary
 
-        for name in ("world_root", "points_dir", "train_clips"):
+        needed = [] if args.rir_dir and args.metadata_dir else ["world_root"]
+        for name in (*needed, "points_dir", "train_clips"):
             if getattr(args, name) is None:
                 usage_error(f"--{name} is not given", fix=f"pass --{name} FOLDER")
         table = ClassTable.read(args.class_table) if args.class_table else None
@@ -193,7 +199,9 @@ class ActiveSepTask(AVTaskMixin, _espnet.AbsTask):
 
         train = mode == "train"
         sets = cls.build_sets(args, train)
-        paths = ScenePaths.below(args.world_root, args.world_dataset)
+        paths = ScenePaths.below(args.world_root or ".", args.world_dataset)
+        given = {"rirs": args.rir_dir, "metadata": args.metadata_dir}
+        paths = dataclasses.replace(paths, **{name: Path(path) for name, path in given.items() if path is not None})
         dataset = PassiveDataset(
             paths,
             sets,
