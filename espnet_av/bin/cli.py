@@ -13,7 +13,7 @@ from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import UsageError, describe
 
 PROGRAM = "espnet-av"
-TASKS = ("avsr", "avss")
+TASKS = ("avsr", "avss", "codec")
 
 
 class Verb(NamedTuple):
@@ -38,9 +38,10 @@ VERBS = {
     "score": Verb("espnet_av.bin.{task}_score", "score what a model gave"),
     "transcribe": Verb("espnet_av.bin.avsr_transcribe", "find the faces of a video and recognise what they say"),
     "separate": Verb("espnet_av.bin.avss_separate", "find the faces of a video and extract the voice of each"),
+    "codec": Verb("espnet_av.bin.codec_file", "encode and decode sound, look into .eav files, export a codec"),
     "sessions": Verb("espnet_av.bin.avsr_sessions", "transcribe and score sessions with several people"),
     "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets", ("avsr",)),
-    "complexity": Verb("espnet_av.bin.{task}_complexity", "count and measure what a model costs", ("avss",)),
+    "complexity": Verb("espnet_av.bin.{task}_complexity", "count and measure what a model costs", ("avss", "codec")),
     "world": Verb("espnet_av.bin.activesep_world", "make houses, episodes and data points for active separation"),
     "check-world": Verb("espnet_av.bin.activesep_check", "look over the data of active separation"),
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),

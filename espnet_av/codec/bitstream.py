@@ -59,7 +59,6 @@ MAGIC = b"EAVC"
 VERSION = 1
 UNKNOWN = 2**64 - 1
 DEFAULT_BLOCK_FRAMES = 20
-CONCEALMENTS = ("repeat", "mute", "fail")
 _HEADER = struct.Struct("<4sBBH16sIIBBHQQ")
 HEADER_BYTES = _HEADER.size + 4
 _END_MAGIC = b"EAVE"

@@ -13,6 +13,7 @@
 Axes: ``B`` batch, ``F`` frames, ``N`` samples, ``Q`` layers of the quantiser.
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from espnet_av.codec.bitstream import StreamHeader
 from espnet_av.codec.choices import build_generator
 from espnet_av.codec.deploy import FoldedCodec, fold
+from espnet_av.codec.latency import look_ahead, look_back
 from espnet_av.codec.streaming import CodecStream, StreamingDecoder, StreamingEncoder, check_codes
 from espnet_av.train.conversion import load_strictly
 from espnet_av.train.loading import load_weights
@@ -33,7 +35,6 @@ from espnet_av.utils.hub import fetch_repository, is_hub_name
 
 GENERATOR_PREFIX = "codec.generator."
 LONG_SEC = 30.0  # longer recordings go through the network piece by piece
-CONTEXT_SEC, LAST_FRAMES = 2.0, 8  # what the last frames of a recording depend on, and how many depend on its end
 
 #: ``(N,)`` or ``(B, N)`` floats in [-1, 1], or int16.
 Wave = np.ndarray | Tensor
@@ -161,10 +162,17 @@ class Codec:
         encoder = StreamingEncoder(self.folded, len(wav))
         codes = torch.cat([encoder.encode(wav, layers), encoder.flush(layers)], dim=2)
         if not pad_input:
-            first = max(0, codes.shape[2] - LAST_FRAMES - int(CONTEXT_SEC * generator.frame_rate))
-            end = generator.encode(wav[:, None, first * generator.hop_length :], bitrate_kbps)
-            codes[..., -LAST_FRAMES:] = end[..., -LAST_FRAMES:]
+            self._replace_end(codes, wav, bitrate_kbps)
         return codes
+
+    def _replace_end(self, codes: Tensor, wav: Tensor, bitrate_kbps: float) -> None:
+        """Compute those frames anew that depend on how every strided layer completes its own input."""
+        encoder, rate, hop = self.folded.encoder, self.sample_rate, self.generator.hop_length
+        count = 2 + math.ceil(look_ahead(encoder, rate) * rate / hop)
+        before = 1 + math.ceil(look_back(encoder, rate) * rate / hop)
+        first = max(0, codes.shape[2] - count - before)
+        end = self.generator.encode(wav[:, None, first * hop :], bitrate_kbps)
+        codes[..., -count:] = end[..., -count:]
 
     @torch.inference_mode()
     def decode(self, codes: Wave, num_samples: int | None = None) -> Tensor:

@@ -72,6 +72,12 @@ def look_ahead(steps: tuple[Step, ...], rate: float) -> float:
     return sum(looks, 0.0)
 
 
+def look_back(steps: tuple[Step, ...], rate: float) -> float:
+    """Return how far back the network sees in seconds; the arguments are those of :func:`look_ahead`."""
+    looks = (layer.step.left / layer.rate_in for layer in walk_layers(steps, rate) if isinstance(layer.step, Conv))
+    return sum(looks, 0.0)
+
+
 def measure_look_ahead(codec: FoldedCodec) -> list[int]:
     """Return for every sample of a frame how many samples ahead the last input lies that it depends on.
 
