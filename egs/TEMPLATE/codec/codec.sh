@@ -157,7 +157,7 @@ for name in "${test_names[@]}"; do wavs+=("${decoded[@]/%//${name}/wav/wav.scp}"
 stages_begin "${exp}"
 stage_marks "${datadir}/.stages"
 stage 1 prepare prepare group: data_prep in: local/data.sh "${source_tables[@]}" out: "${raw[@]}" "${sounds[@]}" \
-  options: seed debug track local_data_opts "${recipe_options[@]}"
+  options: seed debug track train_set valid_set test_sets local_data_opts "${recipe_options[@]}"
 stage_marks "${dumpdir}/.stages"
 stage 2 format format group: data_prep in: "${raw[@]}" out: "${formatted[@]}" options: fs audio_format max_dropped_share
 stage 3 filter filter group: data_prep in: "${unfiltered[@]}" out: "${filtered[@]}" \
