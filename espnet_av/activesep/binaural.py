@@ -18,14 +18,15 @@ CONVOLUTIONS = ("same", "causal")
 
 
 @functools.lru_cache(maxsize=256)
-def transform_size(num_samples: int, taps: int, convolution: str) -> tuple[int, int]:
+def transform_size(num_samples: int, taps: int, convolution: str, whole: bool = False) -> tuple[int, int]:
     """Return the length of the transform, and the first sample of its result that is wanted.
 
-    Only the wanted samples need to be free of wrap-around, so the transform is shorter than the full convolution.
+    Only the wanted samples need to be free of wrap-around, so the transform is shorter than the full convolution;
+    ``whole`` makes it as long.
     """
     if convolution == "same":
         first = (taps - 1) // 2
-        needed = max(num_samples + taps - 1 - first, taps)
+        needed = num_samples + taps - 1 if whole else max(num_samples + taps - 1 - first, taps)
     else:
         first = taps - 1
         needed = num_samples + taps - 1
@@ -55,18 +56,19 @@ def hear(
         start: First sample of this second.
         num_samples: Length of this second.
         convolution: ``same`` or ``causal``.
-        wrap_int16: Let loud samples wrap around and compute in double precision, as the reference does.
+        wrap_int16: Let loud samples wrap around, and compute as the reference does to the last bit: responses are
+            transformed in single, all else is done in double precision.
 
     Returns:
         int16 ``(2, num_samples)``.
     """
     taps = len(store.rir(azimuth, receiver, source))
-    size, first = transform_size(num_samples, taps, convolution)
+    size, first = transform_size(num_samples, taps, convolution, wrap_int16)
     if convolution == "same":
         chunk = take_chunk(clip, start, num_samples)
     else:
         chunk = take_chunk(clip, start - (taps - 1), num_samples + taps - 1)
-    spectrum = store.rir_spectrum(azimuth, receiver, source, size, double=wrap_int16)
+    spectrum = store.rir_spectrum(azimuth, receiver, source, size)
     sound = scipy.fft.rfft(chunk.astype(np.float64 if wrap_int16 else np.float32), size)
     wave = scipy.fft.irfft(sound * spectrum, size)[:, first : first + num_samples]
     np.rint(wave, out=wave)

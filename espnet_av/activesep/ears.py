@@ -8,6 +8,7 @@ IEEE Trans. Speech and Audio Processing 6(5), 1998. Directions are unit vectors 
 """
 
 import bz2
+import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ def choose_ears(name: str) -> str:
     return "kemar"
 
 
+@functools.lru_cache(maxsize=4)
 def load_ears(name: str) -> Ears:
     """Return a set of responses by name, ``kemar`` or ``sphere``.
 

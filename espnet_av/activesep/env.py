@@ -133,7 +133,7 @@ class ActiveSeparationEnv(gymnasium.Env):
             episode = self.iterator.episodes[options["episode"]]
         else:
             episode = self.iterator.next()
-        repeated = self.reference_compat and self.episode is not None and _same(episode, self.episode)
+        repeated = self.reference_compat and seed is None and self.episode is not None and _same(episode, self.episode)
         self._begin(episode, clock=self._clock + 1 if repeated else 0)
         return self._observe(), self._info()
 

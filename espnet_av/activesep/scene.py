@@ -160,23 +160,21 @@ class SceneStore:
         self.missing.add((azimuth, receiver, source))
         return np.zeros((1, 2), np.float32)
 
-    def rir_spectrum(self, azimuth: int, receiver: int, source: int, size: int, *, double: bool = False) -> np.ndarray:
+    def rir_spectrum(self, azimuth: int, receiver: int, source: int, size: int) -> np.ndarray:
         """Return the FFT of an impulse response.
 
         Args:
             azimuth: See :meth:`rir`; so are ``receiver`` and ``source``.
             size: Length of the transform in samples.
-            double: Return complex128 instead of complex64.
 
         Returns:
-            ``(2, size // 2 + 1)``; do not change it.
+            complex64 ``(2, size // 2 + 1)``; do not change it.
         """
 
         def make() -> np.ndarray:
-            response = self.rir(azimuth, receiver, source).T
-            return scipy.fft.rfft(response.astype(np.float64 if double else np.float32), size)
+            return scipy.fft.rfft(self.rir(azimuth, receiver, source).T, size)
 
-        return self._spectra.get((azimuth, receiver, source, size, double), make)
+        return self._spectra.get((azimuth, receiver, source, size), make)
 
     def observation(self, node: int, rotation: int) -> Observation:
         """Return what is seen.

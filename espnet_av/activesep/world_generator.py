@@ -129,7 +129,7 @@ def to_networkx(graph: NavigationGraph) -> object:
 
 def write_wav_tree(store: SceneStore, paths: ScenePaths) -> None:
     """Write impulse responses and images of a scene in the tree of SoundSpaces (images as before July 2022)."""
-    import soundfile
+    from scipy.io import wavfile  # soundfile would write the time into the files
 
     with atomic_folder(paths.rirs / store.name) as folder:
         for azimuth in AZIMUTHS:
@@ -139,7 +139,7 @@ def write_wav_tree(store: SceneStore, paths: ScenePaths) -> None:
             response = store.backend.rir(azimuth, receiver, source)
             if response is not None:
                 name = folder / str(azimuth) / f"{receiver}_{source}.wav"
-                soundfile.write(name, response, SAMPLE_RATE, subtype="FLOAT")
+                wavfile.write(name, SAMPLE_RATE, response)
     seen = {}
     for node in store.graph.nodes:
         for rotation in ROTATIONS:
