@@ -100,4 +100,6 @@ def test_update(recorded, tmp_path):
     for name, value in toy.state_dict().items():
         change = value - recorded[f"w0.{name}"]
         expected = recorded[f"w1.{name}"] - recorded[f"w0.{name}"]
-        torch.testing.assert_close(change, expected, rtol=1e-2, atol=1e-7, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            change, expected, rtol=1e-2, atol=1e-7, msg=lambda text, name=name: f"{name}: {text}"
+        )

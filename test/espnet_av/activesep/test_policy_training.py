@@ -1,0 +1,162 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Policy training on a small house: exact resumption, several processes, files, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import policy_toy
+
+from espnet_av.activesep.agent import ActiveSeparationAgent
+from espnet_av.activesep.episode_figures import LENGTH, REWARD
+from espnet_av.activesep.learner import ActiveSeparationLearner
+from espnet_av.activesep.runner import build_training, checkpoints, train
+from espnet_av.train.checkpoint import CheckpointStore
+from espnet_av.train.signals import TrainingInterrupted
+from espnet_av.utils.errors import CheckpointError, UsageError
+
+LATER = ("elapsed_sec", "history", "options")  # times
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return policy_toy.make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory):
+    """The training that nobody cuts."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(root, folder)
+    return folder
+
+
+def run(root, folder, **changes):
+    train(build_training(policy_toy.settings(root, folder, **changes)))
+
+
+def program(root, folder, *words, processes=1):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), policy_toy.__file__]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(root), str(folder), *words], env=environment, capture_output=True, text=True, timeout=300
+    )
+    return done.returncode, done.stderr
+
+
+def differences(one, other, where=""):
+    """Return the places where two states differ by a bit."""
+    if isinstance(one, torch.Tensor):
+        same = isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+        return [] if same else [where]
+    if isinstance(one, dict):
+        names = [name for name in {**one, **other} if name not in LATER]
+        return [d for name in names for d in differences(one.get(name), other.get(name), f"{where}.{name}")]
+    if isinstance(one, (list, tuple)):
+        if len(one) != len(other):
+            return [where]
+        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in differences(a, b, f"{where}.{i}")]
+    return [] if one == other else [where]
+
+
+def assert_same(one, other):
+    assert differences(CheckpointStore(one).load(), CheckpointStore(other).load()) == []
+
+
+def test_sigkill_in_a_rollout_changes_nothing(root, whole, tmp_path):
+    code, errors = program(root, tmp_path, "kill_at=14")  # in the fourth rollout, two steps in
+    assert code == -signal.SIGKILL, errors
+    assert CheckpointStore(tmp_path).load()["update"] == 2
+    run(root, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_sigterm_saves_and_asks_to_be_started_again(root, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(ActiveSeparationLearner, "_note", ActiveSeparationLearner._note)
+    policy_toy.kill_at(10, signal.SIGTERM)
+    with pytest.raises(TrainingInterrupted) as stopped:
+        run(root, tmp_path, save_interval=0)
+    assert stopped.value.code == 99 and (tmp_path / "stopped").read_text() == "99\n"
+    assert CheckpointStore(tmp_path).load()["update"] == 3  # the rollout is finished and used first
+    run(root, tmp_path, save_interval=0)
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("reward", ["improvement", "novelty", "navigation"])
+def test_rollouts_that_cut_episodes_go_on_exactly_too(root, tmp_path, monkeypatch, reward):
+    changes = {"num_steps": 3, "reward": reward, "num_updates": 4}
+    run(root, tmp_path / "whole", **changes)
+    monkeypatch.setattr(ActiveSeparationLearner, "_note", ActiveSeparationLearner._note)
+    policy_toy.kill_at(5, signal.SIGTERM)
+    with pytest.raises(TrainingInterrupted):
+        run(root, tmp_path / "cut", **changes)
+    run(root, tmp_path / "cut", **changes)
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_go_on_exactly(root, tmp_path):
+    cut, two = tmp_path / "cut", tmp_path / "two"
+    code, _ = program(root, cut, "kill_at=14", processes=2)
+    assert code != 0 and CheckpointStore(cut).load()["update"] == 2
+    code, errors = program(root, cut, "--", str(two), processes=2)
+    assert code == 0, errors
+    assert_same(cut, two)
+    state = CheckpointStore(two).load()
+    assert len(state["ranks"]) == 2 and state["env_steps"] == 5 * 2 * policy_toy.STEPS * 2
+    episodes = [
+        [each["playing"]["episode"]["episode_id"] for each in rank["learner"]["envs"]] for rank in state["ranks"]
+    ]
+    assert not set(episodes[0]) & set(episodes[1])
+
+
+def test_files(root, whole):
+    rows = [json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()]
+    assert [row["update"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[-1]["env_steps"] == 5 * 2 * policy_toy.STEPS and rows[-1][LENGTH] == policy_toy.STEPS
+    assert all(-30 < row[REWARD] < 0 for row in rows)
+    assert [path.name for path in checkpoints(whole / "data")] == ["ckpt.0.pth", "ckpt.1.pth", "ckpt.2.pth"]
+    agents = [ActiveSeparationAgent.from_pretrained(path) for path in (whole, *checkpoints(whole / "data"))]
+    states = [agent.state_dict() for agent in agents]
+    assert differences(states[0], states[-1]) == []  # the last checkpoint is the result
+    changed = differences(states[1], states[2])
+    assert any(name.startswith(".policy") for name in changed) and any(name.startswith(".memory") for name in changed)
+    assert not any(name.startswith(".separator") for name in changed)
+
+
+def test_other_settings_are_refused(root, whole):
+    with pytest.raises(UsageError, match=r"lr: 0\.01 -> 0\.02"):
+        run(root, whole, lr=0.02)
+    with pytest.raises(UsageError, match="resume_mode never"):
+        run(root, whole, resume_mode="never")
+    run(root, whole, log_interval=7)  # finished, and no other run
+
+
+def test_another_number_of_processes_is_refused(root, whole, tmp_path):
+    state = CheckpointStore(whole).load()
+    CheckpointStore(tmp_path).save({**state, "ranks": [*state["ranks"], *state["ranks"]]})
+    with pytest.raises(CheckpointError, match="another number of processes"):
+        run(root, tmp_path)
+
+
+def test_settings_are_checked(root, tmp_path):
+    values = policy_toy.settings(root, tmp_path)
+    with pytest.raises(UsageError, match="write num_updates"):
+        build_training({**values, "num_update": 3})
+    with pytest.raises(UsageError, match="output_dir"):
+        build_training({name: value for name, value in values.items() if name != "output_dir"})
+    with pytest.raises(UsageError, match="trained separators"):
+        run(root, tmp_path, separators=None)
+    with pytest.raises(UsageError, match="whole environments"):
+        run(root, tmp_path, num_mini_batch=3)
+    with pytest.raises(UsageError, match="clips is not given"):
+        run(root, tmp_path, clips=None)
