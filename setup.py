@@ -30,6 +30,7 @@ SIM = ["pyroomacoustics>=0.10,<0.11"]
 EXTRAS = {
     "avsr": ["jiwer>=4,<5", "whisper-normalizer>=0.1.15,<0.2", *FACE],
     "avss": ["pesq>=0.0.4", "pystoi>=0.4", "fast_bss_eval>=0.1.3"],
+    "codec": ["onnx>=1.18,<2", "onnxruntime>=1.20"],
     "face": FACE,
     "tts": ["espeakng-loader==0.2.4"],
     "tts-hq": ["hibari-tts==0.2.1", "onnxruntime>=1.20"],

@@ -47,6 +47,7 @@ DEFAULT_EXTRAS = {
 }
 OTHER_EXTRAS = {
     "tts-hq": ("hibari_tts", "onnxruntime"),
+    "codec": ("onnx", "onnxruntime"),
     "align": ("pocketsphinx",),
     "rl": ("gymnasium", "pyroomacoustics"),
     "rl-baselines": ("stable_baselines3",),

@@ -163,7 +163,7 @@ def count_complexity(
     Args:
         generator: A :class:`~espnet_av.codec.generator.CodecGenerator`; its weights do not matter.
         tracks: Whose limits to check.
-        measure_latency: Measure the latency as well, which takes a second or two.
+        measure_latency: Measure the latency as well.
     """
     codec = fold(generator)
     layers = (

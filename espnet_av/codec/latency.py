@@ -11,7 +11,6 @@ Axes: ``B`` batch, ``N`` samples.
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from espnet_av.codec.deploy import Conv, FoldedCodec, Residual, Step, Upsample, run_steps, walk_layers
 
@@ -53,7 +52,7 @@ def count_latency(codec: FoldedCodec, measure: bool = True) -> Latency:
 
     Args:
         codec: The codec.
-        measure: Measure it as well, which takes a second.
+        measure: Measure it as well.
     """
     looks = look_ahead(codec.encoder, codec.sample_rate), look_ahead(codec.decoder, codec.frame_rate)
     measured = max(measure_look_ahead(codec)) + 1 if measure else None
@@ -82,13 +81,12 @@ def measure_look_ahead(codec: FoldedCodec) -> list[int]:
     """Return for every sample of a frame how many samples ahead the last input lies that it depends on.
 
     The weights are replaced by positive ones in double precision, so that no influence is lost in rounding or cancels
-    out; the quantiser, which acts within frames, is left out.
+    out, of one channel, for all channels of a layer look equally far. The quantiser acts within frames and is left out.
     """
     hop = codec.hop_length
     ahead = look_ahead(codec.encoder, codec.sample_rate) + look_ahead(codec.decoder, codec.frame_rate)
     frames = _FRAMES_BEFORE + 1 + int(ahead * codec.frame_rate) + _FRAMES_AFTER
-    generator = torch.Generator().manual_seed(0)
-    steps = tuple(_positive(step, generator) for step in (*codec.encoder, *codec.decoder))
+    steps = tuple(_positive(step) for step in (*codec.encoder, *codec.decoder))
     wav = torch.zeros(hop, 1, frames * hop, dtype=torch.float64, requires_grad=True)
     first = _FRAMES_BEFORE * hop
     places = torch.arange(first, first + hop)
@@ -97,14 +95,14 @@ def measure_look_ahead(codec: FoldedCodec) -> list[int]:
     return (frames * hop - 1 - last - places).tolist()
 
 
-def _positive(step: Step, generator: torch.Generator) -> Step:
+def _positive(step: Step) -> Step:
     if isinstance(step, Residual):
-        return Residual(_positive(step.first, generator), _positive(step.second, generator))
+        return Residual(_positive(step.first), _positive(step.second))
     if isinstance(step, (Conv, Upsample)):
-        return replace(step, weight=_random_like(step.weight, generator), bias=torch.zeros_like(step.bias).double())
+        taps = step.weight.shape[2]
+        return replace(
+            step,
+            weight=torch.full((1, 1, taps), 1.0 / taps, dtype=torch.float64),
+            bias=torch.zeros(1, dtype=torch.float64),
+        )
     return step
-
-
-def _random_like(weight: Tensor, generator: torch.Generator) -> Tensor:
-    values = torch.rand(weight.shape, generator=generator, dtype=torch.float64) + 0.5
-    return values / weight[0].numel()
