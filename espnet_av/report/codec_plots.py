@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from espnet_av.report.codec_results import CODEC, INPUT, OPUS, SYSTEM_TITLES, is_number, ordered, title_of
+from espnet_av.report.codec_results import (
+    CODEC,
+    INPUT,
+    OPUS,
+    SYSTEM_TITLES,
+    is_number,
+    ordered,
+    shown_metrics,
+    title_of,
+)
 from espnet_av.report.plots import Panel, figure, to_svg
 
 if TYPE_CHECKING:
@@ -39,14 +48,16 @@ def training_panels(history: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
     return tuple((title, unit, (*names, *rates) if names == ("mel_loss",) else names) for title, unit, names in PANELS)
 
 
-def rate_curves(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = CURVE_METRICS) -> bytes | None:
+def rate_curves(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] | None = None) -> bytes | None:
     """Draw metrics over bit rate, a line of panels per test set, a curve per system; None without bit rates.
 
-    Bars are confidence intervals. A dashed line is the input as it was, without coding.
+    ``metrics`` None takes those that tell most, else the first that are there. Bars are confidence intervals. A dashed line is the input as it was, without coding.
     """
     rated = [row for row in rows if is_number(_kbps(row))]
     sets = list(dict.fromkeys(row["set"] for row in ordered(rated)))[:MAX_CURVE_SETS]
-    names = [name for name in metrics if any(is_number(row.get(name)) for row in rated)]
+    names = [name for name in metrics or CURVE_METRICS if any(is_number(row.get(name)) for row in rated)]
+    if metrics is None and not names:
+        names = shown_metrics(rated)[: len(CURVE_METRICS)]
     if not sets or not names:
         return None
     layout = {"nrows": len(sets), "ncols": len(names), "figsize": (3.1 * len(names), 2.7 * len(sets) + 0.3)}
