@@ -14,6 +14,7 @@ with silence.
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -338,8 +339,6 @@ def read_num_samples(wav_scp: str, shape_files: Sequence[str] = ()) -> dict[str,
     Raises:
         DataError: An utterance has no length.
     """
-    from pathlib import Path
-
     uids = read_scp(wav_scp)
     beside = Path(wav_scp).parent / "utt2num_samples"
     if not shape_files and not beside.is_file():

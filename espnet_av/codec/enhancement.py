@@ -14,13 +14,13 @@ draws.
 Legend: ``N`` samples, ``K`` taps, ``C`` channels.
 """
 
+import contextlib
 import functools
 import logging
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -241,7 +241,7 @@ class SpeechMixer:
             index = _pick(rng, len(self.noises))
             drawn["snr_db"] = float(rng.uniform(*self.snr_db))
             noise = self._channel(self._read_noise(index, len(heard), rng), rng)
-            noise = self._fit(noise, index, len(heard)).astype(dtype)
+            noise = self._fit(noise, len(heard)).astype(dtype)
             power = active_power(heard)
             noise_power = max(float(np.square(noise, dtype=np.float64).mean()), LEAST_POWER)
             scale = 10 ** (-drawn["snr_db"] / 20) * math.sqrt(power) / math.sqrt(noise_power)
@@ -305,30 +305,28 @@ class SpeechMixer:
         return noise, rate
 
     @staticmethod
-    def _fit(noise: np.ndarray, index: int, num_samples: int) -> np.ndarray:
+    def _fit(noise: np.ndarray, num_samples: int) -> np.ndarray:
         if len(noise) < num_samples:
             return np.pad(noise, (0, num_samples - len(noise)), mode="wrap")
         return noise[:num_samples]
 
 
-class _explained:
-    """Turns what goes wrong with a file into an error that names the list and the id."""
+@contextlib.contextmanager
+def _explained(sounds: SoundList, index: int) -> Iterator[None]:
+    """Turn what goes wrong with a file into an error that names the list and the id."""
+    import soundfile
 
-    def __init__(self, sounds: SoundList, index: int) -> None:
-        self.sounds, self.index = sounds, index
-
-    def __enter__(self) -> None:
-        path = self.sounds.path(self.index)
-        if not Path(path).is_file():
-            what = f"{self.sounds.source}: the file of '{self.sounds.keys[self.index]}' does not exist"
-            raise MissingDataError(describe(what, path, fix="correct the list"))
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        import soundfile
-
-        if isinstance(error, (soundfile.SoundFileError, TypeError, ValueError)) and not isinstance(error, DataError):
-            what = f"{self.sounds.source}: '{self.sounds.keys[self.index]}' cannot be read as sound ({error})"
-            raise DataError(describe(what, self.sounds.path(self.index), fix="take it off the list")) from error
+    path, key = sounds.path(index), sounds.keys[index]
+    if not os.path.isfile(path):
+        what = f"{sounds.source}: the file of '{key}' does not exist"
+        raise MissingDataError(describe(what, path, fix="correct the list"))
+    try:
+        yield
+    except DataError:
+        raise
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        what = f"{sounds.source}: '{key}' cannot be read as sound ({error})"
+        raise DataError(describe(what, path, fix="take it off the list")) from error
 
 
 def _convolve(speech: np.ndarray, taps: np.ndarray) -> np.ndarray:
