@@ -172,7 +172,7 @@ def decode_stream(
     """
     health = StreamHealth() if health is None else health
     header = reader.header
-    check_model(header, codec.header(None))
+    check_model(header, codec.header(0))
     layers = _layers(codec, header, rules)
     decoder = StreamingDecoder(codec.folded)
     hop, given, last = header.hop_length, 0, None
@@ -265,7 +265,7 @@ def decode_file(
     health = StreamHealth() if health is None else health
     with open_stream(source) as stream:
         header = CodeReader(stream, str(source)).header
-    check_model(header, codec.header(None), str(source))
+    check_model(header, codec.header(0), str(source))
     rate, hop = header.sample_rate, header.hop_length
     first = round(start_sec * rate)
     last = None if duration_sec is None else first + round(duration_sec * rate)

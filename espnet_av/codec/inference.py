@@ -129,11 +129,11 @@ class Codec:
         """Return the header of a bitstream of this model.
 
         Args:
-            bitrate_kbps: None: the highest.
+            bitrate_kbps: None: the highest that the model was trained for; 0: that of all its layers.
             **fields: Other fields of :class:`~espnet_av.codec.bitstream.StreamHeader`.
         """
         generator, folded = self.generator, self.folded
-        layers = generator.codebooks_for(bitrate_kbps)
+        layers = generator.codebooks_for(generator.bitrates[-1] if bitrate_kbps is None else bitrate_kbps)
         sizes = (folded.digest, folded.sample_rate, folded.hop_length, folded.bits_per_code)
         return StreamHeader(*sizes, layers, **fields)
 
@@ -143,7 +143,7 @@ class Codec:
 
         Args:
             wav: ``(N,)`` or ``(B, N)`` at :attr:`sample_rate`.
-            bitrate_kbps: None: the highest.
+            bitrate_kbps: None: the highest that the model was trained for; 0: that of all its layers.
             pad_input: Pad with zeros to whole frames before, as a stream does. It matters for the last frames only.
 
         Returns:
@@ -216,7 +216,7 @@ class Codec:
         Args:
             batch_size: Recordings side by side.
         """
-        return CodecStream(self.folded, batch_size)
+        return CodecStream(self.folded, batch_size, self.generator.bitrates[-1])
 
     def _as_batch(self, wav: Wave) -> Tensor:
         wav = torch.as_tensor(wav)

@@ -252,18 +252,20 @@ class CodecStream:
     Args:
         codec: The codec.
         batch_size: Recordings side by side.
+        bitrate_kbps: That :meth:`encode` takes unless it is told another; None: that of all layers.
 
     Attributes:
         delay_ms: What encoder and decoder together need to hear ahead, without the frame being filled.
     """
 
-    def __init__(self, codec: FoldedCodec, batch_size: int = 1) -> None:
+    def __init__(self, codec: FoldedCodec, batch_size: int = 1, bitrate_kbps: float | None = None) -> None:
         if batch_size < 1:
             usage_error("batch_size is too small", got=batch_size, allowed="1 or more")
         self.codec, self.batch_size = codec, batch_size
         self._encoder: StreamingEncoder | None = None
         self._decoder: StreamingDecoder | None = None
-        self._layers = codec.num_quantizers
+        self._bitrate_kbps = bitrate_kbps
+        self._layers = layers_for(codec, bitrate_kbps)
 
     def __enter__(self) -> "CodecStream":
         """Start."""
@@ -300,7 +302,7 @@ class CodecStream:
 
         Args:
             chunk: ``(B, N)``, or ``(N,)`` in a stream of one recording, floats in [-1, 1]; ``N`` may be 0.
-            bitrate_kbps: Of these frames; None: the highest.
+            bitrate_kbps: Of these frames; None: that of the stream.
 
         Returns:
             The codes that are ready, ``(Q, B, F)`` with ``F`` 0 or more.
@@ -308,7 +310,7 @@ class CodecStream:
         Raises:
             DataError: Another shape or type, or values that are not finite.
         """
-        self._layers = layers_for(self.codec, bitrate_kbps)
+        self._layers = layers_for(self.codec, self._bitrate_kbps if bitrate_kbps is None else bitrate_kbps)
         return self.encoder.encode(self._as_batch(chunk), self._layers)
 
     def decode(self, codes: Tensor | np.ndarray) -> Tensor:
