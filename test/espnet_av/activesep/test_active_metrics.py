@@ -105,8 +105,9 @@ def test_near_target():
 def test_improvement(twice, last):
     reward = ImprovementReward(num_steps=3, twice_quirk=twice)
     reward.start(quality(-0.5, [0.0]))
-    values = [reward(quality(q, [alive])).item() for q, alive in ((-0.3, 1), (-0.2, 1), (-0.9, 0), (-0.6, 1))]
-    assert values == pytest.approx([0.2, last, 0.0, 0.3], rel=1e-4)
+    steps = ((-0.3, 1), (-0.2, 1), (-0.9, 0), (-0.3, 1), (-0.2, 1))  # the third action ends the episode
+    values = [reward(quality(q, [alive])).item() for q, alive in steps]
+    assert values == pytest.approx([0.2, last, 0.0, 0.6, last], rel=1e-4)
 
 
 def test_navigation():
