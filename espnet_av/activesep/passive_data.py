@@ -191,7 +191,8 @@ class PointBatches:
             ids = [f"{name}:{number}" for number in order]
             own = [ids[start : start + self.batch_size] for start in range(0, size, self.batch_size)]
             if len(own) > 1 and len(own[-1]) < self.least:
-                own[-2] += own.pop()
+                rest = own.pop()
+                own[-1] += rest
             found += own
         return found
 

@@ -73,7 +73,7 @@ def test_unknown_classes(root):
 def test_batches_hold_one_set_each():
     batches = PointBatches({"heard": 7, "unheard": 4}, 3, least=2)
     found = batches.batches(1, False)
-    assert [len(batch) for batch in found] == [3, 4, 3, 1] or [len(batch) for batch in found] == [3, 4, 4]
+    assert [len(batch) for batch in found] == [3, 4, 4]  # a rest of one joins the batch before it
     assert all(len({uid.split(":")[0] for uid in batch}) == 1 for batch in found)
     assert batches.batches(1, True) == batches.batches(1, True) != batches.batches(2, True)
     assert sorted(sum(batches.batches(5, True), [])) == sorted(sum(found, []))

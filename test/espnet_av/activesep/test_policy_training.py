@@ -18,8 +18,9 @@ import policy_toy
 from espnet_av.activesep.agent import ActiveSeparationAgent
 from espnet_av.activesep.episode_figures import LENGTH, REWARD
 from espnet_av.activesep.learner import ActiveSeparationLearner
-from espnet_av.activesep.runner import build_training, checkpoints, train
+from espnet_av.activesep.runner import build_agent, build_training, checkpoints, make_learner, train
 from espnet_av.train.checkpoint import CheckpointStore
+from espnet_av.train.distributed import World
 from espnet_av.train.signals import TrainingInterrupted
 from espnet_av.utils.errors import CheckpointError, UsageError
 
@@ -117,6 +118,39 @@ def test_two_processes_that_are_killed_go_on_exactly(root, tmp_path):
         [each["playing"]["episode"]["episode_id"] for each in rank["learner"]["envs"]] for rank in state["ranks"]
     ]
     assert not set(episodes[0]) & set(episodes[1])
+
+
+def collect(root, tmp_path, num_steps, total=8):
+    """Return what ``total`` steps of forced actions gave, the sum of the memory's losses, and the figures."""
+    options = build_training(policy_toy.settings(root, tmp_path, num_steps=num_steps))
+    clips = options.read_clips()
+    agent = build_agent(options, (64, 64))
+    learner = make_learner(options, agent, World(0, 1, torch.device("cpu")), options.read_episodes(clips), clips)
+    learner.auxiliary.loss_slots = 1
+    learner.begin()
+    refined, rewards, losses, sums = [], [], 0.0, {}
+    for number in range(total // num_steps):
+        learner.choose = lambda step, number=number: [(number * num_steps + step) % 3, 0]
+        _, found = learner.collect()
+        for name, (value, count) in found.items():
+            old = sums.get(name, (0.0, 0.0))
+            sums[name] = (old[0] + value, old[1] + count)
+        refined.append(learner.storage.inputs["refined"].clone())
+        rewards.append(learner.storage.rewards.clone())
+        (batch,) = learner.auxiliary_batches(1)
+        losses += learner.auxiliary(batch).item() * num_steps
+    learner.close()
+    return torch.cat(refined), torch.cat(rewards), losses, sums
+
+
+def test_rollouts_that_cut_episodes_see_the_same(root, tmp_path):
+    whole, cut = collect(root, tmp_path, 8), collect(root, tmp_path, 2)
+    torch.testing.assert_close(cut[0], whole[0])
+    torch.testing.assert_close(cut[1], whole[1])
+    assert cut[2] == pytest.approx(whole[2], rel=1e-4)
+    assert cut[3].keys() == whole[3].keys() and cut[3][LENGTH] == (policy_toy.STEPS * 4.0, 4.0)
+    for name, (value, count) in whole[3].items():
+        assert cut[3][name] == (pytest.approx(value, rel=1e-4), count), name
 
 
 def test_files(root, whole):
