@@ -51,7 +51,8 @@ def training_panels(history: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
 def rate_curves(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] | None = None) -> bytes | None:
     """Draw metrics over bit rate, a line of panels per test set, a curve per system; None without bit rates.
 
-    ``metrics`` None takes those that tell most, else the first that are there. Bars are confidence intervals. A dashed line is the input as it was, without coding.
+    ``metrics`` None takes those that tell most, else the first that are there. Bars are confidence intervals. A dashed
+    line is the input as it was, without coding.
     """
     rated = [row for row in rows if is_number(_kbps(row))]
     sets = list(dict.fromkeys(row["set"] for row in ordered(rated)))[:MAX_CURVE_SETS]
