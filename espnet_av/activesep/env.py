@@ -180,6 +180,7 @@ class ActiveSeparationEnv(gymnasium.Env):
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
+        """Go on from a state; see the getter."""
         from espnet_av.activesep.episodes import episode_from_json
 
         self.iterator.load_state_dict(state["iterator"])

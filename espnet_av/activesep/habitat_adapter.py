@@ -9,6 +9,7 @@ simulator is asked for. Nothing of habitat-sim is needed, as all that is seen an
     simulator = SceneSimulator(store)          # the same methods without habitat
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,7 @@ import numpy as np
 
 from espnet_av.activesep.graph import azimuth_of, quaternion_of, rotation_of
 from espnet_av.activesep.scene import SceneStore
-from espnet_av.utils.errors import DataError, describe, usage_error
-from espnet_av.utils.optional import require
+from espnet_av.utils.errors import DataError, EnvironmentProblem, describe, usage_error
 
 ACTIONS = ("MOVE_FORWARD", "TURN_LEFT", "TURN_RIGHT")
 
@@ -145,7 +145,15 @@ def make_simulator(store: SceneStore, **options: Any) -> Any:
     Raises:
         EnvironmentProblem: habitat-lab is not installed.
     """
-    simulator = require("habitat.core.simulator", "habitat")
+    try:
+        simulator = importlib.import_module("habitat.core.simulator")
+    except ImportError as error:
+        raise EnvironmentProblem(
+            describe(
+                f"habitat-lab is needed here ({error})",
+                fix="install habitat-lab into an environment of its own (it wants NumPy 1.26), or use SceneSimulator",
+            )
+        ) from error
 
     class HabitatScene(SceneSimulator, simulator.Simulator):
         """A scene that habitat-lab takes as its simulator."""

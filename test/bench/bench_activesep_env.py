@@ -23,7 +23,9 @@ import librosa
 import numpy as np
 import scipy.signal
 import soundfile
+import torch
 
+from espnet_av.activesep import spectra
 from espnet_av.activesep.classes import ClassTable
 from espnet_av.activesep.env import SENSORS, ActiveSeparationEnv
 from espnet_av.activesep.episode_generator import EpisodeRules, draw_episodes
@@ -165,7 +167,7 @@ def compare(folder: Path, clips: ClipLibrary, episodes: list[Episode], num_steps
     assert tuple(kinds["all sensors"].sensors) == SENSORS
     silent = make_env(folder, clips, episodes, sensors=("pose",))
     reference = ReferenceSteps(ScenePaths.below(folder), silent)
-    seconds: dict[str, list[float]] = {name: [] for name in ("reference", *kinds)}
+    seconds: dict[str, list[float]] = {name: [] for name in ("reference", *kinds, "all sensors and learner's spectra")}
 
     def reference_step(index: int) -> None:
         if silent.step((2, 0, 1, 0, 0)[index % 5])[2]:
@@ -178,13 +180,26 @@ def compare(folder: Path, clips: ClipLibrary, episodes: list[Episode], num_steps
         for name, env in kinds.items():
             env.reset()
             actions = [(2, 0, 1, 0, 0)[index % 5] for index in range(BLOCK)]
-            seconds[name].append(timed(BLOCK, lambda i, env=env, a=actions: env.step(a[i]), time.process_time))
+            seen: list[dict[str, np.ndarray]] = []
+            seconds[name].append(
+                timed(BLOCK, lambda i, env=env, a=actions, s=seen: s.append(env.step(a[i])[0]), time.process_time)
+            )
+            if name == "all sensors":
+                learner = timed(1, lambda _, s=seen: transform(s), time.process_time)
+                seconds["all sensors and learner's spectra"].append(seconds[name][-1] + learner)
     base = statistics.median(seconds["reference"])
     for name, values in seconds.items():
         middle = statistics.median(values)
         sys.stdout.write(
-            f"{name:22s} {BLOCK / middle:7.0f} steps per CPU second, {base / middle:5.1f} x the reference\n"
+            f"{name:34s} {BLOCK / middle:7.0f} steps per CPU second, {base / middle:5.1f} x the reference\n"
         )
+
+
+def transform(observations: list[dict[str, np.ndarray]]) -> None:
+    """Compute what a learner needs of a batch of waveforms: all that it trains and is rewarded on."""
+    spectra.mixture_log_magnitude(torch.from_numpy(np.stack([seen["mixture_wave"] for seen in observations])))
+    spectra.ear_magnitude(torch.from_numpy(np.stack([seen["target_ears"] for seen in observations])))
+    spectra.normalised_mono_target(torch.from_numpy(np.stack([seen["target_dry"] for seen in observations])))
 
 
 def measure_vector(
