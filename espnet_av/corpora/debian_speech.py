@@ -9,8 +9,8 @@
 * ``test_track{1,2}_{clean,noisy,reverb}``: English telephone prompts of a studio voice, 16 kHz (asterisk);
 * ``test_fillets``: acted dialogue in Czech and Dutch, 22.05 kHz (fillets-ng).
 
-Everything becomes 24 kHz 16-bit PCM. Noise of training, validation and tests is different: effects and music of the
-packages, coloured noise, and babble; rooms are computed.
+Everything becomes 24 kHz 16-bit PCM at one level. Noise of training, validation and tests is different: effects and
+music of the packages, coloured noise, and babble; rooms are computed.
 """
 
 import argparse
@@ -81,9 +81,9 @@ LICENCE = (
     "CC BY-SA 3.0 (Digium). Fetched by each user; not passed on with models or code."
 )
 LANGUAGES = {  # of tuxpaint, by set; about one speaker each
-    "train": ("ro", "es", "ru", "el", "fr", "bg", "ca"),
+    "train": ("ro", "es", "ru", "el", "be", "bg", "ca"),
     "valid": ("da",),
-    "test_fullband": ("be",),
+    "test_fullband": ("fr",),
 }
 SETS = (
     "train",
@@ -99,7 +99,9 @@ _ASTERISK = r"usr/share/asterisk/sounds/en_US_f_Allison/[^/]+\.g722"
 _FILLETS = r"usr/share/games/fillets-ng/sound/.*/(?:cs|nl)/[^/]*-[mv]-[^/]*\.ogg"
 _EFFECTS = r"usr/share/games/fillets-ng/(?:sound/.*/(?:en|share)/[^/]*|music/[^/]*)\.ogg"
 _NAME = re.compile(r"(?P<name>.*)_desc_(?P<language>[a-z]{2})")
+_NO_NAMES = ("cs", "nl", "en", "share", "sound", "sounds", "stamps", "en_US_f_Allison", "fillets-ng")  # folders
 _MAX_NOISE_SEC = 30
+_LEVEL_DB = -24.0  # RMS of every recording; the packages differ by 24 dB
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,8 @@ class Reader:
         except DataError as error:
             self.bad[path] = str(error)
             return None
-        name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(Path(path).with_suffix("").parts[-3:])).strip("-").lower()
+        parts = [part for part in Path(path).with_suffix("").parts[-3:] if part not in _NO_NAMES]
+        name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-").lower()
         return Clip(name, speaker, path, content, seconds, rate)
 
 
@@ -327,7 +330,9 @@ def write_joined(item: JoinedItem) -> tuple[int, dict[str, str]]:
         parts += [trim(wave) if len(item.clips) > 1 else wave, np.zeros(round(pause_sec * SAMPLE_RATE), np.float32)]
     wave = np.concatenate(parts[:-1]) if parts else np.zeros(0, np.float32)
     if len(wave):
-        write_audio(item.path, wave * min(1.0, 0.99 / max(float(np.abs(wave).max()), 1e-9)), SAMPLE_RATE)
+        level = max(float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))), 1e-6)
+        gain = min(10 ** (_LEVEL_DB / 20) / level, 0.99 / max(float(np.abs(wave).max()), 1e-9))
+        write_audio(item.path, wave * gain, SAMPLE_RATE)
     return len(wave), bad
 
 

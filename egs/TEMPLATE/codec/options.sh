@@ -76,6 +76,14 @@ other_name() {
   printf -v "$2" '%s' "${!1}"
 }
 
+# configured KEY: print the value of a key of the training configuration, as --set changes it
+configured() {
+  local value pair
+  value=$(sed -n "s/^$1: *\([A-Za-z0-9_.-]*\).*/\1/p" "${config}" 2>/dev/null || true)
+  for pair in "${set[@]}"; do [[ ${pair} != "$1="* ]] || value=${pair#*=}; done
+  printf '%s' "${value:-false}"
+}
+
 # Complete and check the options; sets track, mixes (whether the training puts noise and rooms on speech).
 check_options() {
   local name default
@@ -92,11 +100,10 @@ check_options() {
   recipe_check
   [[ -f ${scoring_config} ]] || die 2 "--scoring_config: no file ${scoring_config}"
   [[ -f ${infer_config} ]] || die 2 "--infer_config: no file ${infer_config}"
-  mixes=false
-  ! grep -q -E '^ *apply_enhancement: *true' "${config}" 2>/dev/null || mixes=true
+  mixes=$(configured apply_enhancement)
   if [[ -z ${track} ]]; then
     track=1 # of a training with noise too, where noise belongs to what has to come back
-    [[ ${mixes} == false ]] || grep -q -E '^ *mixing_target: *mixture' "${config}" || track=2
+    [[ ${mixes} != true || $(configured mixing_target) == mixture ]] || track=2
   fi
   [[ ${track} =~ ^[12]$ ]] || die 2 "--track is 1 or 2; got '${track}'"
   [[ ${audio_format} =~ ^(wav|flac)$ ]] || die 2 "--audio_format is wav or flac; got '${audio_format}'"

@@ -32,7 +32,7 @@ def test_all_sets(packages, tmp_path):
         if name.startswith("test"):
             assert set(data.read("reference.scp")) == set(data.read("wav.scp"))
     assert speakers["train"] == {f"tuxpaint-{code}" for code in debian_speech.LANGUAGES["train"]}
-    assert speakers["valid"] == {"tuxpaint-da"} and speakers["test_fullband"] == {"tuxpaint-be"}
+    assert speakers["valid"] == {"tuxpaint-da"} and speakers["test_fullband"] == {"tuxpaint-fr"}
     assert speakers["test_track2_noisy"] == {"asterisk-allison"}
     assert speakers["test_fillets"] <= {f"fillets-{code}-{fish}" for code in ("cs", "nl") for fish in ("small", "big")}
     sounds = [set(read_scp(tmp_path / "data" / f"noise{suffix}.scp")) for suffix in ("", "_val", "_test")]
@@ -52,7 +52,7 @@ def test_g722_is_decoded(tmp_path):
     content = g722(2.5)
     clip = debian_speech.Clip("a", "s", "a.g722", content, *debian_speech.read_header(content, "a.g722"))
     wave = debian_speech.decode(clip)
-    assert clip.source_rate == 16000 and abs(len(wave) - 2.5 * 24000) < 200 and 0.1 < np.abs(wave).max() < 0.6
+    assert clip.source_rate == 16000 and abs(len(wave) - 2.5 * 24000) < 1000 and 0.1 < np.abs(wave).max() < 0.6
 
 
 def test_members_are_read_by_name_only(tmp_path):
@@ -93,7 +93,7 @@ def test_damaged_sound_is_counted(packages, tmp_path, monkeypatch):
     files["usr/share/tuxpaint/stamps/c_desc_fr.ogg"] = files["usr/share/tuxpaint/stamps/b_desc_fr.ogg"]
     make_deb(tmp_path / "t.deb", files)
     speech, effects = reader.tuxpaint()
-    assert [clip.name for clip in speech["fr"]] == ["tuxpaint-stamps-b-desc-fr"] and not effects  # equal files once
+    assert [clip.name for clip in speech["fr"]] == ["tuxpaint-b-desc-fr"] and not effects  # equal files once
     assert list(reader.bad) == ["usr/share/tuxpaint/stamps/a_desc_fr.ogg"]
 
 
