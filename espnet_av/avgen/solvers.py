@@ -6,7 +6,7 @@ Euler asks the field once per step, midpoint and Heun twice and are of second or
 steps where the path begins: ``t + c (cos(pi t / 2) - 1 + t)`` with ``c = -1``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -110,6 +110,9 @@ def integrate(
     return x
 
 
-def guide(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
-    """Return the guided velocity ``v_c + weight (v_c - v_u)``; weight 0 is the conditional one."""
-    return conditional + weight * (conditional - unconditional)
+def guide(conditional: Tensor, others: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """Return the guided velocity ``v_c + sum of weight (v_c - v_other)``; without others the conditional one."""
+    velocity = conditional
+    for other, weight in others:
+        velocity = velocity + weight * (conditional - other)
+    return velocity

@@ -1,0 +1,707 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The generator with all that belongs to it: flow transformer, head VAE, statistics, loss and sampling.
+
+A frame at the mel rate is ``[face code | head latent | mel]``, in this order, standardised. All that goes in and comes
+out is in the units of the data: the statistics are buffers of the model and travel with its weights.
+
+====================  =========================================================================================
+stream                what a frame holds
+====================  =========================================================================================
+``mel``               natural logarithm of the mel bands, ``(T, 80)``
+``face``              face code, ``(T, 256)``
+``head``              quaternion (w, x, y, z) and translation ``(T, 7)``, or angles of neck and head ``(T, 4)``
+``tokens``            raw logits of the 29 letters, ``(T, 29)``
+``other_tokens``      the same of the partner, ``(T, 29)``
+``other_expression``  the partner's expression, ``(T, 55)``
+``other_head``        the partner's head, ``(T, 3)``
+``valid``             False where the face was not seen, ``(T,)``
+====================  =========================================================================================
+
+Axes: ``B`` batch, ``T`` frames at the mel rate, ``D`` values of a frame.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from espnet_av.avgen.flow import FlowMatching, masked_mean, sample_time
+from espnet_av.avgen.flow_transformer import FlowTransformer
+from espnet_av.avgen.noise import FrameNoise
+from espnet_av.avgen.output import Generated, finish
+from espnet_av.avgen.presets import PARTNER_DIMS
+from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, Sampler, SolverRules
+from espnet_av.avgen.solvers import guide
+from espnet_av.utils.errors import CheckpointError, DataError, UsageError, describe, usage_error
+
+#: Statistics of the published system: of the mel. Its face codes are used as they are.
+REFERENCE_MEL_MEAN, REFERENCE_MEL_STD = -5.5366, 2.1161
+PARTNER_STREAMS = {f"other_{name}": dim for name, dim in PARTNER_DIMS.items()}
+PARTNER_CLIP = 1.5
+MIN_STD = 1e-5
+STATISTICS = (
+    "mel_mean",
+    "mel_std",
+    "face_mean",
+    "face_std",
+    "head_mean",
+    "head_std",
+    "partner_min",
+    "partner_max",
+    "mouth_direction",
+)
+AUTO_WHOLE_FRAMES = 8192  # longer sequences (95 s) are cut into chunks by themselves
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """What one evaluation of the training objective gave.
+
+    Attributes:
+        loss: Weighted sum of the terms.
+        terms: Each term, not weighted.
+        velocity: ``(B, T, D)``.
+        data: The estimate of the data that the velocity leads to, ``(B, T, D)``.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    velocity: Tensor
+    data: Tensor
+
+
+class AVGenModel(nn.Module):
+    """Speech and motion generated together.
+
+    Args:
+        face_dim: Values of a face code.
+        headvec_dim: Values of the head latent.
+        melspec_dim: Mel bands.
+        token_dim: Values of a token frame.
+        input_head_dim: Values of the head pose: 7, or 4.
+        participant_cond: Condition on a conversation partner too.
+        transformer_conf: Keywords of :class:`~espnet_av.avgen.flow_transformer.FlowTransformer`, without dimensions.
+        head_vae: Use a head VAE; without one the standardised head pose itself is generated.
+        head_vae_conf: Keywords of :class:`~espnet_av.avgen.head_vae.HeadVAE`, without dimensions.
+        sigma_min: See :class:`~espnet_av.avgen.flow.FlowMatching`.
+        loss_fn_vision: ``l1`` or ``l2`` for face and head.
+        loss_fn_audio: The same for mel.
+        face_weight: Weight of the face term.
+        headpose_weight: Weight of the head term.
+        audio_weight: Weight of the mel term.
+        motion_velocity_weight: Weight of the L1 error of frame differences of face and head.
+        mouth_weight: Weight of the L1 error of the mouth opening; needs the statistic ``mouth_direction``.
+        condition_drop: Share of training sequences without condition, for guidance; 0: guidance is not possible.
+        prefix_prob: Share of training sequences whose first frames are told, for ``prefix`` histories.
+        prefix_max: Most frames told.
+        time_distribution: ``uniform`` or ``logit_normal``.
+        valid_times: Times of the flow that validation looks at, evenly spread.
+        valid_seed: Of the noise of validation.
+        audio_gain: What the vocoder's output is multiplied by: 1.1 where training sound was divided by that.
+        reference_compat: Weight the mel term with ``headpose_weight``, as the published training does.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        face_dim: int = 256,
+        headvec_dim: int = 8,
+        melspec_dim: int = 80,
+        token_dim: int = 29,
+        input_head_dim: int = 7,
+        participant_cond: bool = False,
+        transformer_conf: Mapping[str, Any] | None = None,
+        head_vae: bool = True,
+        head_vae_conf: Mapping[str, Any] | None = None,
+        sigma_min: float = 1e-6,
+        loss_fn_vision: str = "l1",
+        loss_fn_audio: str = "l1",
+        face_weight: float = 1.0,
+        headpose_weight: float = 0.2,
+        audio_weight: float = 1.0,
+        motion_velocity_weight: float = 0.0,
+        mouth_weight: float = 0.0,
+        condition_drop: float = 0.1,
+        prefix_prob: float = 0.0,
+        prefix_max: int = 172,
+        time_distribution: str = "uniform",
+        valid_times: int = 4,
+        valid_seed: int = 0,
+        audio_gain: float = 1.0,
+        reference_compat: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, share in (("condition_drop", condition_drop), ("prefix_prob", prefix_prob)):
+            if not 0 <= share <= 1:
+                usage_error(f"{name} is a share", share, "0 to 1")
+        if not head_vae:
+            headvec_dim = input_head_dim
+        self.dims = {"face": face_dim, "head": headvec_dim, "mel": melspec_dim}
+        self.token_dim, self.input_head_dim, self.participant_cond = token_dim, input_head_dim, participant_cond
+        self.flows = {
+            "face": FlowMatching(sigma_min, loss_fn_vision),
+            "head": FlowMatching(sigma_min, loss_fn_vision),
+            "mel": FlowMatching(sigma_min, loss_fn_audio),
+        }
+        self.weights = {
+            "face": face_weight,
+            "head": headpose_weight,
+            "mel": headpose_weight if reference_compat else audio_weight,
+            "motion": motion_velocity_weight,
+            "mouth": mouth_weight,
+        }
+        for name, weight in self.weights.items():
+            if not weight >= 0:
+                usage_error(f"the weight of the {name} term is negative", weight)
+        self.condition_drop, self.prefix_prob, self.prefix_max = condition_drop, prefix_prob, prefix_max
+        self.time_distribution, self.audio_gain = time_distribution, audio_gain
+        self.valid_times, self.valid_noise = valid_times, FrameNoise(valid_seed)
+        sample_time(1, distribution=time_distribution)
+
+        self.transformer = FlowTransformer(**self._transformer_sizes(), **(transformer_conf or {}))
+        self.head_vae = _build_head_vae(input_head_dim, headvec_dim, head_vae_conf or {}) if head_vae else None
+        if condition_drop:
+            self.null_tokens = nn.Parameter(torch.zeros(token_dim))
+            if participant_cond:
+                self.null_partner = nn.Parameter(torch.zeros(sum(PARTNER_STREAMS.values())))
+        self._add_statistics()
+
+    @property
+    def dim(self) -> int:
+        """Values of a frame ``D``."""
+        return sum(self.dims.values())
+
+    @property
+    def sigma_min(self) -> float:
+        """Noise that is left at time 1."""
+        return self.flows["mel"].sigma_min
+
+    def train(self, mode: bool = True) -> "AVGenModel":
+        """Set the mode; the head VAE stays in evaluation."""
+        super().train(mode)
+        if self.head_vae is not None:
+            self.head_vae.eval()
+        return self
+
+    # ---------------------------------------------------------------- construction
+
+    def _transformer_sizes(self) -> dict[str, int]:
+        visual, audio = self.dims["face"] + self.dims["head"], self.dims["mel"]
+        condition = self.token_dim + (sum(PARTNER_STREAMS.values()) if self.participant_cond else 0)
+        told = self.prefix_prob > 0
+        return {
+            "visual_dim": visual,
+            "audio_dim": audio,
+            "condition_dim": condition,
+            "visual_extra_dim": visual + 1 if told else 0,
+            "audio_extra_dim": audio + 1 if told else 0,
+        }
+
+    def _add_statistics(self) -> None:
+        partner = PARTNER_STREAMS["other_expression"] + PARTNER_STREAMS["other_head"]
+        values = {
+            "mel_mean": torch.tensor(REFERENCE_MEL_MEAN),
+            "mel_std": torch.tensor(REFERENCE_MEL_STD),
+            "face_mean": torch.zeros(self.dims["face"]),
+            "face_std": torch.ones(self.dims["face"]),
+            "head_mean": torch.zeros(self.input_head_dim),
+            "head_std": torch.ones(self.input_head_dim),
+            "partner_min": -torch.ones(partner),
+            "partner_max": torch.ones(partner),
+            "mouth_direction": torch.zeros(self.dims["face"]),
+        }
+        for name in STATISTICS:
+            self.register_buffer(name, values[name])
+
+    @torch.no_grad()
+    def set_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Take over statistics of a data set; what is not named stays as it is.
+
+        Args:
+            statistics: Numbers or arrays under the names of :data:`STATISTICS`; one number stands for all values.
+
+        Raises:
+            UsageError: A name is unknown.
+            DataError: An array has the wrong size, or holds what is not finite.
+        """
+        for name, value in statistics.items():
+            if name not in STATISTICS:
+                usage_error("unknown statistic", name, STATISTICS)
+            buffer = getattr(self, name)
+            given = torch.as_tensor(value, dtype=torch.float32).squeeze()
+            if given.dim() and given.shape != buffer.shape:
+                raise DataError(describe(f"statistic {name} has the wrong size", tuple(given.shape), buffer.shape))
+            if not given.isfinite().all():
+                raise DataError(describe(f"statistic {name} is not finite", fix="run stage 4 again"))
+            buffer.copy_(given.clamp_min(MIN_STD) if name.endswith("_std") else given)
+
+    def load_head_vae(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the weights of a head VAE.
+
+        Raises:
+            UsageError: The model has none.
+            CheckpointError: They do not fit.
+        """
+        if self.head_vae is None:
+            usage_error("this model has no head VAE", fix="set model_conf.head_vae: true")
+        from espnet_av.train.conversion import load_strictly
+
+        load_strictly(self.head_vae, state)
+
+    # ---------------------------------------------------------------- frames and conditions
+
+    @torch.no_grad()
+    def encode(self, face: Tensor, head: Tensor, mel: Tensor) -> Tensor:
+        """Turn data into standardised frames.
+
+        Args:
+            face: ``(B, T, face_dim)``.
+            head: ``(B, T, input_head_dim)``.
+            mel: ``(B, T, melspec_dim)``.
+
+        Returns:
+            ``(B, T, D)``.
+        """
+        latent = (head - self.head_mean) / self.head_std
+        if self.head_vae is not None:
+            latent = self.head_vae.encode(latent)[0]
+        face = (face - self.face_mean) / self.face_std
+        return torch.cat((face, latent, (mel - self.mel_mean) / self.mel_std), dim=-1)
+
+    @torch.no_grad()
+    def decode(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn standardised frames ``(B, T, D)`` into face, head and mel: the inverse of :meth:`encode`."""
+        face, latent, mel = frames.split(list(self.dims.values()), dim=-1)
+        head = latent if self.head_vae is None else self.head_vae.decode(latent)
+        return (
+            face * self.face_std + self.face_mean,
+            head * self.head_std + self.head_mean,
+            mel * self.mel_std + self.mel_mean,
+        )
+
+    def condition(
+        self,
+        tokens: Tensor,
+        partner: Mapping[str, Tensor] | None = None,
+        *,
+        without_tokens: Tensor | None = None,
+        without_partner: Tensor | None = None,
+    ) -> Tensor:
+        """Put the condition of each frame together.
+
+        Args:
+            tokens: ``(B, T, token_dim)``.
+            partner: ``other_tokens``, ``other_expression`` and ``other_head``; ignored by a model without partner.
+            without_tokens: True where the null vector stands for the tokens, ``(B,)``.
+            without_partner: The same for the partner. A partner that is not given is null too.
+
+        Returns:
+            ``(B, T, C)``: tokens, then of the partner tokens, expression and head.
+
+        Raises:
+            DataError: Channels or lengths are wrong.
+            UsageError: The partner is missing, and the model was not trained without one.
+        """
+        if tokens.shape[-1] != self.token_dim:
+            fix = "extract the tokens with the model that the generator was trained with"
+            raise DataError(describe("wrong number of token channels", tokens.shape[-1], self.token_dim, fix))
+        if without_tokens is not None:
+            tokens = torch.where(without_tokens.view(-1, 1, 1), self._null("null_tokens"), tokens)
+        if not self.participant_cond:
+            return tokens
+        if partner is None:
+            other = self._null("null_partner").expand(*tokens.shape[:2], -1)
+        else:
+            other = self._join_partner(partner, tokens.shape[1])
+            if without_partner is not None:
+                other = torch.where(without_partner.view(-1, 1, 1), self._null("null_partner"), other)
+        return torch.cat((tokens, other), dim=-1)
+
+    def _null(self, name: str) -> Tensor:
+        if not self.condition_drop:
+            fix = "train with model_conf.condition_drop above 0, or give all conditions and no guidance"
+            usage_error("the model was not trained without conditions", name, fix=fix)
+        return getattr(self, name)
+
+    def _join_partner(self, partner: Mapping[str, Tensor], length: int) -> Tensor:
+        missing = [name for name in PARTNER_STREAMS if partner.get(name) is None]
+        if missing:
+            raise DataError(describe("the partner is incomplete", got=f"no {missing}", allowed=list(PARTNER_STREAMS)))
+        for name, dim in PARTNER_STREAMS.items():
+            if partner[name].shape[1:] != (length, dim):
+                found = tuple(partner[name].shape)
+                fix = "cut or pad the partner to the actor's frames"
+                raise DataError(describe(f"wrong shape of {name}", found, f"(B, {length}, {dim})", fix))
+        tokens = partner["other_tokens"]
+        seen = torch.cat((partner["other_expression"], partner["other_head"]), dim=-1)
+        spread = self.partner_max - self.partner_min
+        scaled = torch.where(spread > 0, 2 * (seen - self.partner_min) / spread.clamp_min(1e-12) - 1, 0.0)
+        return torch.cat((tokens, scaled.clamp(-PARTNER_CLIP, PARTNER_CLIP)), dim=-1)
+
+    # ---------------------------------------------------------------- training
+
+    def forward(
+        self,
+        mel: Tensor,
+        face: Tensor,
+        head: Tensor,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        valid: Tensor | None = None,
+        other_tokens: Tensor | None = None,
+        other_expression: Tensor | None = None,
+        other_head: Tensor | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch and its terms.
+
+        In training, time and noise are drawn; in evaluation times are spread evenly and the noise is always the same,
+        so that two epochs can be compared: ``loss_t1`` is the loss of the earliest times.
+
+        Args:
+            mel, face, head, tokens: The streams of the table above, ``(B, T, ...)``.
+            lengths: Frames of each, ``(B,)``; None: all ``T``.
+            valid: True where the face was seen, ``(B, T)``; None: everywhere.
+            other_tokens, other_expression, other_head: The partner.
+        """
+        x1 = self.encode(face, head, mel)
+        mask = None
+        if lengths is not None and bool((lengths < x1.shape[1]).any()):
+            mask = torch.arange(x1.shape[1], device=x1.device) < lengths.to(x1.device).unsqueeze(1)
+        partner = {"other_tokens": other_tokens, "other_expression": other_expression, "other_head": other_head}
+        partner = partner if self.participant_cond else None
+        valid = None if valid is None else valid.bool()
+        if self.training:
+            step = self._train_step(x1, tokens, partner, mask, valid)
+            stats = {"loss": step.loss, **{f"loss_{name}": term for name, term in step.terms.items()}}
+            return step.loss, {name: value.detach() for name, value in stats.items()}
+        return self._validate(x1, self.condition(tokens, partner), mask, valid)
+
+    def _train_step(
+        self,
+        x1: Tensor,
+        tokens: Tensor,
+        partner: Mapping[str, Tensor] | None,
+        mask: Tensor | None,
+        valid: Tensor | None,
+    ) -> FlowStep:
+        batch, length, _ = x1.shape
+        t = sample_time(batch, x1.device, self.time_distribution)
+        drop = {}
+        if self.condition_drop:
+            nothing = torch.rand(batch, device=x1.device) < self.condition_drop
+            alone = torch.rand(batch, device=x1.device) < self.condition_drop
+            drop = {"without_tokens": nothing, "without_partner": nothing | alone}
+        known = None
+        if self.prefix_prob:
+            told = torch.rand(batch, device=x1.device) < self.prefix_prob
+            most = min(self.prefix_max, length - 1)
+            frames = torch.randint(0, most + 1, (batch,), device=x1.device) * told
+            known = torch.arange(length, device=x1.device) < frames.unsqueeze(1)
+        condition = self.condition(tokens, partner, **drop)
+        return self.flow_step(x1, torch.randn_like(x1), t, condition, mask=mask, valid=valid, known=known)
+
+    def _validate(
+        self, x1: Tensor, condition: Tensor, mask: Tensor | None, valid: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        batch, length, dim = x1.shape
+        x0 = self.valid_noise.batch(0, length, dim, batch).to(x1)
+        steps = []
+        for index in range(self.valid_times):
+            t = torch.full((batch,), (index + 0.5) / self.valid_times, device=x1.device)
+            steps.append(self.flow_step(x1, x0, t, condition, mask=mask, valid=valid))
+        loss = torch.stack([step.loss for step in steps]).mean()
+        stats = {"loss": loss}
+        for name in steps[0].terms:
+            stats[f"loss_{name}"] = torch.stack([step.terms[name] for step in steps]).mean()
+        stats |= {f"loss_t{number}": step.loss for number, step in enumerate(steps, 1)}
+        return loss, {name: value.detach() for name, value in stats.items()}
+
+    def flow_step(
+        self,
+        x1: Tensor,
+        x0: Tensor,
+        t: Tensor,
+        condition: Tensor,
+        *,
+        mask: Tensor | None = None,
+        valid: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> FlowStep:
+        """Evaluate the objective at given times with given noise.
+
+        Args:
+            x1: Standardised frames, ``(B, T, D)``.
+            x0: Noise.
+            t: Times, ``(B,)``.
+            condition: Result of :meth:`condition`.
+            mask: False for padding, ``(B, T)``.
+            valid: False where the face was not seen, ``(B, T)``; face and head do not count there.
+            known: True for frames that the network is told, ``(B, T)``; they do not count.
+        """
+        flow = self.flows["mel"]
+        velocity = self.network(flow.path(x0, x1, t), t, condition, mask=mask, clean=x1, known=known)
+        data = flow.data_from_velocity(velocity, x0)
+        counted = mask
+        if known is not None:
+            counted = ~known if counted is None else counted & ~known
+        seen = counted if valid is None else valid if counted is None else counted & valid
+        sizes = list(self.dims.values())
+        terms = {}
+        parts = zip(self.dims, *(each.split(sizes, dim=-1) for each in (velocity, x0, x1)), strict=True)
+        for name, v, noise, target in parts:
+            terms[name] = self.flows[name].loss(v, noise, target, counted if name == "mel" else seen)
+        num_visual = sizes[0] + sizes[1]
+        if self.weights["motion"]:
+            terms["motion"] = self._motion_error(data[..., :num_visual], x1[..., :num_visual], seen)
+        if self.weights["mouth"]:
+            terms["mouth"] = self._mouth_error(data[..., : sizes[0]] - x1[..., : sizes[0]], seen)
+        loss = sum(self.weights[name] * term for name, term in terms.items())
+        return FlowStep(loss, terms, velocity, data)
+
+    @staticmethod
+    def _motion_error(data: Tensor, x1: Tensor, seen: Tensor | None) -> Tensor:
+        both = None if seen is None else seen[:, 1:] & seen[:, :-1]
+        return masked_mean((data.diff(dim=1) - x1.diff(dim=1)).abs(), both)
+
+    def _mouth_error(self, difference: Tensor, seen: Tensor | None) -> Tensor:
+        """Return the mean error of the mouth opening in standard deviations."""
+        direction = self.mouth_direction * self.face_std
+        spread = direction.norm()
+        if not spread > 0:
+            fix = "store the statistic mouth_direction (stage 4), or set model_conf.mouth_weight: 0"
+            raise UsageError(describe("the mouth opening of this data is not known", fix=fix))
+        return masked_mean((difference @ (direction / spread)).abs().unsqueeze(-1), seen)
+
+    def network(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Tensor,
+        *,
+        mask: Tensor | None = None,
+        clean: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Return the velocity of frames ``(B, T, D)``.
+
+        Args:
+            x: Noisy frames.
+            t: Times, ``(B,)``.
+            condition: ``(B, T, C)``.
+            mask: False for padding, ``(B, T)``.
+            clean: Finished frames ``(B, T, D)``, of which ``known`` tells the network some.
+            known: True for those, ``(B, T)``; None: none.
+        """
+        num_visual = self.transformer.visual_dim
+        extra = {}
+        if self.prefix_prob:
+            told = x.new_zeros(x.shape[:2]) if known is None else known.to(x.dtype)
+            told = told.unsqueeze(-1)
+            shown = torch.zeros_like(x) if known is None or clean is None else clean * told
+            extra["visual_extra"] = torch.cat((shown[..., :num_visual], told), dim=-1)
+            extra["audio_extra"] = torch.cat((shown[..., num_visual:], told), dim=-1)
+        visual, audio = self.transformer(x[..., :num_visual], x[..., num_visual:], t, condition, mask, **extra)
+        return torch.cat((visual, audio), dim=-1)
+
+    # ---------------------------------------------------------------- generation
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        tokens: Tensor,
+        partner: Mapping[str, Tensor] | None = None,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        solver: SolverRules = DEFAULT_SOLVER,
+        cfg: float = 0.0,
+        partner_cfg: float = 0.0,
+        chunks: ChunkRules | None = None,
+        fps: float = 30.0,
+        vocoder: Any = None,
+        progress: Any = None,
+    ) -> list[Generated]:
+        """Generate speech and motion.
+
+        Args:
+            tokens: ``(T, 29)`` or ``(B, T, 29)`` at the mel rate.
+            partner: ``other_tokens``, ``other_expression`` and ``other_head`` at the mel rate, shaped as ``tokens``.
+            num_samples: Samples of each, with noise of their own.
+            seed: Of the noise.
+            solver: Steps, solver, time grid and temperature.
+            cfg: Guidance by all conditions; 0: none.
+            partner_cfg: Guidance by the partner alone.
+            chunks: How long sequences are cut; None: not, up to 95 s.
+            fps: Rate of the motion.
+            vocoder: Turns mel ``(B, 80, T)`` into sound ``(B, 256 T)``; None: no sound.
+            progress: Called with the number of finished frames after each chunk.
+
+        Returns:
+            ``B * num_samples`` results, the samples of one sequence side by side.
+
+        Raises:
+            DataError: Tokens or partner have a wrong shape, or there are no frames.
+            UsageError: Guidance of a model that was trained without it, or a value out of range.
+        """
+        pieces = []
+        for first, frames in self.stream(
+            tokens,
+            partner,
+            num_samples=num_samples,
+            seed=seed,
+            solver=solver,
+            cfg=cfg,
+            partner_cfg=partner_cfg,
+            chunks=chunks,
+        ):
+            pieces.append(frames)
+            if progress is not None:
+                progress(first + frames.shape[1])
+        return finish(self, torch.cat(pieces, dim=1), fps=fps, vocoder=vocoder)
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        tokens: Tensor,
+        partner: Mapping[str, Tensor] | None = None,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        solver: SolverRules = DEFAULT_SOLVER,
+        cfg: float = 0.0,
+        partner_cfg: float = 0.0,
+        chunks: ChunkRules | None = None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first frame and the standardised frames ``(B * num_samples, n, D)`` of each chunk.
+
+        The arguments are those of :meth:`generate`; :meth:`decode` turns frames into face, head and mel.
+        """
+        tokens, partner = self._check_input(tokens, partner)
+        if num_samples < 1:
+            usage_error("too few samples", num_samples, "1 or more")
+        if chunks is not None and chunks.kind == "prefix" and not self.prefix_prob:
+            fix = "use kind='states', or train with model_conf.prefix_prob"
+            usage_error("the model was not trained to be told finished frames", chunks.kind, fix=fix)
+        if chunks is None and tokens.shape[1] > AUTO_WHOLE_FRAMES:
+            chunks = ChunkRules(AUTO_WHOLE_FRAMES // 2, *self._margins(solver))
+        tokens = tokens.repeat_interleave(num_samples, dim=0)
+        if partner is not None:
+            partner = {name: each.repeat_interleave(num_samples, dim=0) for name, each in partner.items()}
+        conditions = self._guided_conditions(tokens, partner, cfg, partner_cfg)
+        samples = list(range(num_samples)) * (tokens.shape[0] // num_samples)
+        yield from self._sample(tokens.shape[1], conditions, samples, FrameNoise(seed), solver, chunks)
+
+    def _margins(self, solver: SolverRules) -> tuple[int, int]:
+        """Return history and future with which chunks give what the whole gives."""
+        calls = solver.steps * (1 if solver.solver == "euler" else 2)
+        before, after = self.transformer.reach
+        return before, min(after * calls, AUTO_WHOLE_FRAMES // 4)
+
+    def _sample(
+        self,
+        length: int,
+        conditions: Sequence[tuple[Tensor, float]],
+        samples: Sequence[int],
+        noise: FrameNoise,
+        solver: SolverRules,
+        chunks: ChunkRules | None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Follow the flow; ``conditions`` are those of :meth:`_guided_conditions`."""
+
+        def field(x: Tensor, t: float, start: int, finished: Tensor | None) -> Tensor:
+            clean = known = None
+            if finished is not None:
+                known = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1) < finished.shape[1]
+                clean = torch.cat((finished, torch.zeros_like(x[:, finished.shape[1] :])), dim=1)
+            return guided(self.network, conditions, x, t, start, clean=clean, known=known)
+
+        device = self.mel_mean.device
+        sampler = Sampler(field, self.dim, samples, noise, solver, chunks, sigma_min=self.sigma_min, device=device)
+        yield from sampler.stream(length)
+
+    def _check_input(
+        self, tokens: Tensor, partner: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Give tokens and partner a batch axis, on the device of the model."""
+        device = self.mel_mean.device
+
+        def open_stream(name: str, value: Any) -> Tensor:
+            tensor = torch.as_tensor(value, dtype=torch.float32, device=device)
+            if tensor.dim() not in (2, 3):
+                raise DataError(describe(f"wrong shape of {name}", tuple(tensor.shape), "(T, D) or (B, T, D)"))
+            return tensor.unsqueeze(0) if tensor.dim() == 2 else tensor
+
+        tokens = open_stream("tokens", tokens)
+        if not tokens.numel():
+            raise DataError(describe("there are no token frames", tuple(tokens.shape), fix="give text or sound"))
+        if not tokens.isfinite().all():
+            raise DataError("the tokens hold values that are not finite; fix: extract them again")
+        if partner is None or not self.participant_cond:
+            return tokens, None
+        return tokens, {name: open_stream(name, each) for name, each in partner.items() if each is not None}
+
+    def _guided_conditions(
+        self, tokens: Tensor, partner: Mapping[str, Tensor] | None, cfg: float, partner_cfg: float
+    ) -> list[tuple[Tensor, float]]:
+        """Return the full condition, and those to lead away from with their weights."""
+        everything = torch.ones(tokens.shape[0], dtype=torch.bool, device=tokens.device)
+        conditions = [(self.condition(tokens, partner), 1.0)]
+        if cfg:
+            nothing = self.condition(tokens, partner, without_tokens=everything, without_partner=everything)
+            conditions.append((nothing, cfg))
+        if partner_cfg:
+            if partner is None:
+                usage_error("partner_cfg needs a partner", partner_cfg, fix="give one to a model that takes it")
+            conditions.append((self.condition(tokens, partner, without_partner=everything), partner_cfg))
+        return conditions
+
+
+def guided(
+    network: Any, conditions: Sequence[tuple[Tensor, float]], x: Tensor, t: float, start: int, **options: Tensor | None
+) -> Tensor:
+    """Return the velocity under the first condition, led away from the others by their weights.
+
+    Args:
+        network: Gives velocities; asked once, about all conditions side by side.
+        conditions: Of the whole sequence ``(B, frames, C)``, each with its weight.
+        x: ``(B, T, D)``.
+        t: Time of the flow.
+        start: First frame of ``x``.
+        **options: Further tensors ``(B, ...)`` for the network.
+    """
+    count = len(conditions)
+    stop = start + x.shape[1]
+    joined = torch.cat([condition[:, start:stop] for condition, _ in conditions])
+    repeated = {
+        name: None if each is None else each.repeat(count, *[1] * (each.dim() - 1)) for name, each in options.items()
+    }
+    times = torch.full((joined.shape[0],), t, device=x.device)
+    full, *others = network(x.repeat(count, 1, 1), times, joined, **repeated).chunk(count)
+    return guide(full, [(other, weight) for other, (_, weight) in zip(others, conditions[1:], strict=True)])
+
+
+def _build_head_vae(in_dim: int, latent: int, conf: Mapping[str, Any]) -> nn.Module:
+    from espnet_av.avgen.head_vae import HeadVAE
+
+    vae = HeadVAE(in_dim=in_dim, latent=latent, **conf)
+    return vae.requires_grad_(False).eval()
+
+
+def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the generator out of those of a training, where they lie below ``avgen.``.
+
+    Raises:
+        CheckpointError: There are none.
+    """
+    found = {name.removeprefix("avgen."): each for name, each in state.items() if name.startswith("avgen.")}
+    found = found or dict(state)
+    if not any(name.startswith("transformer.") for name in found):
+        raise CheckpointError(describe("no generator", got=sorted(state)[:3], allowed="names below transformer."))
+    return found

@@ -1,0 +1,108 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the generator gives: mel, sound and motion of equal duration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from espnet_av.avgen.clock import HOP_LENGTH, motion_frames, resample_linear
+from espnet_av.utils.errors import DataError, describe
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.model import AVGenModel
+
+QUATERNION = 4  # values of it, first in a head pose of seven values
+
+#: Turns mel ``(B, bands, T)`` into sound ``(B, 256 T)`` or ``(B, 1, 256 T)``.
+VocoderLike = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One sample. All arrays are float32.
+
+    Attributes:
+        face: Face codes at the rate of the motion, ``(F, 256)``.
+        head: Head pose at the same rate, ``(F, 7)``: quaternion (w, x, y, z) and translation; or angles ``(F, 4)``.
+        mel: Natural logarithm of the mel bands at the mel rate, ``(T, 80)``.
+        fps: Rate of the motion.
+        wav: Sound at 22.05 kHz, ``(256 T,)``; None without a vocoder.
+    """
+
+    face: np.ndarray
+    head: np.ndarray
+    mel: np.ndarray
+    fps: float = 30.0
+    wav: np.ndarray | None = None
+
+    @property
+    def head_R(self) -> np.ndarray | None:  # noqa: N802 (the name of the array in files)
+        """Rotation of the head, ``(F, 3, 3)``; None where the pose is given as angles."""
+        if self.head.shape[-1] != QUATERNION + 3:
+            return None
+        from espnet_av.avgen.pose import quaternion_to_rotation
+
+        return np.asarray(quaternion_to_rotation(torch.from_numpy(self.head[:, :QUATERNION])), dtype=np.float32)
+
+    @property
+    def head_t(self) -> np.ndarray | None:
+        """Translation of the head, ``(F, 3)``; None where the pose is given as angles."""
+        return self.head[:, QUATERNION:] if self.head.shape[-1] == QUATERNION + 3 else None
+
+
+def resample_head(head: Tensor, num_out: int, dim: int = 1) -> Tensor:
+    """Resample head poses ``(..., 7)`` or ``(..., 4)``; quaternions get neighbouring signs first and unit length after.
+
+    Args:
+        head: Poses, time along ``dim``.
+        num_out: Frames to give.
+        dim: The axis of time, not the last one.
+    """
+    if head.shape[-1] != QUATERNION + 3:
+        return resample_linear(head, num_out, dim)
+    quaternion, translation = head.split([QUATERNION, 3], dim=-1)
+    flips = (quaternion * quaternion.roll(1, dim)).sum(-1, keepdim=True).sign()
+    flips = torch.where(flips == 0, 1.0, flips)
+    flips.select(dim, 0).fill_(1.0)
+    quaternion = resample_linear(quaternion * flips.cumprod(dim), num_out, dim)
+    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+    return torch.cat((quaternion, resample_linear(translation, num_out, dim)), dim=-1)
+
+
+def finish(
+    model: "AVGenModel", frames: Tensor, *, fps: float = 30.0, vocoder: VocoderLike | None = None
+) -> list[Generated]:
+    """Turn standardised frames into samples.
+
+    Args:
+        model: The generator.
+        frames: ``(B, T, D)``.
+        fps: Rate of the motion.
+        vocoder: Gives the sound; None: no sound.
+
+    Raises:
+        DataError: The vocoder gives another number of samples than 256 a frame.
+    """
+    face, head, mel = model.decode(frames)
+    num_motion = max(1, motion_frames(frames.shape[1], fps))
+    face = resample_linear(face, num_motion, 1)
+    head = resample_head(head, num_motion)
+    wavs = [None] * len(mel)
+    if vocoder is not None:
+        sound = vocoder(mel.transpose(1, 2)).reshape(len(mel), -1) * model.audio_gain
+        if sound.shape[1] != HOP_LENGTH * mel.shape[1]:
+            what = "the vocoder does not belong to this mel"
+            raise DataError(describe(what, f"{sound.shape[1]} samples", f"{HOP_LENGTH} for each of {mel.shape[1]}"))
+        wavs = [_array(each) for each in sound]
+    return [
+        Generated(_array(face[row]), _array(head[row]), _array(mel[row]), fps, wavs[row]) for row in range(len(mel))
+    ]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()
