@@ -21,6 +21,7 @@ stream                what a frame holds
 Axes: ``B`` batch, ``T`` frames at the mel rate, ``D`` values of a frame.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -241,36 +242,42 @@ class AVGenModel(nn.Module):
                 raise DataError(describe(f"statistic {name} is not finite", fix="run stage 4 again"))
             buffer.copy_(given.clamp_min(MIN_STD) if name.endswith("_std") else given)
 
-    def load_head_vae(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the weights of a head VAE.
+    def load_head_vae(self, source: str | os.PathLike) -> None:
+        """Take over the weights of a trained or published head VAE, and the statistics of its poses where it has them.
 
         Raises:
             UsageError: The model has none.
-            CheckpointError: They do not fit.
+            MissingDataError: There is no such file or folder.
+            CheckpointError: The weights do not fit.
         """
         if self.head_vae is None:
             usage_error("this model has no head VAE", fix="set model_conf.head_vae: true")
-        from espnet_av.train.conversion import load_strictly
+        from espnet_av.avgen.head_vae import load_head_vae
+        from espnet_av.train.loading import load_into
 
-        load_strictly(self.head_vae, state)
+        trained, statistics = load_head_vae(source)
+        load_into(self.head_vae, trained.state_dict(), source=f"head VAE {source}")
+        if statistics is not None:
+            self.set_statistics({"head_mean": statistics.mean, "head_std": statistics.std})
 
     # ---------------------------------------------------------------- frames and conditions
 
     @torch.no_grad()
-    def encode(self, face: Tensor, head: Tensor, mel: Tensor) -> Tensor:
+    def encode(self, face: Tensor, head: Tensor, mel: Tensor, mask: Tensor | None = None) -> Tensor:
         """Turn data into standardised frames.
 
         Args:
             face: ``(B, T, face_dim)``.
             head: ``(B, T, input_head_dim)``.
             mel: ``(B, T, melspec_dim)``.
+            mask: False for padding, ``(B, T)``.
 
         Returns:
             ``(B, T, D)``.
         """
         latent = (head - self.head_mean) / self.head_std
         if self.head_vae is not None:
-            latent = self.head_vae.encode(latent)[0]
+            latent = self.head_vae.encode(latent, mask)
         face = (face - self.face_mean) / self.face_std
         return torch.cat((face, latent, (mel - self.mel_mean) / self.mel_std), dim=-1)
 
@@ -370,10 +377,10 @@ class AVGenModel(nn.Module):
             valid: True where the face was seen, ``(B, T)``; None: everywhere.
             other_tokens, other_expression, other_head: The partner.
         """
-        x1 = self.encode(face, head, mel)
         mask = None
-        if lengths is not None and bool((lengths < x1.shape[1]).any()):
-            mask = torch.arange(x1.shape[1], device=x1.device) < lengths.to(x1.device).unsqueeze(1)
+        if lengths is not None and bool((lengths < mel.shape[1]).any()):
+            mask = torch.arange(mel.shape[1], device=mel.device) < lengths.to(mel.device).unsqueeze(1)
+        x1 = self.encode(face, head, mel, mask)
         partner = {"other_tokens": other_tokens, "other_expression": other_expression, "other_head": other_head}
         partner = partner if self.participant_cond else None
         valid = None if valid is None else valid.bool()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from espnet_av.avgen.clock import HOP_LENGTH, motion_frames, resample_linear
+from espnet_av.avgen.pose import POSE_DIM, align_signs, vector_to_pose
 from espnet_av.utils.errors import DataError, describe
 
 if TYPE_CHECKING:
@@ -43,35 +44,27 @@ class Generated:
     @property
     def head_R(self) -> np.ndarray | None:  # noqa: N802 (the name of the array in files)
         """Rotation of the head, ``(F, 3, 3)``; None where the pose is given as angles."""
-        if self.head.shape[-1] != QUATERNION + 3:
-            return None
-        from espnet_av.avgen.pose import quaternion_to_rotation
-
-        return np.asarray(quaternion_to_rotation(torch.from_numpy(self.head[:, :QUATERNION])), dtype=np.float32)
+        return vector_to_pose(torch.from_numpy(self.head))[0].numpy() if self.head.shape[-1] == POSE_DIM else None
 
     @property
     def head_t(self) -> np.ndarray | None:
         """Translation of the head, ``(F, 3)``; None where the pose is given as angles."""
-        return self.head[:, QUATERNION:] if self.head.shape[-1] == QUATERNION + 3 else None
+        return vector_to_pose(torch.from_numpy(self.head))[1].numpy() if self.head.shape[-1] == POSE_DIM else None
 
 
-def resample_head(head: Tensor, num_out: int, dim: int = 1) -> Tensor:
-    """Resample head poses ``(..., 7)`` or ``(..., 4)``; quaternions get neighbouring signs first and unit length after.
+def resample_head(head: Tensor, num_out: int) -> Tensor:
+    """Resample head poses ``(B, T, 7)`` or ``(B, T, 4)``; quaternions take the shorter way and keep their unit length.
 
     Args:
-        head: Poses, time along ``dim``.
+        head: Poses in natural units.
         num_out: Frames to give.
-        dim: The axis of time, not the last one.
     """
-    if head.shape[-1] != QUATERNION + 3:
-        return resample_linear(head, num_out, dim)
-    quaternion, translation = head.split([QUATERNION, 3], dim=-1)
-    flips = (quaternion * quaternion.roll(1, dim)).sum(-1, keepdim=True).sign()
-    flips = torch.where(flips == 0, 1.0, flips)
-    flips.select(dim, 0).fill_(1.0)
-    quaternion = resample_linear(quaternion * flips.cumprod(dim), num_out, dim)
+    if head.shape[-1] != POSE_DIM:
+        return resample_linear(head, num_out, 1)
+    quaternion, translation = head[..., :QUATERNION], head[..., QUATERNION:]
+    quaternion = resample_linear(torch.stack([align_signs(each) for each in quaternion]), num_out, 1)
     quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True).clamp_min(1e-8)
-    return torch.cat((quaternion, resample_linear(translation, num_out, dim)), dim=-1)
+    return torch.cat((quaternion, resample_linear(translation, num_out, 1)), dim=-1)
 
 
 def finish(
