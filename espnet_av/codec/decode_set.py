@@ -81,10 +81,10 @@ class SetDecoder:
         self.weights = weights
         self.command = command
         self.sample_rate = codec.generator.sample_rate
-        self.num_codebooks = codec.generator.codebooks_for(self.bitrate_kbps)
         highest = codec.generator.codebooks_for(None) * codec.generator.frame_rate * codec.generator.bits_per_code
         if not 0 < self.bitrate_kbps <= highest / 1000:
             usage_error("the model has no such bit rate", f"{bitrate_kbps} kbps", f"above 0 to {highest / 1000:g} kbps")
+        self.num_codebooks = codec.generator.codebooks_for(self.bitrate_kbps)
 
     def decode(
         self, data_dir: str | os.PathLike, output_dir: Path, keys: Sequence[str] | None = None
