@@ -9,6 +9,7 @@ Of an experiment (``--exp_dir``): all sets below ``<tag>_<rate>kbps/<set>/wav/``
 import argparse
 import dataclasses
 import logging
+import os
 import re
 import shlex
 import sys
@@ -101,6 +102,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for data_dir in dict.fromkeys(item.data_dir for item in work):
         scored += score_anchors(data_dir, options, cache, nj=args.nj)
     results = collect_results(scored, comparisons, options, args.exp_dir, command_line)
+    results["anchors"] = os.path.relpath(cache, args.exp_dir)
     write_results(results, args.exp_dir)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n")
     sys.stdout.write(remarks(results["rows"]) + f"\nresults: {args.exp_dir / 'RESULTS.md'}\n")
