@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Head poses as vectors: rotation as a quaternion ``w x y z``, then translation, every value standardised.
 
-A rotation has two quaternions, ``q`` and ``-q``. The conversion of a single frame makes the largest of the four values
-positive; along a recording :func:`align_signs` keeps the sign of the frame before, so that nothing jumps. Motion is
-resampled as quaternions; the published system interpolates the nine entries of the matrices and keeps the jumps, which
-``reference_compat=True`` reproduces for data of its own.
+A rotation has two quaternions, ``q`` and ``-q``. The conversion of a single frame makes one of the large values
+positive, as the published system does; along a recording :func:`align_signs` keeps the sign of the frame before, so
+that nothing jumps. Motion is resampled as quaternions; the published system interpolates the nine entries of the
+matrices and keeps the jumps, which ``reference_compat=True`` reproduces for data of its own.
 
 Axes: ``N`` frames of motion at 30 Hz, ``T`` frames at any rate, ``D`` values of a vector: 7, or 4 joint angles.
 """
@@ -28,9 +28,10 @@ _SMALLEST_STD = 1e-6
 
 
 def matrix_to_quaternion(rotation: Tensor) -> Tensor:
-    """Return quaternions ``w x y z`` of rotations, the largest of the four values positive.
+    """Return quaternions ``w x y z`` of rotations.
 
-    Every quaternion can be computed from each of its values; the largest one gives the smallest rounding errors.
+    Every quaternion can be computed from each of its values. The signs of three sums of the diagonal choose one that is
+    not small, and it becomes positive.
 
     Args:
         rotation: ``(..., 3, 3)``.
@@ -46,7 +47,7 @@ def matrix_to_quaternion(rotation: Tensor) -> Tensor:
     w2, x2, y2, z2 = squares.unbind(-1)
     rows = ((w2, wx, wy, wz), (wx, x2, xy, xz), (wy, xy, y2, yz), (wz, xz, yz, z2))
     products = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)  # 4 q_i q_j
-    best = squares.argmax(dim=-1)
+    best = torch.where(zz < 0, torch.where(xx > yy, 1, 2), torch.where(xx < -yy, 3, 0))
     chosen = products.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
     return chosen / (2 * squares.gather(-1, best.unsqueeze(-1)).clamp_min(1e-8).sqrt())
 
