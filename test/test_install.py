@@ -113,7 +113,7 @@ def test_second_call_does_nothing(checkout: Checkout) -> None:
     assert first.returncode == 0, first.stderr
     constraints = checkout.root / "tools" / "constraints.txt"
     assert checkout.pip_calls() == [
-        f"install --no-input --progress-bar off -c {constraints} -e {checkout.root}[avsr,avss,dev,report,tts]"
+        f"install --no-input --progress-bar off -c {constraints} -e {checkout.root}[avsr,avss,codec,dev,report,rl,scoring,tts,tts-hq]"
     ]
     start = time.monotonic()
     second = checkout.install()
@@ -131,7 +131,7 @@ def test_what_makes_the_stamp_stale(checkout: Checkout) -> None:
         assert checkout.install().returncode == 0
         assert len(checkout.pip_calls()) == number
     checkout.install("--extras", "align")
-    assert checkout.pip_calls()[-1].endswith("[align,avsr,avss,dev,report,tts]")
+    assert checkout.pip_calls()[-1].endswith("[align,avsr,avss,codec,dev,report,rl,scoring,tts,tts-hq]")
     checkout.install("--extras", "tts")
     checkout.install()
     assert len(checkout.pip_calls()) == 4

@@ -8,7 +8,7 @@ set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${ESPNET_AV_VENV:-${root}/tools/venv}
 python=
-extras=avsr,avss,rl,tts,report,dev
+extras=avsr,avss,codec,rl,scoring,tts,tts-hq,report,dev
 conda=false
 uv=false
 cpu=false
