@@ -161,8 +161,8 @@ def passive_arguments(config: Mapping[str, Any], model_dir: Path) -> list[str]:
     words += ["--optim_conf", f"lr={rates['lr']}", "--optim_conf", f"eps={rates['eps']}"]
     for name, value in config["MODEL"].get("separator", {}).items():
         words += ["--model_conf", f"{name}={value}"]
-    for criterion in BEST if unheard else ["mono_loss"]:
-        words += ["--best_model_criterion", f"valid,{criterion},min"]
+    criteria = list(BEST) if unheard else ["mono_loss"]
+    words += ["--best_model_criterion", *(f"valid,{criterion},min" for criterion in criteria)]
     return words + (["--reference_compat"] if config["REFERENCE_COMPAT"] else [])
 
 

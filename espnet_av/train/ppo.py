@@ -198,9 +198,14 @@ class PPOTrainer:
         return update_policy(self.policy, self.policy_optimizer, storage, advantages, self.options, clip)
 
     def _reduce_sums(self, sums: Sums) -> Sums:
-        names = sorted(sums)
-        values = torch.tensor([sums[name] for name in names], dtype=torch.float64, device=self.device)
-        return {name: tuple(pair) for name, pair in zip(names, self.world.sum_(values).tolist(), strict=True)}
+        """Add up the sums of all processes; not all of them need to have seen an episode end."""
+        totals: dict[str, list[float]] = {}
+        for own in self.world.gather(sums):
+            for name, (value, count) in own.items():
+                pair = totals.setdefault(name, [0.0, 0.0])
+                pair[0] += value
+                pair[1] += count
+        return {name: (value, count) for name, (value, count) in totals.items()}
 
     def means(self) -> dict[str, float]:
         """Return the means of the episodes' statistics over the last updates; empty before an episode has ended."""

@@ -109,6 +109,15 @@ def test_settings_here(files, tmp_path):
         read_config([files], ["TASK_CONFIG.SIMULATOR.AUDIO.PASSIVE_TRAIN_AUDIO_DIR", "x"]), tmp_path
     )
     assert words[words.index("--train_clips") + 1] == "x" and "lr=0.0005" in words
+    pairs = ["TASK_CONFIG.SIMULATOR.AUDIO.PASSIVE_NONOVERLAPPING_VAL_AUDIO_DIR", "y"]
+    words = passive_arguments(
+        read_config([files], ["TASK_CONFIG.SIMULATOR.AUDIO.PASSIVE_TRAIN_AUDIO_DIR", "x", *pairs]), tmp_path
+    )
+    from espnet_av.tasks.activesep import ActiveSepTask
+
+    args = ActiveSepTask.get_parser().parse_args(words)  # the task knows them all
+    assert [name for _, name, _ in args.best_model_criterion] == ["unheard_mono_loss", "mono_loss"]
+    assert args.unheard_clips == "y" and args.optim_conf == {"lr": 5e-4, "eps": 1e-5}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def program(root, folder, *words, processes=1):
     command = [sys.executable, *(launcher if processes > 1 else []), policy_toy.__file__]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, str(root), str(folder), *words], env=environment, capture_output=True, text=True, timeout=300
+        [*command, str(root), str(folder), *words], env=environment, capture_output=True, text=True, timeout=900
     )
     return done.returncode, done.stderr
 
