@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -195,11 +194,7 @@ def mel_config_of(config: Mapping[str, Any], num_mels: int, hop_length: int) -> 
             raise CheckpointError(describe(what, found[name], value))
     lengths = {name: max(1024, hop_length) for name in ("n_fft", "win_length") if name not in found}
     rate = found.get("sample_rate", MelConfig.sample_rate)
-    found.setdefault("fmax", min(MelConfig.fmax, rate / 2))
+    if "fmax" not in found:  # null stands for all of the spectrum
+        found["fmax"] = rate / 2 if "fmax" in config else min(MelConfig.fmax, rate / 2)
     return MelConfig(**lengths, **found)
 
-
-@torch.no_grad()
-def same_sound(first: nn.Module, second: nn.Module, mel: Tensor) -> float:
-    """Return the largest difference of what two networks make of ``mel``, for checks of conversions."""
-    return float((first(mel) - second(mel)).abs().max())
