@@ -193,25 +193,33 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
 
     @classmethod
     def build_network(cls, args: argparse.Namespace) -> ESPnetAVGenModel:
-        """Build the generator with its statistics and its head VAE.
+        """Build the generator.
 
         Raises:
             UsageError: ``model_conf`` holds a keyword that the generator does not take.
-            DataError: Statistics are missing or damaged.
-            CheckpointError: The head VAE does not fit.
         """
-        model = build_model(args.model, args.model_conf)
-        if args.head_vae is not None:
-            model.load_head_vae(args.head_vae)
+        return ESPnetAVGenModel(build_model(args.model, args.model_conf))
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> torch.nn.Module:
+        """Build the generator, filled from where training starts; statistics and head VAE that were named come last.
+
+        The statistics of the head are those that the head VAE was trained with.
+
+        Raises:
+            DataError: Statistics are missing or damaged.
+            CheckpointError: The head VAE, or what training starts from, does not fit.
+        """
+        model = super().build_model(args)
         if args.statistics is not None:
-            model.set_statistics(read_statistics(args.statistics))
-        return ESPnetAVGenModel(model)
+            model.avgen.set_statistics(read_statistics(args.statistics))
+        if args.head_vae is not None:
+            model.avgen.load_head_vae(args.head_vae)
+        return model
 
     @classmethod
     def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
         """Fill the generator from ``--model_name_or_path``: a training, a pack or a converted model.
-
-        Statistics that were given stay those of the new data.
 
         Raises:
             CheckpointError: They are of another model.

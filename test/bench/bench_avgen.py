@@ -1,0 +1,118 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""What generating costs: banded against dense attention, real-time factor of the generator, latency of the first chunk.
+
+Both kinds of attention take turns in one process. Times are CPU seconds of this process, so that other work on the
+machine counts little; on a GPU they are wall-clock seconds.
+
+python test/bench/bench_avgen.py [--preset base small lowlat] [--seconds 4 20 60] [--steps 8] [--device cpu]
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from espnet_av.avgen.choices import build_model
+from espnet_av.avgen.clock import MEL_RATE
+from espnet_av.avgen.model import AVGenModel
+from espnet_av.avgen.sampler import ChunkRules, SolverRules
+
+
+def make(preset: str, attention: str, device: str) -> AVGenModel:
+    """Return a generator with random gates: an untrained one passes its blocks by."""
+    torch.manual_seed(0)
+    model = build_model("avflow", {"preset": preset, "transformer_conf": {"attention": attention}})
+    for name, parameter in model.transformer.named_parameters():
+        if "norm.linear.weight" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model.eval().to(device)
+
+
+def seconds_of(action: Callable[[], object], device: str) -> float:
+    """Return the seconds of one call."""
+    if device == "cpu":
+        start = time.process_time()
+        action()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    action()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def compare_attention(preset: str, seconds: float, repeats: int, device: str) -> None:
+    """Print the seconds of one evaluation with each kind of attention, and how far the results are apart."""
+    frames = round(seconds * MEL_RATE)
+    models = {name: make(preset, name, device) for name in ("banded", "dense")}
+    models["dense"].load_state_dict(models["banded"].state_dict())
+    x = torch.randn(1, frames, models["banded"].dim, device=device)
+    t, condition = torch.tensor([0.4], device=device), torch.randn(1, frames, 29, device=device)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    results = {name: model.network(x, t, condition) for name, model in models.items()}
+    for _ in range(repeats):
+        for name, model in models.items():
+            times[name].append(seconds_of(lambda model=model: model.network(x, t, condition), device))
+    banded, dense = (statistics.median(times[name]) for name in ("banded", "dense"))
+    apart = float((results["banded"] - results["dense"]).abs().max())
+    sys.stdout.write(
+        f"{preset:7} {seconds:4g} s  banded {banded:7.3f} s  dense {dense:7.3f} s  ratio {dense / banded:5.2f}  "
+        f"banded per second of sound {banded / seconds:.4f} s  largest difference {apart:.1e}\n"
+    )
+
+
+def real_time(preset: str, seconds: float, steps: int, repeats: int, device: str) -> None:
+    """Print the real-time factor of the generator, whole and by chunks, and the latency of the first chunk."""
+    model = make(preset, "banded", device)
+    tokens = torch.randn(round(seconds * MEL_RATE), 29, device=device)
+    rules = SolverRules(steps)
+    before, after = model.transformer.reach
+    chunks = ChunkRules(before + 64 + after, before, after)
+
+    def first_chunk() -> object:
+        return next(iter(model.stream(tokens, solver=rules, chunks=chunks)))
+
+    first_chunk()
+    whole = statistics.median(seconds_of(lambda: model.generate(tokens, solver=rules), device) for _ in range(repeats))
+    pieces = statistics.median(
+        seconds_of(lambda: model.generate(tokens, solver=rules, chunks=chunks), device) for _ in range(repeats)
+    )
+    latency = statistics.median(seconds_of(first_chunk, device) for _ in range(repeats))
+    needed = (64 + before + after) / MEL_RATE
+    sys.stdout.write(
+        f"{preset:7} {seconds:4g} s  {steps} steps  real-time factor {whole / seconds:.3f} whole, {pieces / seconds:.3f} "
+        f"by chunks of 64 new frames; first chunk {1000 * latency:.0f} ms of computing for {needed:.2f} s of tokens, "
+        f"looking {1000 * after / MEL_RATE:.0f} ms ahead\n"
+    )
+
+
+def main() -> int:
+    """Print one line per measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", nargs="+", default=["base", "small", "lowlat"])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[4, 20, 60])
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--skip_attention", action="store_true", help="only the real-time factors")
+    parser.add_argument("--skip_real_time", action="store_true", help="only the kinds of attention")
+    args = parser.parse_args()
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    kind = "CPU" if args.device == "cpu" else "wall-clock"
+    sys.stdout.write(f"{kind} seconds, median of {args.repeats}, {args.device}, OMP_NUM_THREADS {threads}\n")
+    for preset in args.preset:
+        for seconds in args.seconds if not args.skip_attention else []:
+            compare_attention(preset, seconds, args.repeats, args.device)
+        if not args.skip_real_time:
+            real_time(preset, args.seconds[0], args.steps, args.repeats, args.device)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
