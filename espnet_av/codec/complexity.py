@@ -272,8 +272,8 @@ def measure_speed(generator: nn.Module, seconds: float = 2.0, chunks_ms: Sequenc
     wav = 0.1 * torch.randn(1, 1, int(seconds * codec.sample_rate), generator=torch.Generator().manual_seed(0))
     codes = codec.encode(wav)
     speed = {
-        "offline_encode": best_time(lambda: generator.encode(wav)) / seconds,
-        "offline_decode": best_time(lambda: generator.decode(codes)) / seconds,
+        "offline_encode": best_time(lambda: codec.encode(wav)) / seconds,
+        "offline_decode": best_time(lambda: codec.decode(codes)) / seconds,
     }
     for chunk_ms in chunks_ms:
         stream = CodecStream(codec)

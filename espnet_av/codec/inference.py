@@ -43,6 +43,7 @@ Wave = np.ndarray | Tensor
 class Codec:
     """Code speech and decode it.
 
+    The folded weights are what computes, so that changes of :attr:`generator` after the first use have no effect.
     Recordings of any length take bounded memory: long ones go through the network piece by piece, with the same result.
 
     Args:
@@ -156,22 +157,22 @@ class Codec:
         generator = self.generator
         if bitrate_kbps is None:
             bitrate_kbps = generator.bitrates[-1]
-        if wav.shape[1] <= LONG_SEC * generator.sample_rate:
-            return generator.encode(wav[:, None], bitrate_kbps, pad_input=pad_input)
         layers = generator.codebooks_for(bitrate_kbps)
+        if wav.shape[1] <= LONG_SEC * generator.sample_rate:
+            return self.folded.encode(generator.pad_input(wav[:, None]) if pad_input else wav[:, None], layers)
         encoder = StreamingEncoder(self.folded, len(wav))
         codes = torch.cat([encoder.encode(wav, layers), encoder.flush(layers)], dim=2)
         if not pad_input:
-            self._replace_end(codes, wav, bitrate_kbps)
+            self._replace_end(codes, wav, layers)
         return codes
 
-    def _replace_end(self, codes: Tensor, wav: Tensor, bitrate_kbps: float) -> None:
+    def _replace_end(self, codes: Tensor, wav: Tensor, layers: int) -> None:
         """Compute those frames anew that depend on how every strided layer completes its own input."""
         encoder, rate, hop = self.folded.encoder, self.sample_rate, self.generator.hop_length
         count = 2 + math.ceil(look_ahead(encoder, rate) * rate / hop)
         before = 1 + math.ceil(look_back(encoder, rate) * rate / hop)
         first = max(0, codes.shape[2] - count - before)
-        end = self.generator.encode(wav[:, None, first * hop :], bitrate_kbps)
+        end = self.folded.encode(wav[:, None, first * hop :], layers)
         codes[..., -count:] = end[..., -count:]
 
     @torch.inference_mode()
@@ -198,7 +199,7 @@ class Codec:
         if codes.shape[2] == 0:
             wav = torch.zeros(codes.shape[1], 0, device=self.device)
         elif codes.shape[2] <= LONG_SEC * generator.frame_rate:
-            wav = generator.decode(codes)[:, 0]
+            wav = self.folded.decode(codes)[:, 0]
         else:
             decoder = StreamingDecoder(self.folded, codes.shape[1])
             wav = torch.cat([decoder.decode(codes), decoder.flush()], dim=1)

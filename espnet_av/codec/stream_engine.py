@@ -23,13 +23,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from espnet_av.codec.deploy import Activation, Conv, Residual, Step, Upsample
+from espnet_av.codec.deploy import LOG2_E, Activation, Conv, Residual, Step, Upsample
 from espnet_av.utils.errors import usage_error
 
 MAX_FRAMES = 8  # frames that go through the layers together
 SHORT = 32  # steps; signals below lie step by step
 SMALL = 512  # values; below, the built-in ELU is faster than the one put together
-LOG2_E = 1.4426950408889634
 
 Operator = Callable[[], object]
 
