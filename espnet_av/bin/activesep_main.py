@@ -35,6 +35,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Train or evaluate."""
     words = [_underscores(word) for word in (sys.argv[1:] if cmd is None else cmd)]
     args = get_parser().parse_args(words)
+    late = [word for word in args.opts if word.startswith("--")]
+    if late:
+        usage_error("an option after the first KEY VALUE pair", late[0], fix="write options before KEY VALUE pairs")
     if args.model_dir is None:
         usage_error("--model-dir is not given", fix="pass --model-dir FOLDER")
     from espnet_av.activesep.main_config import read_config
