@@ -291,7 +291,7 @@ def reference_conf(config: Mapping[str, Any]) -> dict[str, Any]:
                 "kernel_size": encoder["kernel_size"],
                 "dropout": encoder["p_dropout"],
                 "duration_dropout": duration["p_dropout"],
-                "prenet": encoder["prenet"],
+                "prenet": encoder.get("prenet", True),
             },
             "decoder": {
                 "channels": list(decoder["channels"]),

@@ -59,7 +59,7 @@ def make_head_set(folder: Path, count: int = 6, frames: int = 80, seed: int = 0)
     files = {}
     for number in range(count):
         time = np.arange(frames) / 30
-        nod, turn = (0.1 * np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * time + rng.uniform(6)) for _ in range(2))
+        nod, turn = (0.1 * np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * time + rng.uniform(0, 6)) for _ in range(2))
         quaternion = np.stack([nod, np.ones(frames), turn, 0.02 * turn], axis=-1)
         rotation = quaternion_to_matrix(torch.from_numpy(quaternion)).numpy()
         translation = np.stack([30 * turn, 20 * nod, 1000 + 40 * nod], axis=-1)
