@@ -44,7 +44,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
             if columns != shown_columns:  # experiments of another task have other columns
                 sys.stdout.write("\t".join(("run", *columns)) + "\n")
                 shown_columns = columns
-            _write_rows(path.parent, results["rows"], columns)
+            _write_rows(path.parent, _rows(results, columns), columns)
             continue
         sys.stdout.write(f"# {path.parent}\n\n{_tables(results)}\n\n")
     return None
@@ -62,6 +62,10 @@ def _tables(results: Mapping[str, Any]) -> str:
         from espnet_av.report.codec_results import main_table as codec_table
 
         return markdown_table(*codec_table(results["rows"]), right=2)
+    if results.get("task") == "activesep":
+        from espnet_av.report.activesep_results import main_table as active_table
+
+        return markdown_table(*active_table(results["rows"]), right=2)
     ratios = [ratio_table(results["ratios"])] if results.get("ratios") else []
     return "\n\n".join((wer_table(results["rows"]), *ratios))
 
@@ -75,7 +79,19 @@ def _columns(results: Mapping[str, Any]) -> tuple[str, ...]:
         from espnet_av.report.codec_results import shown_metrics
 
         return ("set", "system", "bitrate_kbps", "n_utts", *shown_metrics(results["rows"]))
+    if results.get("task") == "activesep":
+        from espnet_av.report.activesep_results import main_table as active_table
+
+        return tuple(active_table(results["rows"])[0])
     return ("set", "modality", "n_utts", "n_words", "wer", "ci_low", "ci_high", "sub", "del", "ins", "cer")
+
+
+def _rows(results: Mapping[str, Any], columns: Sequence[str]) -> Sequence[dict]:
+    if results.get("task") != "activesep":
+        return results["rows"]
+    from espnet_av.report.activesep_results import main_table
+
+    return [dict(zip(columns, cells, strict=True)) for cells in main_table(results["rows"])[1]]
 
 
 def _write_rows(folder: Path, rows: Sequence[dict], columns: Sequence[str]) -> None:

@@ -133,6 +133,8 @@ def choose_checkpoint(exp_dir: Path, config: Mapping[str, Any], choice: str) -> 
     Raises:
         MissingDataError: There is none.
     """
+    if system_of(config).name == "activesep" and choice in ("ave", "best"):
+        choice = WEIGHTS  # those of the checkpoint that the search chose
     if choice not in ("ave", "best"):
         for path in (exp_dir / choice, Path(choice)):
             if path.is_file():

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_PAGE_BYTES = 20_000_000
 MAX_WORST_MIXTURES = 4  # a mixture, or a recording at several bit rates, takes more room than an utterance
-PAGES = {"avsr": "report.html", "avss": "separation.html", "codec": "codec.html"}
+PAGES = {"avsr": "report.html", "avss": "separation.html", "codec": "codec.html", "activesep": "activesep.html"}
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         parts = _separation(found, complexity, published, options)
     elif found.system.name == "codec":
         parts = _codec(found, complexity, options)
+    elif found.system.name == "activesep":
+        parts = _active_separation(found, complexity, options)
     else:
         parts = _recognition(found, complexity, published, options)
     subtitle = [part for part in (_sets_phrase(results), (results or {}).get("date")) if part]
@@ -230,6 +232,31 @@ def _codec(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
         "training": sections.training_section(found.exp_dir, found.config, training_panels(history)),
         "examples": examples,
         "data": codec.data_section(found.dump_dir),
+        "complexity": cost_rows(cost) if cost else [],
+    }
+
+
+def _active_separation(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
+    from espnet_av.report import activesep_sections as active
+    from espnet_av.report.activesep_card import cost_rows
+
+    result_part = active.results_section(found.results)
+    training = active.training_section(found.exp_dir, found.config)
+    _write_image(options, "returns.svg", result_part.get("bars_svg"))
+    _write_image(options, "refinement.svg", result_part.get("seconds_svg"))
+    _write_image(options, "reward_curves.svg", training.get("curves_svg"))
+    examples = active.examples_section(
+        found.exp_dir, found.dump_dir, found.config, found.results, options.max_media_bytes
+    )
+    for example in examples["examples"][:1]:
+        _write_image(options, "map.png", example.map_png)
+        _write_image(options, "spectrograms.png", example.picture_png)
+    return {
+        "cards": active.headline_cards(found.results, cost),
+        "results": result_part,
+        "training": training,
+        "examples": examples,
+        "data": active.data_section(found.dump_dir),
         "complexity": cost_rows(cost) if cost else [],
     }
 

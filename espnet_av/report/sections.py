@@ -225,6 +225,10 @@ def stages_section(exp_dir: Path) -> list[list[str]]:
 
 def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) -> Any:
     """Return what the model costs; without a model when it cannot be built from the configuration."""
+    if system_of(config).name == "activesep":
+        from espnet_av.report.activesep_card import agent_cost
+
+        return agent_cost(config)
     model = None
     try:
         model = build_network(config)
@@ -287,6 +291,11 @@ def configuration_section(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def default_settings(names: Iterable[str]) -> dict[str, Any] | None:
     """Return the defaults of these training options; None where the training code cannot be imported."""
+    names = list(names)
+    if system_of(dict.fromkeys(names)).name == "activesep":
+        from espnet_av.report.activesep_card import default_training
+
+        return default_training(names)
     try:
         task = system_of(dict.fromkeys(names)).load_task()
     except ImportError as error:

@@ -69,9 +69,17 @@ SYSTEMS = {
         model_keys=("model", "model_conf", "loss_conf", "discriminator_conf"),
         training_only=(),
     ),
+    "activesep": System(
+        name="activesep",
+        title="Active audio-visual separation",
+        task_class="espnet_av.tasks.activesep:ActiveSepTask",
+        model_class="espnet_av.activesep.agent:ActiveSeparationAgent",
+        model_keys=("model", "model_conf", "reward", "convolution", "max_steps", "memory_size", "refine"),
+        training_only=(),
+    ),
 }
 #: Keys of a training configuration that tell the system, the first that is there.
-TELLING_KEYS = {"discriminator_conf": "codec", "token_list": "avsr", "loss_conf": "avss"}
+TELLING_KEYS = {"reward": "activesep", "discriminator_conf": "codec", "token_list": "avsr", "loss_conf": "avss"}
 
 
 def get_system(name: str) -> System:

@@ -285,6 +285,7 @@ def test_works_before_anything_is_installed(recipe, name, word):
     first = "avsr_evaluate" if "evaluate.sh" in text else "format_av"
     first = "format_mixtures" if "--source mixtures" in text else first
     first = "format_audio" if name.endswith("/codec") else first
+    first = "activesep_data" if name.endswith("/activesep") else first
     wanted = {"--help": "--stop_stage N", "--list": "prepare", "--dry_run": f"$ python -m espnet_av.bin.{first}"}
     assert wanted[word] in result.stdout
     assert not list(folder.glob("exp/*"))
