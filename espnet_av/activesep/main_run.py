@@ -202,10 +202,8 @@ def evaluate_all(
     found = {}
     for path in files:
         run = build_run(evaluation_settings(merged, path, model_dir))
-        result = run_evaluation(run)
-        for line in result.log_lines():
-            logger.info("%s: %s", path.name, line)
-        found[path.name] = result.summary()
+        logger.info("checkpoint %s", path)
+        found[path.name] = run_evaluation(run).summary()
     return found
 
 
