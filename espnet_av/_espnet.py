@@ -75,6 +75,8 @@ UPSTREAM: dict[str, str] = {
     "resolve_distributed_mode": "espnet2.train.distributed_utils:resolve_distributed_mode",
     "set_all_random_seed": "espnet2.torch_utils.set_all_random_seed:set_all_random_seed",
     "to_device": "espnet2.torch_utils.device_funcs:to_device",
+    # vocoders
+    "HiFiGANMultiScaleMultiPeriodDiscriminator": "espnet2.gan_tts.hifigan:HiFiGANMultiScaleMultiPeriodDiscriminator",
     # text
     "AbsTokenizer": "espnet2.text.abs_tokenizer:AbsTokenizer",
     "TextCleaner": "espnet2.text.cleaner:TextCleaner",

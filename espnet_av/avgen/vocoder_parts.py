@@ -197,4 +197,3 @@ def mel_config_of(config: Mapping[str, Any], num_mels: int, hop_length: int) -> 
     if "fmax" not in found:  # null stands for all of the spectrum
         found["fmax"] = rate / 2 if "fmax" in config else min(MelConfig.fmax, rate / 2)
     return MelConfig(**lengths, **found)
-

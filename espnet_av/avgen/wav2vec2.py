@@ -112,7 +112,9 @@ def infer_sizes(state: Mapping[str, Tensor], num_heads: int | None = None) -> di
     if heads < 1 or width % heads:
         usage_error("num_heads does not fit the width", heads, f"a divisor of {width}")
     layer_norm = "feature_extractor.conv_layers.1.layer_norm.weight" in state
-    layers = {int(found[1]) for found in map(re.compile(r"encoder\.transformer\.layers\.(\d+)\.").match, state) if found}
+    layers = {
+        int(found[1]) for found in map(re.compile(r"encoder\.transformer\.layers\.(\d+)\.").match, state) if found
+    }
     return {
         "extractor_mode": "layer_norm" if layer_norm else "group_norm",
         "extractor_conv_layer_config": [tuple(each) for each in convolutions],

@@ -45,7 +45,9 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--strip", default="", metavar="TEXT", help="end of names that tokens do not have, e.g. _audio")
     parser.add_argument("--overwrite", action="store_true", help="make tokens anew that are there")
-    parser.add_argument("--max_dropped_share", type=float, default=0.0, help="more bad recordings than this are an error")
+    parser.add_argument(
+        "--max_dropped_share", type=float, default=0.0, help="more bad recordings than this are an error"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     return parser
 

@@ -325,7 +325,7 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
             usage_error("--layer_lr_decay has no effect here", args.layer_lr_decay, "1")
         codec = model.codec
         parts = ((codec.generator, args.optim, args.optim_conf), (codec.discriminator, args.optim2, args.optim2_conf))
-        return [_build_optimizer(*part, spare_vectors=args.exclude_weight_decay) for part in parts]
+        return [build_optimizer(*part, spare_vectors=args.exclude_weight_decay) for part in parts]
 
     @classmethod
     def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
@@ -376,9 +376,10 @@ def _add_mixing_arguments(group: Any) -> None:
     )
 
 
-def _build_optimizer(
+def build_optimizer(
     network: torch.nn.Module, name: str, conf: dict[str, Any], *, spare_vectors: bool
 ) -> torch.optim.Optimizer:
+    """Return the optimizer ``name`` over a network; vectors are spared weight decay with ``spare_vectors``."""
     optimizer = _espnet.optim_classes.get(name)
     if optimizer is None:
         usage_error("unknown optimizer", name, list(_espnet.optim_classes))
