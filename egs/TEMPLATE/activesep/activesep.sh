@@ -122,7 +122,7 @@ episodes() {
     [[ ${name} != "${valid_set}" ]] || count=${valid_episodes}
     run_job "${name}" -- python -m espnet_av.bin.activesep_data episodes --set "${name}" \
       --scenes "${dumpdir}/scenes/${name}" --clips "$(long_clips "${name}")" --class_table "${classes}" \
-      --output_dir "${dumpdir}/episodes" --count "${count}" --start "${start}" --min_start "${min_start}" \
+      --output_dir "${dumpdir}/episodes" --count "${count}" --start "${episode_start}" --min_start "${min_start}" \
       --max_start "${max_start}" --max_dropped_share "${max_dropped_share}" "${drawing[@]}"
   done
   run_job train_points -- python -m espnet_av.bin.activesep_data points --split train \
@@ -254,7 +254,7 @@ stage 2 format format group: data_prep in: "${plans}" "${lists[@]}" out: "${pack
 stage 3 filter filter group: data_prep in: "${packed[@]}" "${lists[@]}" "${datadir}/classes.json" \
   out: "${kept[@]}" "${clips[@]}" "${classes}" options: check max_dropped_share
 stage 4 episodes episodes group: data_prep in: "${kept[@]}" "${classes}" out: "${episodes[@]}" "${points[@]}" \
-  options: seed train_points valid_points train_episodes valid_episodes test_episodes start min_start max_start \
+  options: seed train_points valid_points train_episodes valid_episodes test_episodes episode_start min_start max_start \
   min_distance num_distractors
 if [[ -z ${download_model} && -z ${separators} ]]; then
   stage_marks "${passive_exp}/.stages"

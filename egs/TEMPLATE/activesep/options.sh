@@ -16,7 +16,7 @@ check=full
 max_dropped_share=0.02
 train_points=30000 valid_points=1000
 train_episodes=0 valid_episodes=100 test_episodes=1000
-start=near
+episode_start=near
 min_distance=3 min_start=2 max_start=8 num_distractors=1
 separators=""
 download_model=""
@@ -44,7 +44,7 @@ ${recipe_help}Of this task:
   --train_episodes N       episodes; of given ones at most, 0: all (default: ${train_episodes})
   --valid_episodes N       of the validation set (default: ${valid_episodes})
   --test_episodes N        of each test set (default: ${test_episodes})
-  --start near|far         drawn episodes start at the target, as published ones do, or some way from it (default: ${start})
+  --episode_start near|far  drawn episodes start at the target, as published ones do, or some way from it (default: ${episode_start})
   --min_start N, --max_start N  of far: steps from start to target (default: ${min_start} to ${max_start})
   --min_distance N         of drawn episodes and points: least steps from target to distractor (default: ${min_distance})
   --num_distractors N      of drawn episodes and points (default: ${num_distractors})
@@ -84,7 +84,7 @@ check_options() {
   for name in config infer_config passive_config; do
     [[ -f ${!name} ]] || die 2 "--${name}: no file ${!name}"
   done
-  [[ ${start} =~ ^(near|far)$ ]] || die 2 "--start is near or far; got '${start}'"
+  [[ ${episode_start} =~ ^(near|far)$ ]] || die 2 "--episode_start is near or far; got '${episode_start}'"
   [[ ${check} =~ ^(full|quick)$ ]] || die 2 "--check is full or quick; got '${check}'"
   [[ ${pack_scenes} =~ ^(true|false)$ ]] || die 2 "--pack_scenes is true or false; got '${pack_scenes}'"
   [[ ${dataset} =~ ^[A-Za-z0-9_.-]+$ ]] || die 2 "--dataset is the name of a folder; got '${dataset}'"

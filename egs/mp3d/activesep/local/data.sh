@@ -18,13 +18,13 @@ help_message="Usage: local/data.sh [options]
   --seed N                 has no effect
   --soundspaces_root DIR   your copy of the data
   --observations NAME      folder of the observations below it (default: ${observations})
-  --splits 'SET=SPLIT ...'  episodes of a set under another name, e.g. train=train_731243episodes (default: published)"
+  --splits SET=SPLIT,...   episodes of sets under other names, e.g. train=train_731243episodes (default: published)"
 # shellcheck source=../../../../utils/parse_options.sh
 . "${root}/utils/parse_options.sh"
 # shellcheck source=../../../../utils/path.sh
 . "${root}/utils/path.sh"
 read -r -a sets <<<"${ESPNET_AV_SETS:-train valid_unheard test_heard test_unheard}"
-read -r -a given <<<"${splits}"
+read -r -a given <<<"${splits//,/ }"
 
 exec python -m espnet_av.corpora.soundspaces --root "${soundspaces_root}" --output_dir "${output_dir}" \
   --dataset "${ESPNET_AV_DATASET:-mp3d}" --observations "${observations}" --sets "${sets[@]}" --splits "${given[@]}"
