@@ -94,8 +94,7 @@ def test_names_of_the_challenge_recipe(tmp_path, tiny):
     words = [
         "--train_config",
         tmp_path / "train.yaml",
-        "--inference_args",
-        "--encode_only",
+        "--inference_args=--encode_only",
         "--target_bandwidths",
         "1 3",
     ]
