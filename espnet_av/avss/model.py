@@ -100,14 +100,9 @@ class SeparationModel(nn.Module):
             return self._separate_all(mix, mix_lengths)
         if lips is None:
             raise DataError("the network looks at lips and the batch has none; fix: run stage 4 (lip embeddings)")
-        targets = lips.shape[1]
-        voices = self.network(
-            mix.repeat_interleave(targets, dim=0),
-            lips.flatten(0, 1),
-            None if mix_lengths is None else mix_lengths.repeat_interleave(targets, dim=0),
-            has_lips=None if has_lips is None else has_lips.flatten(),
-        )
-        return voices.squeeze(1).unflatten(0, (-1, targets))
+        known = None if has_lips is None else has_lips.flatten()
+        voices = self.network(mix, lips.flatten(0, 1), mix_lengths, has_lips=known)
+        return voices.squeeze(1).unflatten(0, lips.shape[:2])
 
     def _separate_all(self, mix: Tensor, mix_lengths: Tensor | None) -> Tensor:
         if mix_lengths is None or bool((mix_lengths == mix.shape[1]).all()):

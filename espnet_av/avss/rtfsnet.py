@@ -163,14 +163,18 @@ class RTFSNet(nn.Module):
         Norms and attention see all of an item, so padding may not be seen: items of unequal length run in groups of
         equal length. In evaluation each item's result is the same alone, in a batch and padded.
 
+        The pass before the fusion sees no lips. In training it is made once for all speakers of a mixture when ``lips``
+        holds several of each.
+
         Args:
             mix: Mixtures ``(B, L)``, zero-padded at the end.
-            lips: Embeddings ``(B, Tv, Cv)`` of the speakers to extract; None where no lips are known.
+            lips: Embeddings ``(B * S, Tv, Cv)`` of the speakers to extract, those of a mixture in a row; None where no
+                lips are known.
             mix_lengths: Valid samples ``(B,)``; None: all.
-            has_lips: ``(B,)`` bool, False where an item's lips are missing and not to be read.
+            has_lips: ``(B * S,)`` bool, False where a speaker's lips are missing and not to be read.
 
         Returns:
-            ``(B, 1, L)``, zero past an item's length.
+            ``(B * S, 1, L)``, zero past an item's length.
 
         Raises:
             DataError: Shapes do not fit, or lips and audio differ by more than ``lips_tolerance`` frames.
@@ -179,8 +183,12 @@ class RTFSNet(nn.Module):
         lengths = [mix.shape[1]] * len(mix) if mix_lengths is None else [int(n) for n in mix_lengths]
         if len(lengths) != len(mix) or not all(0 < n <= mix.shape[1] for n in lengths):
             raise DataError(describe("mix_lengths do not fit the mixtures", lengths, f"1 to {mix.shape[1]}"))
+        speakers = 1 if lips is None else len(lips) // len(mix)
         if all(n == mix.shape[1] for n in lengths):
             return self._separate(mix, self._prepare_lips(mix, lips, has_lips))
+        if speakers > 1:
+            mix = mix.repeat_interleave(speakers, dim=0)
+            lengths = [length for length in lengths for _ in range(speakers)]
         output = mix.new_zeros(len(mix), 1, mix.shape[1])
         for length in sorted(set(lengths)):
             rows = torch.tensor([i for i, n in enumerate(lengths) if n == length], device=mix.device)
@@ -195,8 +203,8 @@ class RTFSNet(nn.Module):
     def _check_input(self, mix: Tensor, lips: Tensor | None) -> None:
         if mix.dim() != 2 or not mix.shape[1]:
             raise DataError(describe("mixtures have the wrong shape", tuple(mix.shape), "(batch, samples)"))
-        if lips is not None and (lips.dim() != 3 or lips.shape[0] != len(mix) or lips.shape[2] != self.video_dim):
-            allowed = f"({len(mix)}, frames, {self.video_dim})"
+        if lips is not None and (lips.dim() != 3 or lips.shape[0] % len(mix) or lips.shape[2] != self.video_dim):
+            allowed = f"({len(mix)} or a multiple, frames, {self.video_dim})"
             raise DataError(describe("lip embeddings have the wrong shape", tuple(lips.shape), allowed))
 
     def _frames_of_padded(self, lips: Tensor, length: int, mix: Tensor) -> int:
@@ -239,8 +247,11 @@ class RTFSNet(nn.Module):
         return lips[:, :expected]
 
     def _separate(self, mix: Tensor, lips: Tensor) -> Tensor:
-        """``(B, L)``, ``(B, Tv, Cv)`` -> ``(B, 1, L)``; all of both is valid."""
+        """``(B, L)``, ``(B * S, Tv, Cv)`` -> ``(B * S, 1, L)``; all of both is valid."""
         length = mix.shape[1]
+        learns = self.training or torch.is_grad_enabled() or not mix.is_cpu
+        if not learns:
+            mix = mix.repeat_interleave(len(lips) // len(mix), dim=0)
         scale = None
         if self.level_norm is not None:
             rms = mix.square().mean(dim=1, keepdim=True).sqrt()
@@ -249,18 +260,21 @@ class RTFSNet(nn.Module):
         if length < self.min_samples:
             mix = torch.nn.functional.pad(mix, (0, self.min_samples - length))
         video = self.vp_block(lips.transpose(1, 2))
-        if self.training or torch.is_grad_enabled() or not mix.is_cpu:
+        if learns:
             columns = self.decoder.columns(self._masked_embedding(mix, video))
         else:
             columns = masked_columns(self, mix, video)
         voice = self.decoder.wave(columns, mix.shape[1])[..., :length]
-        return voice if scale is None else voice / scale.unsqueeze(1)
+        return voice if scale is None else voice / scale.repeat_interleave(len(voice) // len(scale), dim=0).unsqueeze(1)
 
     def _masked_embedding(self, mix: Tensor, video: Tensor) -> Tensor:
-        """The network as in the paper's figure: ``(B, L)``, ``(B, Cv, Tv)`` -> ``(B, T, F, C)``."""
+        """The network as in the paper's figure: ``(B, L)``, ``(B * S, Cv, Tv)`` -> ``(B * S, T, F, C)``."""
         embedding = self.encoder(mix)
         entry = self.audio_bottleneck(embedding)
-        x = self.caf(self.rtfs_block(entry), video)
+        x = self.rtfs_block(entry)
+        if len(video) > len(mix):
+            embedding, entry, x = (each.repeat_interleave(len(video) // len(mix), 0) for each in (embedding, entry, x))
+        x = self.caf(x, video)
         for _ in range(self.repeats - 1):
             x = self.rtfs_block(x + entry)
         return self.mask_generator(x, embedding)

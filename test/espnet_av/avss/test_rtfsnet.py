@@ -48,6 +48,24 @@ def test_padding_changes_nothing():
         assert not together[i, :, length:].any()
 
 
+@pytest.mark.parametrize("keywords", [{}, {"repeats": 1}, {"level_norm": 0.1}])
+@pytest.mark.parametrize("mode", ["training", "gradients", "evaluation", "lengths"])
+def test_speakers_of_a_mixture_share_the_pass_before_the_fusion(keywords, mode):
+    network, (mix, _) = build(**keywords, dropout=0.0).train(mode == "training"), clip(2)
+    lips = torch.randn(4, 5, TINY["video_dim"])
+    known = torch.tensor([True, False, True, True])
+    lengths = torch.tensor([3200, 2560]) if mode == "lengths" else None
+    passes = []
+    network.rtfs_block.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    with torch.set_grad_enabled(mode in ("training", "gradients")):
+        shared = network(mix, lips, lengths, has_lips=known)
+        expected_passes = [2, 4][: network.repeats] if mode in ("training", "gradients") else []
+        assert passes == expected_passes
+        repeated = None if lengths is None else lengths.repeat_interleave(2)
+        alone = network(mix.repeat_interleave(2, 0), lips, repeated, has_lips=known)
+    torch.testing.assert_close(shared, alone, atol=SAME, rtol=0)
+
+
 @pytest.mark.parametrize("keywords", [{}, {"depth": 3}, {"rnn": "lstm"}, {"projection_norm": False}, {"repeats": 1}])
 def test_fast_way_equals_the_one_with_gradients(keywords):
     network, (mix, lips) = build(**keywords), clip()
