@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train the recogniser that makes tokens: ``python -m espnet_av.bin.avgen_tokens_train --config conf/tokens.yaml ...``."""
+"""Train the recogniser of tokens: ``python -m espnet_av.bin.avgen_tokens_train --config conf/tokens.yaml ...``."""
 
 import argparse
 import sys
