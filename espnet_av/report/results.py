@@ -22,6 +22,7 @@ ROW_KEYS = {
     "avsr": {"set", "modality", "wer"},
     "avss": {"set", "lips", "si_snri"},
     "codec": {"set", "system", "bitrate_kbps"},
+    "avgen": {"set", "system"},
     "activesep": {"set", "system", "kind", "refined"},
 }
 
