@@ -36,7 +36,7 @@ read -r -a train_words <<<"${train_args}"
 read -r -a eval_words <<<"${eval_args}"
 read -r -a seeds <<<"${policy_seeds}"
 read -r -a rewards <<<"${baselines#none}"
-read -r -a mover_names <<<"${movers}"
+read -r -a mover_names <<<"${movers#none}"
 names=("${train_set}" "${valid_set}" "${test_names[@]}")
 clip_split() { # clip_split SET: the clips that its episodes play
   case "$1" in

@@ -54,7 +54,7 @@ ${recipe_help}Of this task:
   --policy_seeds 'N N'     train a policy with each of these seeds (default: that of --seed)
   --baselines 'NAME NAME'  policies of other rewards to train as well: novelty, navigation, improvement (that of
                            Move2Hear), all, or none (default: ${baselines})
-  --movers 'NAME NAME'     fixed ways to move to compare with (default: ${movers})
+  --movers 'NAME NAME'     fixed ways to move to compare with, or none (default: ${movers})
   --max_mover_agents N     these play with the networks of the first so many seeds; 0: of all (default: ${max_mover_agents})
   --search_first N         leave out checkpoints with smaller numbers (default: ${search_first})
   --search_interval N      take every so-manyth (default: ${search_interval})
@@ -105,8 +105,8 @@ check_options() {
       die 2 "--baselines are novelty, navigation, improvement, all, or none; got '${name}'"
   done
   for name in ${movers}; do
-    [[ ${name} =~ ^(stand|rotate|random|doa|proximity|approach)$ ]] ||
-      die 2 "--movers are stand, rotate, random, doa, proximity, approach; got '${name}'"
+    [[ ${name} =~ ^(stand|rotate|random|doa|proximity|approach|none)$ ]] ||
+      die 2 "--movers are stand, rotate, random, doa, proximity, approach, or none; got '${name}'"
   done
   for name in separators download_model; do
     recipe_user_path "${name}"
