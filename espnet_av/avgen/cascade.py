@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from espnet_av.avgen.model import AVGenModel, guided
+from espnet_av.avgen.generation import guided
+from espnet_av.avgen.model import AVGenModel
 from espnet_av.avgen.noise import FrameNoise
 from espnet_av.avgen.sampler import ChunkRules, Sampler, SolverRules
 from espnet_av.utils.errors import usage_error

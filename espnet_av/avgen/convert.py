@@ -21,6 +21,8 @@ import yaml
 from torch import Tensor
 
 from espnet_av.avgen.choices import DEFAULT_MODEL, MODEL_CLASSES, build_model
+from espnet_av.avgen.model import network_state
+from espnet_av.avgen.model_statistics import read_statistics
 from espnet_av.avgen.names import from_av_flow, to_av_flow
 from espnet_av.avgen.presets import PARTNER_DIM
 from espnet_av.train.conversion import Conversion, compare, find_checkpoint, save
@@ -132,7 +134,7 @@ def write_ours(
     output: str | os.PathLike,
     *,
     head_vae: str | os.PathLike | None = None,
-    statistics: Mapping[str, Any] | None = None,
+    statistics: str | os.PathLike | None = None,
 ) -> Path:
     """Write the folder of a generator, ``config.yaml`` and ``model.safetensors``.
 
@@ -141,7 +143,7 @@ def write_ours(
         output: The folder. An earlier conversion there is replaced.
         head_vae: The head VAE that lies beside the data, for the width of its poses and its weights; None: the latent
             itself is given as head pose.
-        statistics: Of the data; see :meth:`~espnet_av.avgen.model.AVGenModel.set_statistics`.
+        statistics: ``.npz`` file of the data; see :func:`~espnet_av.avgen.model_statistics.read_statistics`.
 
     Returns:
         The file with the weights.
@@ -150,9 +152,6 @@ def write_ours(
         UsageError: The folder holds something else.
         CheckpointError: The head VAE does not fit.
     """
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
-        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
     conf = dict(converted.model_conf)
     if head_vae is None:
         conf |= {"head_vae": False, "input_head_dim": conf["headvec_dim"]}
@@ -168,11 +167,40 @@ def write_ours(
     model = build_model(converted.model, conf)
     if head_vae is not None:
         model.load_head_vae(head_vae)
-    model.set_statistics(statistics or {})
+    if statistics is not None:
+        model.set_statistics(read_statistics(statistics))
     state = {**model.state_dict(), **{name: tensor.float() for name, tensor in converted.state.items()}}
+    return write_folder(converted, output, conf, state)
+
+
+def write_folder(
+    converted: Conversion,
+    output: str | os.PathLike,
+    conf: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    further: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``config.yaml``, ``model.safetensors`` and the note of a conversion.
+
+    Args:
+        converted: What was read.
+        output: The folder. An earlier conversion there is replaced.
+        conf: Keywords of the network.
+        state: Its tensors.
+        further: What else ``config.yaml`` holds.
+
+    Returns:
+        The file with the weights.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
+        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
     with atomic_folder(output) as folder:
         save(folder / "model.safetensors", state)
-        config = {"model": converted.model, "model_conf": conf}
+        config = {"model": converted.model, "model_conf": dict(conf), **(further or {})}
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         facts = {**converted.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
         (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -195,8 +223,6 @@ def read_ours(source: str | os.PathLike) -> tuple[Path, str, dict[str, Tensor]]:
         MissingDataError: The folder holds no weights.
         CheckpointError: The weights are damaged or not those of the configuration.
     """
-    from espnet_av.avgen.model import network_state
-
     path = Path(source)
     config = load_yaml(path / "config.yaml")
     weights = find_weights(path, None, config.get("best_model_criterion"))

@@ -22,7 +22,7 @@ Axes: ``B`` batch, ``T`` frames at the mel rate, ``D`` values of a frame.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,30 +31,13 @@ from torch import Tensor, nn
 
 from espnet_av.avgen.flow import FlowMatching, masked_mean, sample_time
 from espnet_av.avgen.flow_transformer import FlowTransformer
+from espnet_av.avgen.generation import Generation
+from espnet_av.avgen.model_statistics import Statistics
 from espnet_av.avgen.noise import FrameNoise
-from espnet_av.avgen.output import Generated, finish
-from espnet_av.avgen.presets import PARTNER_DIMS
-from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, Sampler, SolverRules
-from espnet_av.avgen.solvers import guide
+from espnet_av.avgen.presets import PARTNER_STREAMS
 from espnet_av.utils.errors import CheckpointError, DataError, UsageError, describe, usage_error
 
-#: Statistics of the published system: of the mel. Its face codes are used as they are.
-REFERENCE_MEL_MEAN, REFERENCE_MEL_STD = -5.5366, 2.1161
-PARTNER_STREAMS = {f"other_{name}": dim for name, dim in PARTNER_DIMS.items()}
 PARTNER_CLIP = 1.5
-MIN_STD = 1e-5
-STATISTICS = (
-    "mel_mean",
-    "mel_std",
-    "face_mean",
-    "face_std",
-    "head_mean",
-    "head_std",
-    "partner_min",
-    "partner_max",
-    "mouth_direction",
-)
-AUTO_WHOLE_FRAMES = 8192  # longer sequences (95 s) are cut into chunks by themselves
 
 
 @dataclass(frozen=True)
@@ -74,7 +57,7 @@ class FlowStep:
     data: Tensor
 
 
-class AVGenModel(nn.Module):
+class AVGenModel(Statistics, Generation):
     """Speech and motion generated together.
 
     Args:
@@ -171,7 +154,7 @@ class AVGenModel(nn.Module):
             self.null_tokens = nn.Parameter(torch.zeros(token_dim))
             if participant_cond:
                 self.null_partner = nn.Parameter(torch.zeros(sum(PARTNER_STREAMS.values())))
-        self._add_statistics()
+        self.add_statistics(face_dim, input_head_dim)
 
     @property
     def dim(self) -> int:
@@ -203,44 +186,6 @@ class AVGenModel(nn.Module):
             "visual_extra_dim": visual + 1 if told else 0,
             "audio_extra_dim": audio + 1 if told else 0,
         }
-
-    def _add_statistics(self) -> None:
-        partner = PARTNER_STREAMS["other_expression"] + PARTNER_STREAMS["other_head"]
-        values = {
-            "mel_mean": torch.tensor(REFERENCE_MEL_MEAN),
-            "mel_std": torch.tensor(REFERENCE_MEL_STD),
-            "face_mean": torch.zeros(self.dims["face"]),
-            "face_std": torch.ones(self.dims["face"]),
-            "head_mean": torch.zeros(self.input_head_dim),
-            "head_std": torch.ones(self.input_head_dim),
-            "partner_min": -torch.ones(partner),
-            "partner_max": torch.ones(partner),
-            "mouth_direction": torch.zeros(self.dims["face"]),
-        }
-        for name in STATISTICS:
-            self.register_buffer(name, values[name])
-
-    @torch.no_grad()
-    def set_statistics(self, statistics: Mapping[str, Any]) -> None:
-        """Take over statistics of a data set; what is not named stays as it is.
-
-        Args:
-            statistics: Numbers or arrays under the names of :data:`STATISTICS`; one number stands for all values.
-
-        Raises:
-            UsageError: A name is unknown.
-            DataError: An array has the wrong size, or holds what is not finite.
-        """
-        for name, value in statistics.items():
-            if name not in STATISTICS:
-                usage_error("unknown statistic", name, STATISTICS)
-            buffer = getattr(self, name)
-            given = torch.as_tensor(value, dtype=torch.float32).squeeze()
-            if given.dim() and given.shape != buffer.shape:
-                raise DataError(describe(f"statistic {name} has the wrong size", tuple(given.shape), buffer.shape))
-            if not given.isfinite().all():
-                raise DataError(describe(f"statistic {name} is not finite", fix="run stage 4 again"))
-            buffer.copy_(given.clamp_min(MIN_STD) if name.endswith("_std") else given)
 
     def load_head_vae(self, source: str | os.PathLike) -> None:
         """Take over the weights of a trained or published head VAE, and the statistics of its poses where it has them.
@@ -516,182 +461,6 @@ class AVGenModel(nn.Module):
             extra["audio_extra"] = torch.cat((shown[..., num_visual:], told), dim=-1)
         visual, audio = self.transformer(x[..., :num_visual], x[..., num_visual:], t, condition, mask, **extra)
         return torch.cat((visual, audio), dim=-1)
-
-    # ---------------------------------------------------------------- generation
-
-    @torch.inference_mode()
-    def generate(
-        self,
-        tokens: Tensor,
-        partner: Mapping[str, Tensor] | None = None,
-        *,
-        num_samples: int = 1,
-        seed: int = 0,
-        solver: SolverRules = DEFAULT_SOLVER,
-        cfg: float = 0.0,
-        partner_cfg: float = 0.0,
-        chunks: ChunkRules | None = None,
-        fps: float = 30.0,
-        vocoder: Any = None,
-        progress: Any = None,
-    ) -> list[Generated]:
-        """Generate speech and motion.
-
-        Args:
-            tokens: ``(T, 29)`` or ``(B, T, 29)`` at the mel rate.
-            partner: ``other_tokens``, ``other_expression`` and ``other_head`` at the mel rate, shaped as ``tokens``.
-            num_samples: Samples of each, with noise of their own.
-            seed: Of the noise.
-            solver: Steps, solver, time grid and temperature.
-            cfg: Guidance by all conditions; 0: none.
-            partner_cfg: Guidance by the partner alone.
-            chunks: How long sequences are cut; None: not, up to 95 s.
-            fps: Rate of the motion.
-            vocoder: Turns mel ``(B, 80, T)`` into sound ``(B, 256 T)``; None: no sound.
-            progress: Called with the number of finished frames after each chunk.
-
-        Returns:
-            ``B * num_samples`` results, the samples of one sequence side by side.
-
-        Raises:
-            DataError: Tokens or partner have a wrong shape, or there are no frames.
-            UsageError: Guidance of a model that was trained without it, or a value out of range.
-        """
-        pieces = []
-        for first, frames in self.stream(
-            tokens,
-            partner,
-            num_samples=num_samples,
-            seed=seed,
-            solver=solver,
-            cfg=cfg,
-            partner_cfg=partner_cfg,
-            chunks=chunks,
-        ):
-            pieces.append(frames)
-            if progress is not None:
-                progress(first + frames.shape[1])
-        return finish(self, torch.cat(pieces, dim=1), fps=fps, vocoder=vocoder)
-
-    @torch.inference_mode()
-    def stream(
-        self,
-        tokens: Tensor,
-        partner: Mapping[str, Tensor] | None = None,
-        *,
-        num_samples: int = 1,
-        seed: int = 0,
-        solver: SolverRules = DEFAULT_SOLVER,
-        cfg: float = 0.0,
-        partner_cfg: float = 0.0,
-        chunks: ChunkRules | None = None,
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the first frame and the standardised frames ``(B * num_samples, n, D)`` of each chunk.
-
-        The arguments are those of :meth:`generate`; :meth:`decode` turns frames into face, head and mel.
-        """
-        tokens, partner = self._check_input(tokens, partner)
-        if num_samples < 1:
-            usage_error("too few samples", num_samples, "1 or more")
-        if chunks is not None and chunks.kind == "prefix" and not self.prefix_prob:
-            fix = "use kind='states', or train with model_conf.prefix_prob"
-            usage_error("the model was not trained to be told finished frames", chunks.kind, fix=fix)
-        if chunks is None and tokens.shape[1] > AUTO_WHOLE_FRAMES:
-            chunks = ChunkRules(AUTO_WHOLE_FRAMES // 2, *self._margins(solver))
-        tokens = tokens.repeat_interleave(num_samples, dim=0)
-        if partner is not None:
-            partner = {name: each.repeat_interleave(num_samples, dim=0) for name, each in partner.items()}
-        conditions = self._guided_conditions(tokens, partner, cfg, partner_cfg)
-        samples = list(range(num_samples)) * (tokens.shape[0] // num_samples)
-        yield from self._sample(tokens.shape[1], conditions, samples, FrameNoise(seed), solver, chunks)
-
-    def _margins(self, solver: SolverRules) -> tuple[int, int]:
-        """Return history and future with which chunks give what the whole gives."""
-        calls = solver.steps * (1 if solver.solver == "euler" else 2)
-        before, after = self.transformer.reach
-        return before, min(after * calls, AUTO_WHOLE_FRAMES // 4)
-
-    def _sample(
-        self,
-        length: int,
-        conditions: Sequence[tuple[Tensor, float]],
-        samples: Sequence[int],
-        noise: FrameNoise,
-        solver: SolverRules,
-        chunks: ChunkRules | None,
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Follow the flow; ``conditions`` are those of :meth:`_guided_conditions`."""
-
-        def field(x: Tensor, t: float, start: int, finished: Tensor | None) -> Tensor:
-            clean = known = None
-            if finished is not None:
-                known = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1) < finished.shape[1]
-                clean = torch.cat((finished, torch.zeros_like(x[:, finished.shape[1] :])), dim=1)
-            return guided(self.network, conditions, x, t, start, clean=clean, known=known)
-
-        device = self.mel_mean.device
-        sampler = Sampler(field, self.dim, samples, noise, solver, chunks, sigma_min=self.sigma_min, device=device)
-        yield from sampler.stream(length)
-
-    def _check_input(
-        self, tokens: Tensor, partner: Mapping[str, Tensor] | None
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Give tokens and partner a batch axis, on the device of the model."""
-        device = self.mel_mean.device
-
-        def open_stream(name: str, value: Any) -> Tensor:
-            tensor = torch.as_tensor(value, dtype=torch.float32, device=device)
-            if tensor.dim() not in (2, 3):
-                raise DataError(describe(f"wrong shape of {name}", tuple(tensor.shape), "(T, D) or (B, T, D)"))
-            return tensor.unsqueeze(0) if tensor.dim() == 2 else tensor
-
-        tokens = open_stream("tokens", tokens)
-        if not tokens.numel():
-            raise DataError(describe("there are no token frames", tuple(tokens.shape), fix="give text or sound"))
-        if not tokens.isfinite().all():
-            raise DataError("the tokens hold values that are not finite; fix: extract them again")
-        if partner is None or not self.participant_cond:
-            return tokens, None
-        return tokens, {name: open_stream(name, each) for name, each in partner.items() if each is not None}
-
-    def _guided_conditions(
-        self, tokens: Tensor, partner: Mapping[str, Tensor] | None, cfg: float, partner_cfg: float
-    ) -> list[tuple[Tensor, float]]:
-        """Return the full condition, and those to lead away from with their weights."""
-        everything = torch.ones(tokens.shape[0], dtype=torch.bool, device=tokens.device)
-        conditions = [(self.condition(tokens, partner), 1.0)]
-        if cfg:
-            nothing = self.condition(tokens, partner, without_tokens=everything, without_partner=everything)
-            conditions.append((nothing, cfg))
-        if partner_cfg:
-            if partner is None:
-                usage_error("partner_cfg needs a partner", partner_cfg, fix="give one to a model that takes it")
-            conditions.append((self.condition(tokens, partner, without_partner=everything), partner_cfg))
-        return conditions
-
-
-def guided(
-    network: Any, conditions: Sequence[tuple[Tensor, float]], x: Tensor, t: float, start: int, **options: Tensor | None
-) -> Tensor:
-    """Return the velocity under the first condition, led away from the others by their weights.
-
-    Args:
-        network: Gives velocities; asked once, about all conditions side by side.
-        conditions: Of the whole sequence ``(B, frames, C)``, each with its weight.
-        x: ``(B, T, D)``.
-        t: Time of the flow.
-        start: First frame of ``x``.
-        **options: Further tensors ``(B, ...)`` for the network.
-    """
-    count = len(conditions)
-    stop = start + x.shape[1]
-    joined = torch.cat([condition[:, start:stop] for condition, _ in conditions])
-    repeated = {
-        name: None if each is None else each.repeat(count, *[1] * (each.dim() - 1)) for name, each in options.items()
-    }
-    times = torch.full((joined.shape[0],), t, device=x.device)
-    full, *others = network(x.repeat(count, 1, 1), times, joined, **repeated).chunk(count)
-    return guide(full, [(other, weight) for other, (_, weight) in zip(others, conditions[1:], strict=True)])
 
 
 def _build_head_vae(in_dim: int, latent: int, conf: Mapping[str, Any]) -> nn.Module:

@@ -13,6 +13,7 @@ from espnet_av.utils.errors import UsageError
 
 _WINDOW = [16, 8]
 PARTNER_DIMS = {"tokens": 29, "expression": 55, "head": 3}
+PARTNER_STREAMS = {f"other_{name}": dim for name, dim in PARTNER_DIMS.items()}
 PARTNER_DIM = sum(PARTNER_DIMS.values())  # 87
 
 #: The published system: 67,935,576 values in the transformer.

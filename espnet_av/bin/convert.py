@@ -9,6 +9,7 @@ espnet-av convert rtfsnet best_model.pth models/rtfsnet12 --model_conf repeats=1
 espnet-av convert activesep ckpt.746.pth models/near_target
 espnet-av convert lipreading lrw_resnet18_dctcn_video_boundary.pth lips.safetensors
 espnet-av convert lrac LRAC2025_Track1_baseline_model.pth models/lrac_track1
+espnet-av convert av_flow av_flow_ckpt_50h.pt models/av_flow --head_vae head_vae/iter-0500000.pt
 """
 
 import argparse
@@ -31,8 +32,9 @@ RECOGNISERS = ("avsrcocktail", "auto_avsr", "avhubert")
 SEPARATORS = ("rtfsnet", "convtasnet", "convtasnet_espnet", "lipreading")
 CODECS = ("lrac",)
 ACTIVE = ("activesep", "activesep_passive")
-SOURCES = (*RECOGNISERS, *SEPARATORS, *CODECS, ACTIVE[0], "ours")
-TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS, *CODECS, *ACTIVE)
+GENERATORS = ("av_flow", "head_vae", "text_to_tokens", "bigvgan")
+SOURCES = (*RECOGNISERS, *SEPARATORS, *CODECS, ACTIVE[0], *GENERATORS, "ours")
+TARGETS = ("ours", "encoder", *RECOGNISERS, *SEPARATORS, *CODECS, *ACTIVE, *GENERATORS)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -48,7 +50,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--to",
         choices=TARGETS,
         default=None,
-        help="ours: a folder that from_pretrained of AVSR, Separator, Codec or ActiveSeparationAgent loads, or the "
+        help="ours: a folder that from_pretrained of AVSR, Separator, Codec, ActiveSeparationAgent or AVGenerator "
+        "loads (or the loader of a head VAE, text-to-tokens model or vocoder), or the "
         "file of a lip-reading front end; encoder: a file for --init_param OUT:avsr.encoder; else a file with the "
         "original names. By default ours, encoder for avhubert, and the original names for ours",
     )
@@ -60,6 +63,8 @@ def get_parser() -> argparse.ArgumentParser:
         default={},
         help="what the tensors do not tell, e.g. encoder_conf.num_heads=12 or repeats=12",
     )
+    parser.add_argument("--head_vae", default=None, help="of av_flow: the head VAE that lies beside its data")
+    parser.add_argument("--statistics", default=None, help="of av_flow: .npz file of statistics of its data")
     parser.add_argument("--report", type=Path, default=None, help="JSON file that names every tensor, also of a misfit")
     return parser
 
@@ -75,6 +80,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return
     if args.kind in ACTIVE:
         convert_active(args)
+        return
+    if args.kind in GENERATORS:
+        convert_generator(args)
         return
     default = {"ours": None, "avhubert": "encoder"}.get(args.kind, "ours")
     target = args.to or default
@@ -158,11 +166,59 @@ def convert_active(args: argparse.Namespace) -> None:
     sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
 
 
+def convert_generator(args: argparse.Namespace) -> None:
+    """Turn an AV-Flow generator, or a part that lies beside it, into ours."""
+    if args.to not in (None, "ours"):
+        usage_error(f"{args.kind} cannot be written as {args.to}", allowed=["ours"], fix="convert in two steps")
+    from espnet_av.avgen import convert as generators
+    from espnet_av.avgen import convert_parts as parts
+
+    further: dict = {}
+    if args.kind in parts.KINDS:
+        published, further = parts.read_published(args.kind, args.source, args.model_conf, strict=False)
+    else:
+        published = generators.read_published(args.kind, args.source, args.model_conf, strict=False)
+    if args.report is not None:
+        write_report(args.report, published)
+    tell(published)
+    sys.stdout.write(f"sizes: {json.dumps(published.model_conf)}\n")
+    published.require_fit()
+    if args.kind in parts.KINDS:
+        weights = generators.write_folder(published, args.output, published.model_conf, published.state, further)
+    else:
+        weights = generators.write_ours(published, args.output, head_vae=args.head_vae, statistics=args.statistics)
+    sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")
+
+
+def export_generator(args: argparse.Namespace, target: str | None) -> bool:
+    """Write a generator of ours, or a part of it, under original names; returns False where IN is neither."""
+    from espnet_av.avgen import convert as generators
+    from espnet_av.avgen import convert_parts as parts
+
+    if generators.is_ours(args.source):
+        weights, model, state = generators.read_ours(args.source)
+        target, renamed = generators.original_names(target, state)
+        _tell_export(args, weights, model, target, renamed, len(state), len(state) - len(renamed))
+        generators.write_published(args.output, renamed)
+    elif (kind := parts.find_kind(args.source)) is not None:
+        if target not in (None, kind):
+            usage_error(f"a {kind} has no such form", got=target, allowed=[kind])
+        weights, state = parts.read_ours(kind, args.source)
+        _tell_export(args, weights, kind, kind, state, len(state), 0)
+        parts.write_original(kind, args.source, state, args.output)
+    else:
+        return False
+    sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
+    return True
+
+
 def export(args: argparse.Namespace, target: str | None) -> None:
     """Write the weights of one of our models under original names."""
     if target == "ours":
         usage_error("the model is ours already", got=str(args.source), allowed=TARGETS[1:])
     _check_file(args.output)
+    if export_generator(args, target):
+        return
     from espnet_av.codec import convert as codecs
 
     if codecs.is_ours(args.source):
@@ -191,7 +247,7 @@ def export(args: argparse.Namespace, target: str | None) -> None:
         separators.write_original(args.output, target, renamed)
         sys.stdout.write(f"wrote {args.output} (sha256 {sha256_file(args.output)})\n")
         return
-    if target in (*SEPARATORS, *CODECS, *ACTIVE):
+    if target in (*SEPARATORS, *CODECS, *ACTIVE, *GENERATORS):
         usage_error("a recogniser has no such form", got=target, allowed=[*RECOGNISERS, "encoder"])
     from espnet_av.avsr import published_files as files
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from espnet_av import _espnet
@@ -26,7 +25,7 @@ from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import AVTaskMixin
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.utils.config import NestedDictAction
-from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.errors import usage_error
 
 OPTIM_CONF = {"lr": 1e-4, "betas": [0.9, 0.98], "eps": 1e-9, "weight_decay": 0.0}
 EMA_DECAY = 0.999
@@ -212,6 +211,8 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
         """
         model = super().build_model(args)
         if args.statistics is not None:
+            from espnet_av.avgen.model_statistics import read_statistics
+
             model.avgen.set_statistics(read_statistics(args.statistics))
         if args.head_vae is not None:
             model.avgen.load_head_vae(args.head_vae)
@@ -241,24 +242,3 @@ def head_vae_conf(source: str) -> dict[str, Any]:
         "headvec_dim": sizes.pop("latent"),
         "head_vae_conf": {**sizes, "window": vae.window},
     }
-
-
-def read_statistics(path: str) -> dict[str, np.ndarray]:
-    """Read the statistics that a generator takes out of a ``.npz`` file; other arrays are left out.
-
-    Raises:
-        MissingDataError: There is no such file.
-        DataError: It is damaged, or holds none of them.
-    """
-    from espnet_av.avgen.model import STATISTICS
-
-    if not Path(path).is_file():
-        raise MissingDataError(describe("no statistics of the data", got=path, fix="run stage 4"))
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in STATISTICS if name in archive.files}
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(describe(f"{path}: damaged statistics ({error})", fix="run stage 4 again")) from error
-    if not found:
-        raise DataError(describe(f"{path} holds no statistics", allowed=STATISTICS, fix="run stage 4 again"))
-    return found

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What generating costs: banded against dense attention, real-time factor of the generator, latency of the first chunk.
 
-Both kinds of attention take turns in one process. Times are CPU seconds of this process, so that other work on the
+``dense`` masks the scores inside torch's fused attention; ``square`` writes the whole square of scores down, masks it
+and takes the softmax, as published. The kinds of attention take turns in one process. Times are CPU seconds of this process, so that other work on the
 machine counts little; on a GPU they are wall-clock seconds.
 
-python test/bench/bench_avgen.py [--preset base small lowlat] [--seconds 4 20 60] [--steps 8] [--device cpu]
+OMP_NUM_THREADS=1 python test/bench/bench_avgen.py [--preset base small lowlat] [--seconds 4 20 60] [--steps 8]
 """
 
 import argparse
@@ -14,9 +15,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 
+from espnet_av.avgen import flow_transformer
 from espnet_av.avgen.choices import build_model
 from espnet_av.avgen.clock import MEL_RATE
 from espnet_av.avgen.model import AVGenModel
@@ -31,6 +34,13 @@ def make(preset: str, attention: str, device: str) -> AVGenModel:
         if "norm.linear.weight" in name:
             torch.nn.init.normal_(parameter, std=0.02)
     return model.eval().to(device)
+
+
+def square_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Attend as published: scores, mask, softmax, one after the other."""
+    query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+    scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    return (scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value).transpose(1, 2)
 
 
 def seconds_of(action: Callable[[], object], device: str) -> float:
@@ -50,20 +60,31 @@ def seconds_of(action: Callable[[], object], device: str) -> float:
 def compare_attention(preset: str, seconds: float, repeats: int, device: str) -> None:
     """Print the seconds of one evaluation with each kind of attention, and how far the results are apart."""
     frames = round(seconds * MEL_RATE)
-    models = {name: make(preset, name, device) for name in ("banded", "dense")}
-    models["dense"].load_state_dict(models["banded"].state_dict())
-    x = torch.randn(1, frames, models["banded"].dim, device=device)
+    banded, dense = make(preset, "banded", device), make(preset, "dense", device)
+    dense.load_state_dict(banded.state_dict())
+    x = torch.randn(1, frames, banded.dim, device=device)
     t, condition = torch.tensor([0.4], device=device), torch.randn(1, frames, 29, device=device)
-    times: dict[str, list[float]] = {name: [] for name in models}
-    results = {name: model.network(x, t, condition) for name, model in models.items()}
+
+    def run_square() -> torch.Tensor:
+        with mock.patch.object(flow_transformer, "dense_attention", square_attention):
+            return dense.network(x, t, condition)
+
+    runs: dict[str, Callable[[], torch.Tensor]] = {
+        "banded": lambda: banded.network(x, t, condition),
+        "dense": lambda: dense.network(x, t, condition),
+        "square": run_square,
+    }
+    results = {name: run() for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
-        for name, model in models.items():
-            times[name].append(seconds_of(lambda model=model: model.network(x, t, condition), device))
-    banded, dense = (statistics.median(times[name]) for name in ("banded", "dense"))
-    apart = float((results["banded"] - results["dense"]).abs().max())
+        for name, run in runs.items():
+            times[name].append(seconds_of(run, device))
+    found = {name: statistics.median(each) for name, each in times.items()}
+    apart = max(float((results["banded"] - results[name]).abs().max()) for name in ("dense", "square"))
     sys.stdout.write(
-        f"{preset:7} {seconds:4g} s  banded {banded:7.3f} s  dense {dense:7.3f} s  ratio {dense / banded:5.2f}  "
-        f"banded per second of sound {banded / seconds:.4f} s  largest difference {apart:.1e}\n"
+        f"{preset:7} {seconds:4g} s  " + "  ".join(f"{name} {each:.3f} s" for name, each in found.items()) + "  "
+        f"dense / banded {found['dense'] / found['banded']:.2f}, square / banded {found['square'] / found['banded']:.2f}"
+        f"  banded per second of sound {found['banded'] / seconds:.4f} s  largest difference {apart:.1e}\n"
     )
 
 
@@ -86,8 +107,9 @@ def real_time(preset: str, seconds: float, steps: int, repeats: int, device: str
     latency = statistics.median(seconds_of(first_chunk, device) for _ in range(repeats))
     needed = (64 + before + after) / MEL_RATE
     sys.stdout.write(
-        f"{preset:7} {seconds:4g} s  {steps} steps  real-time factor {whole / seconds:.3f} whole, {pieces / seconds:.3f} "
-        f"by chunks of 64 new frames; first chunk {1000 * latency:.0f} ms of computing for {needed:.2f} s of tokens, "
+        f"{preset:7} {seconds:4g} s  {steps} steps  real-time factor {whole / seconds:.3f} whole, "
+        f"{pieces / seconds:.3f} by chunks of 64 new frames\n"
+        f"{'':7} first chunk: {1000 * latency:.0f} ms of computing for {needed:.2f} s of tokens, "
         f"looking {1000 * after / MEL_RATE:.0f} ms ahead\n"
     )
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from espnet_av.avgen.choices import build_model, complete_conf
-from espnet_av.avgen.model import PARTNER_STREAMS, AVGenModel, network_state
+from espnet_av.avgen.model import AVGenModel, network_state
 from espnet_av.avgen.output import resample_head
 from espnet_av.avgen.pose import quaternion_to_matrix
+from espnet_av.avgen.presets import PARTNER_STREAMS
 from espnet_av.avgen.sampler import ChunkRules, SolverRules
 from espnet_av.utils.errors import CheckpointError, DataError, UsageError
 
