@@ -19,6 +19,7 @@ from espnet_av.avgen.vocoder_parts import published_names
 from espnet_av.bin import avgen_tokens_train, avgen_vocoder_train
 from espnet_av.data.audio_io import write_audio
 from espnet_av.data.data_dir import DataDir
+from espnet_av.train.pretrained import find_weights
 from espnet_av.utils.errors import DataError, UsageError
 
 RATE = 22050
@@ -110,7 +111,7 @@ def test_vocoder_training_leaves_a_vocoder(vocoder_root):
     vocoder.check(MelConfig())
     mel = torch.randn(1, 80, 5, generator=torch.Generator().manual_seed(0))
     trained = HiFiGAN(**TINY).eval()
-    weights = torch.load(folder / "valid.mel_loss.best.pth", weights_only=True)
+    weights = torch.load(find_weights(folder, None, VOCODER["best_model_criterion"]), weights_only=True)
     own = {name.removeprefix("vocoder.generator."): each for name, each in weights.items() if ".generator." in name}
     trained.load_state_dict(own)
     torch.testing.assert_close(vocoder(mel), trained(mel)[:, 0], atol=1e-5, rtol=0)
