@@ -155,7 +155,7 @@ def read_best(exp_dir: str | os.PathLike) -> dict[str, Any]:
     """
     content = read_json(Path(exp_dir) / BEST)
     if not isinstance(content, dict):
-        raise MissingDataError(describe(f"no {Path(exp_dir) / BEST}", fix="bash run.sh --stage 6 --stop_stage 6"))
+        raise MissingDataError(describe(f"no {Path(exp_dir) / BEST}", fix="bash run.sh --stage 5c --stop_stage 5c"))
     return content
 
 
@@ -220,7 +220,7 @@ def play(run: EvaluationRun, exp_dir: str | os.PathLike, system: str, agents: Ma
 
 def _changed(path: Path) -> str:
     if not path.exists():
-        raise CheckpointError(describe("a checkpoint is gone", got=str(path), fix="run stage 6 (search) again"))
+        raise CheckpointError(describe("a checkpoint is gone", got=str(path), fix="run stage 5c (search) again"))
     return f"{path.stat().st_mtime_ns}"
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 6: find the best checkpoint of each policy of an experiment on validation episodes, in one process."""
+"""Stage 5c: find the best checkpoint of each policy of an experiment on validation episodes, in one process."""
 
 import argparse
 import sys

@@ -30,7 +30,7 @@ STAGES = {
     "pack": 9,
 }
 #: Tasks that have another name for a stage: what it makes is not tokens.
-OTHER_NAMES = {"avss": {"lips": 4}, "codec": {"stats": 4}}
+OTHER_NAMES = {"avss": {"lips": 4}, "activesep": {"episodes": 4}, "codec": {"stats": 4}}
 ROOT = Path(__file__).resolve().parents[2]
 
 

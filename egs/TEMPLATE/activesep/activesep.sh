@@ -131,7 +131,7 @@ episodes() {
     --scenes "${dumpdir}/scenes/${valid_set}" --output_dir "${dumpdir}/points" --count "${valid_points}" "${drawing[@]}"
 }
 
-train_passive() {
+train_separators() {
   local -a set=() unheard=()
   [[ ! -d ${dumpdir}/valUnheard_clips ]] || unheard=(--unheard_clips "${dumpdir}/valUnheard_clips/1s_chunks")
   exp=${passive_exp} config=${passive_config} run_training espnet_av.bin.activesep_passive_train "${in_world[@]}" \
@@ -258,22 +258,22 @@ stage 4 episodes episodes group: data_prep in: "${kept[@]}" "${classes}" out: "$
   min_distance num_distractors
 if [[ -z ${download_model} && -z ${separators} ]]; then
   stage_marks "${passive_exp}/.stages"
-  stage 5a train_passive train_passive group: train in: "${passive_config}" "${points[@]}" \
+  stage 5 train train_separators group: train in: "${passive_config}" "${points[@]}" \
     out: "${passive_exp}/config.yaml" "${passive_exp}/checkpoint.pth" options: seed passive_args "${train_options[@]}"
 fi
 stage_marks "${exp}/.stages"
 if [[ -z ${download_model} ]]; then
   ready=("${passive_exp}/checkpoint.pth")
   [[ -z ${separators} ]] || ready=("${separators}")
-  stage 5b train_policy train_policy group: train in: "${config}" "${ready[@]}" "${dumpdir}/episodes/v1/${train_set}" \
+  stage 5a policy train_policy group: train in: "${config}" "${ready[@]}" "${dumpdir}/episodes/v1/${train_set}" \
     out: "${trained_main[@]}" options: policy_seeds set train_args
-  ((${#rewards[@]} == 0)) || stage 5c train_baselines train_baselines group: train in: "${config}" "${ready[@]}" \
+  ((${#rewards[@]} == 0)) || stage 5b baselines train_baselines group: train in: "${config}" "${ready[@]}" \
     "${dumpdir}/episodes/v1/${train_set}" out: "${trained[@]:${#seeds[@]}}" options: policy_seeds baselines set train_args
 fi
-stage 6 search search group: eval in: "${searched[@]}" "${infer_config}" "${dumpdir}/episodes/v1/${valid_set}" \
+stage 5c search search group: eval in: "${searched[@]}" "${infer_config}" "${dumpdir}/episodes/v1/${valid_set}" \
   out: "${exp}/best.json" "${exp}/model.safetensors" "${exp}/config.yaml" \
   options: policy_seeds baselines search_first search_interval eval_args download_model
-stage 6a infer infer group: eval in: "${exp}/best.json" "${infer_config}" "${test_names[@]/#/${dumpdir}/episodes/v1/}" \
+stage 6 infer infer group: eval in: "${exp}/best.json" "${infer_config}" "${test_names[@]/#/${dumpdir}/episodes/v1/}" \
   out: "${played[@]}" options: movers baselines max_mover_agents num_examples eval_args
 stage 7 score score group: eval in: "${played[@]}" out: "${exp}/results.json" "${exp}/RESULTS.md" options: movers baselines
 stage 8 report report group: eval in: "${exp}/results.json" "${exp}/best.json" out: "${exp}/report.html"

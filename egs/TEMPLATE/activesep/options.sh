@@ -59,11 +59,11 @@ ${recipe_help}Of this task:
   --search_first N         leave out checkpoints with smaller numbers (default: ${search_first})
   --search_interval N      take every so-manyth (default: ${search_interval})
   --num_examples N         episodes of each test whose sound is kept (default: ${num_examples})
-  --passive_args, --train_args, --eval_args 'WORDS'  appended to the commands of stages 5a, 5b and 5c, 6
+  --passive_args, --train_args, --eval_args 'WORDS'  appended to the commands of stages 5, 5a and 5b, 5c and 6
   --model_licence NAME     licence of the packed weights; 'not redistributable' for your own use (default: ${model_licence})
   --hub_repo ORG/NAME      where --skip_upload false puts the model (default: none)
   --local_data_opts 'WORDS'  further options of local/data.sh
---config is the training of the policy, and --set KEY=VALUE changes one of its keys. --stage 5 begins with 5a.
+--config is the training of the policy, and --set KEY=VALUE changes one of its keys.
 $(training_help)
 These are about the separators, but for --model_name_or_path, which takes the place of --passive_config's first weights.
 
