@@ -1,0 +1,207 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+
+import numpy as np
+import pytest
+from avgen_score_sets import basis, make_data, make_samples
+
+from espnet_av.avgen.score_files import find_basis, find_samples, read_truths
+from espnet_av.avgen.scoring import RealSet, ScoreOptions, compare_sets, score_set
+from espnet_av.bin.avgen_score import main
+from espnet_av.utils.errors import DataError, MissingDataError, UsageError
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Real recordings and two systems: a good one and one whose mouth trembles and is late."""
+    root = tmp_path_factory.mktemp("avgen_score")
+    controls = make_data(root / "dump" / "test")
+    make_samples(root / "exp" / "decode" / "joint" / "test", controls)
+    make_samples(root / "exp" / "decode" / "cascade" / "test", controls, noise=0.3, late=3)
+    facts = {"rtf": 0.5, "nfe": 8, "steps": 8}
+    (root / "exp" / "decode" / "joint" / "test" / "infer.json").write_text(json.dumps(facts))
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(experiment):
+    data = str(experiment / "dump" / "test")
+    main(
+        ["--exp_dir", str(experiment / "exp"), "--data_dirs", data, "--vocoder", "griffinlim", "--num_resamples", "50"]
+    )
+    content = json.loads((experiment / "exp" / "results.json").read_text())
+    return {row["system"]: row for row in content["rows"]}, content
+
+
+def test_good_samples_score_well(results):
+    row = results[0]["joint"]
+    assert row["closure_f1"] == 1
+    assert row["opening_r"] == pytest.approx(1)
+    assert row["viseme_accuracy"] == 1
+    assert row["lip_sync_r"] > 0.9
+    assert abs(row["lip_sync_lag"]) < 0.5
+    assert row["fd_face"] < 1e-6
+    assert row["n_samples"] == 8
+    assert row["rtf"] == 0.5
+
+
+def test_bad_samples_score_worse(results):
+    good, bad = results[0]["joint"], results[0]["cascade"]
+    assert bad["closure_f1"] < good["closure_f1"] - 0.1
+    assert bad["lip_sync_lag"] == pytest.approx(3, abs=1)
+    assert bad["fd_face"] > good["fd_face"] + 0.05
+    assert bad["div_sample_face"] > good["div_sample_face"]
+    assert bad["jerk_face"] > good["jerk_face"]
+    low, high = bad["ci"]["closure_f1"]
+    assert low <= bad["closure_f1"] <= high
+
+
+def test_real_recordings_and_upper_bound_stand_beside_them(results):
+    real, bound = results[0]["real"], results[0]["resynthesis"]
+    assert "mel_l1" not in real
+    assert real["fd_face"] > 0
+    assert 0 < bound["mel_l1"] < results[0]["joint"]["mel_l1"]
+    assert bound["closure_f1"] == 1
+    assert bound["fd_head"] < 1e-4
+    assert "listening_level_db" in real
+    assert real["listening_level_db"] < -10
+
+
+def test_what_is_not_known_is_skipped_with_its_reason(results, experiment):
+    assert "wer" not in results[0]["joint"]
+    assert "--asr" in results[0]["joint"]["skipped"]["wer"]
+    text = (experiment / "exp" / "RESULTS.md").read_text()
+    assert "WER %: skipped" in text
+    assert "| joint" in text
+    assert "upper bound" in text
+
+
+def test_systems_are_compared_on_the_same_recordings(results):
+    (found,) = results[1]["comparisons"]
+    assert (found["first"], found["second"], found["n_utts"]) == ("joint", "cascade", 4)
+    closure = found["differences"]["closure_f1"]
+    assert closure["difference"] == pytest.approx(
+        results[0]["joint"]["closure_f1"] - results[0]["cascade"]["closure_f1"]
+    )
+    assert 0 < closure["ci_low"] <= closure["difference"]
+
+
+def test_scores_of_each_recording_are_kept(results, experiment):
+    content = json.loads((experiment / "exp" / "decode" / "joint" / "test" / "scores.json").read_text())
+    assert [item["key"] for item in content["utterances"]] == ["u0", "u1", "u2", "u3"]
+    curves = content["utterances"][0]["curves"]
+    assert len(curves["opening"]) == len(curves["envelope"]) == len(curves["real_opening"]) == 60
+
+
+def test_words_come_from_the_recogniser_and_count_all_samples(experiment, monkeypatch):
+    monkeypatch.setattr("espnet_av.avgen.heard.load_recogniser", lambda source: lambda wave: "set blue")
+    real = RealSet(experiment / "dump" / "test", ScoreOptions(asr="MODEL"))
+    samples = next(item for item in find_samples(experiment / "exp" / "decode") if item.system == "joint")
+    row = score_set(real, samples, ScoreOptions(asr="MODEL")).row
+    assert row["wer"] == 0.5
+    assert 0 < row["cer"] < 1
+    assert tuple(row["ci"]["wer"]) == (0.5, 0.5)
+
+
+def test_samples_of_another_length_are_not_compared_moment_by_moment(experiment, tmp_path):
+    controls = {uid: np.zeros((40, 4)) + 0.3 for uid in ("u0", "u1", "u2", "u3")}
+    options = ScoreOptions(num_resamples=0)
+    real = RealSet(experiment / "dump" / "test", options)
+    make_samples(tmp_path / "decode" / "test", controls, samples=1, noise=0.1)
+    row = score_set(real, find_samples(tmp_path / "decode")[0], options).row
+    assert "closure_f1" not in row
+    assert "mel_l1" not in row
+    assert "as long as" in row["skipped"]["closure_f1"]
+    assert row["mcd"] > 0
+    assert row["fd_face"] > 0
+
+
+def test_without_a_basis_nothing_is_said_of_mouths(experiment, tmp_path):
+    data = tmp_path / "test"
+    make_data(data, count=2)
+    (data / "face_basis.npz").unlink()
+    real = RealSet(data, ScoreOptions(num_resamples=0))
+    row = score_set(real, None, ScoreOptions(num_resamples=0)).row
+    assert "closure_f1" not in row
+    assert "face_basis" in row["skipped"]["closure_f1"]
+    assert "div_kinetic_face" in row
+
+
+def test_missing_samples_are_an_error_or_counted(experiment, tmp_path):
+    folder = tmp_path / "decode" / "test"
+    shutil.copytree(experiment / "exp" / "decode" / "joint" / "test", folder)
+    shutil.rmtree(folder / "u1")
+    real = RealSet(experiment / "dump" / "test", ScoreOptions())
+    samples = find_samples(tmp_path / "decode")[0]
+    with pytest.raises(DataError, match="1 of 4 recordings have no samples"):
+        score_set(real, samples, ScoreOptions())
+    row = score_set(real, samples, ScoreOptions(allow_missing=True, num_resamples=0)).row
+    assert (row["n_utts"], row["n_missing"]) == (3, 1)
+
+
+def test_codes_of_another_width_are_refused(experiment, tmp_path):
+    folder = tmp_path / "decode" / "test" / "u0" / "0"
+    folder.mkdir(parents=True)
+    np.savez(folder / "motion.npz", face=np.zeros((60, 7)), fps=30)
+    real = RealSet(experiment / "dump" / "test", ScoreOptions())
+    options = ScoreOptions(allow_missing=True)
+    with pytest.raises(DataError, match="another width"):
+        score_set(real, find_samples(tmp_path / "decode")[0], options)
+    (folder / "motion.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match="motion.npz"):
+        score_set(real, find_samples(tmp_path / "decode")[0], options)
+
+
+def test_folders_that_are_not_named_or_not_there(experiment, tmp_path):
+    with pytest.raises(UsageError, match="nothing to score"):
+        main([])
+    with pytest.raises(MissingDataError, match="no samples"):
+        main(["--exp_dir", str(tmp_path), "--data_dirs", str(experiment / "dump" / "test")])
+    with pytest.raises(MissingDataError, match="is not named"):
+        main(["--exp_dir", str(experiment / "exp")])
+
+
+def test_any_folders_can_be_compared(experiment, capsys):
+    decode = experiment / "exp" / "decode"
+    main(
+        ["--gt", str(experiment / "dump" / "test"), "--pred", f"a={decode / 'joint' / 'test'}", "--num_resamples", "0"]
+    )
+    text = capsys.readouterr().out
+    assert "| a " in text
+    assert "1.000" in text
+
+
+def test_the_published_layout_is_read(tmp_path):
+    controls = make_data(tmp_path / "flat", count=1)
+    for name in ("audio", "expression_codes", "headpose"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    shutil.copy(tmp_path / "flat" / "u0.wav", tmp_path / "set" / "audio" / "seg.wav")
+    shutil.copy(tmp_path / "flat" / "u0.face.npy", tmp_path / "set" / "expression_codes" / "seg.npy")
+    shutil.copy(tmp_path / "flat" / "u0.head.npy", tmp_path / "set" / "headpose" / "seg--headpose.npy")
+    found = read_truths(tmp_path / "set")
+    assert list(found) == ["seg"]
+    real = RealSet(tmp_path / "set", ScoreOptions(face_basis=str(tmp_path / "flat" / "face_basis.npz")))
+    opening = real.basis.controls(real.faces[0])[:, 0]
+    np.testing.assert_allclose(opening, controls["u0"][:, 0], atol=1e-5)
+
+
+def test_basis_tells_names_and_refuses_other_files(tmp_path):
+    make_data(tmp_path / "data", count=1)
+    found = find_basis(tmp_path / "data")
+    assert found.column("brow") == 2
+    np.testing.assert_allclose(found.matrix, basis(), atol=1e-6)
+    np.savez(tmp_path / "other.npz", names=np.array(["opening"]))
+    with pytest.raises(DataError, match="holds no matrix"):
+        find_basis(tmp_path, tmp_path / "other.npz")
+    with pytest.raises(MissingDataError):
+        find_basis(tmp_path, tmp_path / "absent.npz")
+
+
+def test_comparison_needs_common_recordings(experiment):
+    real = RealSet(experiment / "dump" / "test", ScoreOptions(max_utts=2))
+    assert list(real.truths) == ["u0", "u3"]
+    scored = score_set(real, None, ScoreOptions())
+    same = compare_sets(scored, scored, ScoreOptions())
+    assert all(item["difference"] == 0 for item in same["differences"].values())
