@@ -103,7 +103,7 @@ def plan_chunks(length: int, rules: ChunkRules | None = None) -> Iterator[Chunk]
             start, stop = 0, length
         else:
             start = max(0, first - rules.history)
-            stop = min(start + rules.frames, length)
+            stop = min(first + rules.frames - rules.history, length)  # the first chunk is as quick as it can be
         last = stop if stop == length else stop - rules.future
         yield Chunk(start, first, last, stop)
 

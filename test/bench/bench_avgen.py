@@ -3,8 +3,8 @@
 """What generating costs: banded against dense attention, real-time factor of the generator, latency of the first chunk.
 
 ``dense`` masks the scores inside torch's fused attention; ``square`` writes the whole square of scores down, masks it
-and takes the softmax, as published. The kinds of attention take turns in one process. Times are CPU seconds of this process, so that other work on the
-machine counts little; on a GPU they are wall-clock seconds.
+and takes the softmax, as published. The kinds of attention take turns in one process. Times are CPU seconds of this
+process, so that other work on the machine counts little; on a GPU they are wall-clock seconds.
 
 OMP_NUM_THREADS=1 python test/bench/bench_avgen.py [--preset base small lowlat] [--seconds 4 20 60] [--steps 8]
 """
@@ -81,10 +81,11 @@ def compare_attention(preset: str, seconds: float, repeats: int, device: str) ->
             times[name].append(seconds_of(run, device))
     found = {name: statistics.median(each) for name, each in times.items()}
     apart = max(float((results["banded"] - results[name]).abs().max()) for name in ("dense", "square"))
+    listed = "  ".join(f"{name} {each:.3f} s" for name, each in found.items())
+    ratios = ", ".join(f"{name} / banded {found[name] / found['banded']:.2f}" for name in ("dense", "square"))
     sys.stdout.write(
-        f"{preset:7} {seconds:4g} s  " + "  ".join(f"{name} {each:.3f} s" for name, each in found.items()) + "  "
-        f"dense / banded {found['dense'] / found['banded']:.2f}, square / banded {found['square'] / found['banded']:.2f}"
-        f"  banded per second of sound {found['banded'] / seconds:.4f} s  largest difference {apart:.1e}\n"
+        f"{preset:7} {seconds:4g} s  {listed}  {ratios}  "
+        f"banded per second of sound {found['banded'] / seconds:.4f} s  largest difference {apart:.1e}\n"
     )
 
 
@@ -105,7 +106,7 @@ def real_time(preset: str, seconds: float, steps: int, repeats: int, device: str
         seconds_of(lambda: model.generate(tokens, solver=rules, chunks=chunks), device) for _ in range(repeats)
     )
     latency = statistics.median(seconds_of(first_chunk, device) for _ in range(repeats))
-    needed = (64 + before + after) / MEL_RATE
+    needed = (64 + after) / MEL_RATE
     sys.stdout.write(
         f"{preset:7} {seconds:4g} s  {steps} steps  real-time factor {whole / seconds:.3f} whole, "
         f"{pieces / seconds:.3f} by chunks of 64 new frames\n"

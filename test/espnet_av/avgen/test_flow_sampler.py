@@ -112,7 +112,7 @@ def test_stream_gives_the_first_chunk_before_the_rest():
 
     stream = Sampler(counting, 8, [0], FrameNoise(0), SolverRules(2), ChunkRules(60, 7, 6)).stream(200)
     first, frames = next(stream)
-    assert first == 0 and frames.shape == (1, 54, 8) and calls == [0, 0]
+    assert first == 0 and frames.shape == (1, 47, 8) and calls == [0, 0]
 
 
 def test_samples_have_their_own_noise_and_zero_temperature_has_none():
