@@ -21,4 +21,5 @@ exec bash ../../TEMPLATE/activesep/activesep.sh --called_as "$0" "${folder}" "$#
   --train_episodes 800 --valid_episodes 24 --test_episodes 100 \
   --policy_seeds "0 1 2" \
   --search_first 2 --search_interval 2 \
+  --max_mover_agents 1 \
   "$@"
