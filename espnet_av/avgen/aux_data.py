@@ -16,8 +16,9 @@ from torch import Tensor
 from espnet_av.avgen.alignment import ctc_durations
 from espnet_av.avgen.clock import MEL_RATE, MOTION_RATE, WINDOW_FRAMES, resample_linear
 from espnet_av.avgen.pose import HeadStatistics, pose_to_vector
-from espnet_av.avgen.text import TextFrontEnd, interleave, token_labels
+from espnet_av.avgen.text import TextFrontEnd, interleave
 from espnet_av.avgen.text_to_tokens import TOKEN_DIM, mel_rate_length
+from espnet_av.avgen.token_labels import text_to_labels
 from espnet_av.data.data_dir import read_scp
 from espnet_av.data.types import load_npy
 from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
@@ -141,7 +142,7 @@ class TextTokensPreprocessor:
             ids = interleave([self.front_end.numbers[character] for character in cleaned])
             item = {"text": np.array(ids, dtype=np.int64), "tokens": resample_linear(tokens, num_frames).numpy()}
             if self.alignment == "ctc":
-                counts = ctc_durations(tokens, torch.tensor(token_labels(cleaned)))
+                counts = ctc_durations(tokens, torch.tensor(text_to_labels(cleaned)))
                 item["durations"] = scale_durations(counts, num_frames).numpy()
             elif len(ids) > num_frames:
                 raise DataError(describe("there are more symbols than frames", len(ids), f"up to {num_frames}"))

@@ -26,8 +26,6 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 MATCHA = ("_", *_PUNCTUATION, *_LETTERS, *_IPA)
 TABLES: dict[str, tuple[str, ...]] = {"characters": CHARACTERS, "matcha": MATCHA}
 G2P = {"characters": ("none",), "matcha": ("espeak", "none")}
-#: Labels of the tokens, in their order; ``-`` is the blank of CTC and ``|`` the gap between words.
-TOKEN_LABELS = tuple("-|ETAONIHSRDLUMWCFGYPBVK'XJQZ")
 
 _GAPS = re.compile(r"[\s,.;:!?¡¿…\"«»“”()\[\]—–-]+")
 _APOSTROPHES = str.maketrans("’‘ʼ`´", "'''''")
@@ -108,12 +106,6 @@ def interleave(numbers: list[int], blank: int = BLANK) -> list[int]:
     spread = [blank] * (2 * len(numbers) + 1)
     spread[1::2] = numbers
     return spread
-
-
-def token_labels(text: str) -> list[int]:
-    """Return the labels of the tokens that a text of :data:`CHARACTERS` is spelled with."""
-    number = {label: index for index, label in enumerate(TOKEN_LABELS)}
-    return [number["|" if character == " " else character] for character in text]
 
 
 def phonemes(text: str) -> str:

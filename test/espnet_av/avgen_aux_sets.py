@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from espnet_av.avgen.text import TextFrontEnd, token_labels
+from espnet_av.avgen.text import TextFrontEnd
+from espnet_av.avgen.token_labels import text_to_labels
 from espnet_av.data.data_dir import write_scp
 
 WORDS = "BE THE CAT SAT ON A RED MAT AND RAN TO SEE HIM".split()
@@ -16,20 +17,11 @@ WORDS = "BE THE CAT SAT ON A RED MAT AND RAN TO SEE HIM".split()
 def spelled(text: str, rng: np.random.Generator, frames: int = 3) -> np.ndarray:
     """Logits ``(M, 29)`` as a recogniser might give: each letter a frame or two, then blanks."""
     labels: list[int] = [0, 0]
-    for label in token_labels(TextFrontEnd().clean(text)):
+    for label in text_to_labels(TextFrontEnd().clean(text)):
         labels += [label] + [0] * (frames - 1 + int(rng.integers(2)))
     logits = rng.normal(-4.0, 0.3, (len(labels), 29))
     logits[np.arange(len(labels)), labels] = 8.0
     return logits.astype(np.float32)
-
-
-def read_back(tokens: np.ndarray) -> str:
-    """Text of tokens ``(T, 29)``: the best label of each frame, repeats and blanks dropped."""
-    from espnet_av.avgen.text import TOKEN_LABELS
-
-    best = tokens.argmax(axis=-1)
-    kept = [label for label, before in zip(best, [0, *best[:-1]], strict=True) if label and label != before]
-    return "".join(TOKEN_LABELS[label] for label in kept).replace("|", " ").strip()
 
 
 def make_token_set(folder: Path, count: int = 8, words: int = 3, seed: int = 0) -> dict[str, str]:
