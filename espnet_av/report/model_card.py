@@ -82,6 +82,10 @@ def card_text(task: str) -> CardText:
         from espnet_av.report.codec_card import CODEC_CARD
 
         return CODEC_CARD
+    if task == "avgen":
+        from espnet_av.report.avgen_card import AVGEN_CARD
+
+        return AVGEN_CARD
     if task == "activesep":
         from espnet_av.report.activesep_card import AGENT_CARD
 

@@ -26,7 +26,13 @@ logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_PAGE_BYTES = 20_000_000
 MAX_WORST_MIXTURES = 4  # a mixture, or a recording at several bit rates, takes more room than an utterance
-PAGES = {"avsr": "report.html", "avss": "separation.html", "codec": "codec.html", "activesep": "activesep.html"}
+PAGES = {
+    "avsr": "report.html",
+    "avss": "separation.html",
+    "codec": "codec.html",
+    "avgen": "avgen.html",
+    "activesep": "activesep.html",
+}
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         parts = _separation(found, complexity, published, options)
     elif found.system.name == "codec":
         parts = _codec(found, complexity, options)
+    elif found.system.name == "avgen":
+        parts = _generation(found, complexity, options)
     elif found.system.name == "activesep":
         parts = _active_separation(found, complexity, options)
     else:
@@ -232,6 +240,31 @@ def _codec(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
         "training": sections.training_section(found.exp_dir, found.config, training_panels(history)),
         "examples": examples,
         "data": codec.data_section(found.dump_dir),
+        "complexity": cost_rows(cost) if cost else [],
+    }
+
+
+def _generation(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
+    from espnet_av.report import avgen_sections as generation
+    from espnet_av.report.avgen_card import cost_rows
+    from espnet_av.report.avgen_plots import PANELS
+    from espnet_av.report.codec_sections import data_section
+
+    result_part = generation.results_section(found.results)
+    _write_image(options, "systems.svg", result_part.get("bars_svg"))
+    _write_image(options, "quality_over_steps.svg", result_part.get("steps_svg"))
+    history = sections.read_history(found.exp_dir)
+    return {
+        "cards": generation.headline_cards(found.results, history, cost),
+        "results": result_part,
+        "training": sections.training_section(found.exp_dir, found.config, PANELS),
+        "examples": generation.examples_section(
+            found.exp_dir,
+            num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
+            num_typical=options.num_typical,
+            max_bytes=options.max_media_bytes,
+        ),
+        "data": data_section(found.dump_dir),
         "complexity": cost_rows(cost) if cost else [],
     }
 

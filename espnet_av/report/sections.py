@@ -242,6 +242,10 @@ def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) ->
         from espnet_av.report.codec_card import codec_cost
 
         return codec_cost(exp_dir, model)
+    if system_of(config).name == "avgen":
+        from espnet_av.report.avgen_card import generator_cost
+
+        return generator_cost(model)
     card = experiment_card(exp_dir, model)
     return card if card_rows(card) else None
 
@@ -260,6 +264,10 @@ def build_network(config: Mapping[str, Any] | None) -> Any:
         from espnet_av.codec.choices import build_generator
 
         return build_generator(config.get("model"), config.get("model_conf") or {})
+    if config and system_of(config).name == "avgen":
+        from espnet_av.avgen.choices import build_model
+
+        return build_model(config.get("model"), config.get("model_conf") or {})
     if not config or not isinstance(config.get("token_list"), (list, tuple)):
         return None
     from espnet_av.avsr.choices import get_model_class

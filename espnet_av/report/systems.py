@@ -69,6 +69,14 @@ SYSTEMS = {
         model_keys=("model", "model_conf", "loss_conf", "discriminator_conf"),
         training_only=(),
     ),
+    "avgen": System(
+        name="avgen",
+        title="Generation of talking faces",
+        task_class="espnet_av.tasks.avgen:AVGenTask",
+        model_class="espnet_av.avgen.inference:AVGenerator",
+        model_keys=("model", "model_conf"),
+        training_only=(),
+    ),
     "activesep": System(
         name="activesep",
         title="Active audio-visual separation",
@@ -79,7 +87,13 @@ SYSTEMS = {
     ),
 }
 #: Keys of a training configuration that tell the system, the first that is there.
-TELLING_KEYS = {"reward": "activesep", "discriminator_conf": "codec", "token_list": "avsr", "loss_conf": "avss"}
+TELLING_KEYS = {
+    "reward": "activesep",
+    "discriminator_conf": "codec",
+    "token_list": "avsr",
+    "loss_conf": "avss",
+    "head_vae": "avgen",
+}
 
 
 def get_system(name: str) -> System:

@@ -1,0 +1,136 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples that the report of generation shows: which ones, their videos, and mouth against voice."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet_av.avgen.score_files import AUDIO, RATE, find_samples
+from espnet_av.avgen.scoring import SCORES
+from espnet_av.data.audio_io import read_audio
+from espnet_av.report.avgen_plots import mouth_curves
+from espnet_av.report.avgen_results import is_number, shown, system_title
+from espnet_av.report.experiment import read_json
+from espnet_av.report.media import data_uri, flac_bytes
+from espnet_av.utils.errors import EspnetAVError
+
+logger = logging.getLogger(__name__)
+VIDEO = "video.mp4"
+RANK = ("lip_sync_r", "opening_r", "mcd")
+LOWER_IS_BETTER = ("mcd",)
+NOTES = (("lip_sync_r", "lip-sync r"), ("opening_r", "opening r"), ("wer", "WER %"))
+MAX_SYSTEMS = 4  # shown of one recording
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """One system's sample of a recording: address of its video or its sound, scores, curves, words."""
+
+    title: str
+    note: str
+    address: str | None
+    is_video: bool
+    curves: str | None
+    words: str
+
+
+@dataclass
+class AVGenExample:
+    """One recording of the report."""
+
+    uid: str
+    set_name: str
+    text: str = ""
+    samples: list[SampleView] = field(default_factory=list)
+
+
+class ScoredSamples:
+    """What stages 6 to 8 left of an experiment.
+
+    Args:
+        exp_dir: Experiment folder with ``decode/``.
+    """
+
+    def __init__(self, exp_dir: str | Path) -> None:
+        self.folders: dict[str, list[tuple[str, Path, dict[str, Mapping[str, Any]]]]] = {}
+        for item in find_samples(Path(exp_dir) / "decode"):
+            content = read_json(item.folder / SCORES)
+            if isinstance(content, Mapping):
+                scores = {entry["key"]: entry for entry in content.get("utterances") or ()}
+                self.folders.setdefault(item.set_name, []).append((item.system, item.folder, scores))
+
+    def ranked(self, set_name: str) -> list[str]:
+        """Return the recordings of a set, those whose first system does worst first."""
+        _, _, scores = self.folders[set_name][0]
+        metric = next((name for name in RANK if any(name in entry["values"] for entry in scores.values())), None)
+        if metric is None:
+            return sorted(scores)
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        known = [(sign * entry["values"][metric], uid) for uid, entry in scores.items() if metric in entry["values"]]
+        return [uid for _, uid in sorted(known)]
+
+
+def choose_examples(scored: ScoredSamples, num_worst: int, num_typical: int) -> list[tuple[str, list[AVGenExample]]]:
+    """Choose recordings to show: typical ones of each set, then the worst of all."""
+    groups, worst = [], []
+    for name in scored.folders:
+        ranked = scored.ranked(name)
+        start = max(0, (len(ranked) - num_typical) // 2)
+        typical = ranked[start : start + num_typical]
+        groups.append((f"Typical recordings, {name}", [AVGenExample(uid, name) for uid in typical]))
+        worst += [AVGenExample(uid, name) for uid in ranked[:num_worst] if uid not in typical]
+    if worst:
+        groups.append(("Worst recordings", worst[:num_worst]))
+    return [group for group in groups if group[1]]
+
+
+class AVGenMedia:
+    """Adds videos, sounds and curves to examples until the page is full.
+
+    Args:
+        scored: All samples.
+        max_bytes: What all media together may take in the page.
+    """
+
+    def __init__(self, scored: ScoredSamples, max_bytes: int) -> None:
+        self.scored, self.left_bytes, self.num_left_out = scored, max_bytes, 0
+
+    def fill(self, examples: Sequence[AVGenExample]) -> None:
+        """Give each example its media while they fit; what cannot be read is left out with a warning."""
+        for example in examples:
+            for system, folder, scores in self.scored.folders[example.set_name][:MAX_SYSTEMS]:
+                entry = scores.get(example.uid)
+                if entry is None:
+                    continue
+                example.text = example.text or (entry.get("words") or {}).get("ref", "")
+                try:
+                    example.samples.append(self._view(system, folder / example.uid, entry))
+                except (EspnetAVError, OSError) as error:
+                    logger.warning("%s: no media in the report: %s", example.uid, error)
+
+    def _view(self, system: str, folder: Path, entry: Mapping[str, Any]) -> SampleView:
+        places = sorted(path.parent for path in folder.glob(f"*/{AUDIO}")) or [folder / "0"]
+        video, address = places[0] / VIDEO, None
+        if video.is_file():
+            address = self._take(data_uri(video.read_bytes(), "video/mp4"))
+        elif (places[0] / AUDIO).is_file():
+            wave, rate = read_audio(places[0] / AUDIO, RATE, resample=True)
+            address = self._take(data_uri(flac_bytes(wave, rate), "audio/flac"))
+        drawn = mouth_curves(entry.get("curves") or {})
+        curves = self._take(data_uri(drawn, "image/svg+xml")) if drawn else None
+        words = (entry.get("words") or {}).get("hyp", "")
+        return SampleView(system_title(system), _note(entry["values"]), address, video.is_file(), curves, words)
+
+    def _take(self, address: str) -> str | None:
+        if len(address) > self.left_bytes:
+            self.num_left_out += 1
+            return None
+        self.left_bytes -= len(address)
+        return address
+
+
+def _note(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{title} {shown(name, values[name])}" for name, title in NOTES if is_number(values.get(name)))
