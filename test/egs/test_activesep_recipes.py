@@ -119,7 +119,7 @@ def test_data_stages_on_a_tree_of_soundspaces(tmp_path):
     root = make_tree(tmp_path / "root")
     (root / "audio_data" / "mine" / "min20s_clips" / "train_preprocessed" / "7540_bad.wav").write_text("no sound")
     words = ["--soundspaces_root", root, "--stop_stage", 4, "--max_dropped_share", 0.2, "--valid_episodes", 5]
-    words += ["--local_data_opts", "--splits=" + ",".join(f"{name}={split}" for name, split in SPLITS.items())]
+    words += ["--splits", ",".join(f"{name}={split}" for name, split in SPLITS.items())]
     succeed(tmp_path, "mp3d", *words)
     assert len(read_episodes(tmp_path / "dump" / "episodes", "train")) == 16
     assert len(read_episodes(tmp_path / "dump" / "episodes", "valid_unheard")) == 5

@@ -49,15 +49,15 @@ long_clips() { printf '%s/%s_clips/min20s_clips' "${dumpdir}" "$(clip_split "$1"
 plans=${datadir}/world
 world=${dumpdir}/world
 [[ ${pack_scenes} == true ]] || world=${plans}
-splits=(train valUnheard)
+clip_splits=(train valUnheard)
 for name in "${test_names[@]}"; do
-  [[ " ${splits[*]} " == *" $(clip_split "${name}") "* ]] || splits+=("$(clip_split "${name}")")
+  [[ " ${clip_splits[*]} " == *" $(clip_split "${name}") "* ]] || clip_splits+=("$(clip_split "${name}")")
 done
 classes=${dumpdir}/classes.json
 in_world=(--world_root "${world}" --world_dataset "${dataset}" --class_table "${classes}")
 lists=("${names[@]/#/${datadir}/scenes/}")
 kept=("${names[@]/#/${dumpdir}/scenes/}")
-clips=("${splits[@]/#/${dumpdir}/}")
+clips=("${clip_splits[@]/#/${dumpdir}/}")
 clips=("${clips[@]/%/_clips}")
 episodes=("${names[@]/#/${dumpdir}/episodes/v1/}")
 points=("${dumpdir}/points/v1/train" "${dumpdir}/points/v1/val")
@@ -107,7 +107,7 @@ format() {
 
 filter() {
   run_job 1 -- python -m espnet_av.bin.activesep_data filter --world_root "${world}" --dataset "${dataset}" \
-    --data_dir "${datadir}" --output_dir "${dumpdir}" --sets "${names[@]}" --clip_splits "${splits[@]}" \
+    --data_dir "${datadir}" --output_dir "${dumpdir}" --sets "${names[@]}" --clip_splits "${clip_splits[@]}" \
     --check "${check}" --max_dropped_share "${max_dropped_share}"
 }
 

@@ -11,6 +11,7 @@ cd "${recipe}"
 exec bash ../../TEMPLATE/activesep/activesep.sh --called_as "$0" "${folder}" "$#" \
   --recipe_root soundspaces_root "${SOUNDSPACES_ROOT:-}" "metadata/, binaural_rirs/, scene_observations/, audio_data/, active_datasets/, passive_datasets/" \
   --recipe_option observations scene_observations "folder of the observations below --soundspaces_root" \
+  --recipe_option splits "" "published episodes of sets under other names: SET=SPLIT,..." \
   --dataset mp3d \
   --pack_scenes false \
   --model_licence "not redistributable" \
