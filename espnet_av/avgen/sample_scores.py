@@ -22,8 +22,50 @@ SAME_LENGTH_FRAMES = 3
 OPENING, WIDTH = 0, 1
 ENERGY_SIGMA = 4.0  # frames: slow enough that a nod is one event
 FLOOR = 1e-8
+POSE_DIM, QUATERNION = 7, 4
+SMALLEST_STD = 1e-4  # below, a value of a pose does not move
 
 Ratios = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class HeadScale:
+    """Callable that gives poses in deviations of the real ones, so that turning and shifting count alike.
+
+    Attributes:
+        mean: ``(D,)``.
+        std: ``(D,)``.
+        anchor: Quaternion that all signs agree with; None for angles.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    anchor: np.ndarray | None = None
+
+    def __call__(self, head: np.ndarray) -> np.ndarray:
+        """Return scaled poses ``(F, D)``.
+
+        Raises:
+            DataError: They are of another form than the real ones.
+        """
+        if head.shape[1] != len(self.mean):
+            raise DataError(describe("poses have another form than the real ones", head.shape[1], len(self.mean)))
+        return (_one_sign(head, self.anchor) - self.mean) / self.std
+
+    @classmethod
+    def of(cls, heads: Sequence[np.ndarray]) -> "HeadScale":
+        """Return the scale of real poses, each ``(F, D)``."""
+        pooled = np.concatenate(heads)
+        anchor = pooled[0, :QUATERNION] if pooled.shape[1] == POSE_DIM else None
+        pooled = _one_sign(pooled, anchor)
+        return cls(pooled.mean(axis=0), np.maximum(pooled.std(axis=0), SMALLEST_STD), anchor)
+
+
+def _one_sign(head: np.ndarray, anchor: np.ndarray | None) -> np.ndarray:
+    if anchor is None:
+        return head
+    signs = np.where(head[:, :QUATERNION] @ anchor < 0, -1.0, 1.0)[:, None]
+    return np.concatenate([head[:, :QUATERNION] * signs, head[:, QUATERNION:]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -56,7 +98,11 @@ class ScoredUtterance:
 
 
 def score_item(
-    item: tuple[Truth, Sequence[Path] | None], *, basis: FaceBasis | None, threshold: float
+    item: tuple[Truth, Sequence[Path] | None],
+    *,
+    basis: FaceBasis | None,
+    threshold: float,
+    head_scale: HeadScale | None = None,
 ) -> ScoredUtterance:
     """Read the samples of a recording and score them; a recording without samples is scored itself.
 
@@ -70,14 +116,19 @@ def score_item(
         if take.face.shape[1] != real.face.shape[1]:
             what = f"samples of '{truth.uid}' have face codes of another width"
             raise DataError(describe(what, got=take.face.shape[1], allowed=real.face.shape[1]))
+    heads = [None if take.head is None or head_scale is None else head_scale(take.head) for take in takes]
     found = [_ratios(take, real, truth, basis, threshold, own=paths is None) for take in takes]
+    found += [
+        _motion_ratios(*pair, take.fps)
+        for take, head in zip(takes, heads, strict=True)
+        for pair in (("face", take.face), ("head", head))
+    ]
     ratios = add_ratios(found)
-    if len(takes) > 1:
-        for name in ("face", "head"):
-            arrays = [getattr(take, name) for take in takes if getattr(take, name) is not None]
-            if len(arrays) > 1:
-                length = min(map(len, arrays))
-                ratios[f"div_sample_{name}"] = (metrics.sample_diversity(np.stack([a[:length] for a in arrays])), 1)
+    for name, arrays in (("face", [take.face for take in takes]), ("head", heads)):
+        arrays = [array for array in arrays if array is not None]
+        if len(arrays) > 1:
+            length = min(map(len, arrays))
+            ratios[f"div_sample_{name}"] = (metrics.sample_diversity(np.stack([a[:length] for a in arrays])), 1)
     first = takes[0]
     mask = listening_frames(first, real)
     return ScoredUtterance(
@@ -111,7 +162,7 @@ def same_timing(take: Take, real: Take) -> bool:
 
 def _ratios(take: Take, real: Take, truth: Truth, basis: FaceBasis | None, threshold: float, *, own: bool) -> Ratios:
     """Return the figures of one sample."""
-    found: Ratios = _motion_ratios(take)
+    found: Ratios = {}
     matched = same_timing(take, real)
     if take.wav is not None:
         found |= _voice_ratios(take, real, matched, own=own)
@@ -131,16 +182,16 @@ def _ratios(take: Take, real: Take, truth: Truth, basis: FaceBasis | None, thres
     return found
 
 
-def _motion_ratios(take: Take) -> Ratios:
-    found: Ratios = {}
-    for name, values in (("face", take.face), ("head", take.head)):
-        if values is None or len(values) < 4:
-            continue
-        third = np.abs(metrics.differences(values, 3)[0]) * take.fps**3
-        found[f"div_kinetic_{name}"] = (metrics.kinetic_diversity(values), 1.0)
-        found[f"l1div_{name}"] = (metrics.l1_diversity(values), 1.0)
-        found[f"jerk_{name}"] = (float(third.sum()), float(third.size))
-    return found
+def _motion_ratios(name: str, values: np.ndarray | None, fps: float) -> Ratios:
+    """Diversity and jerk of one movement; none where it is not known or too short."""
+    if values is None or len(values) < 4:
+        return {}
+    third = np.abs(metrics.differences(values, 3)[0]) * fps**3
+    return {
+        f"div_kinetic_{name}": (metrics.kinetic_diversity(values), 1.0),
+        f"l1div_{name}": (metrics.l1_diversity(values), 1.0),
+        f"jerk_{name}": (float(third.sum()), float(third.size)),
+    }
 
 
 def _voice_ratios(take: Take, real: Take, matched: bool, *, own: bool) -> Ratios:
@@ -233,13 +284,13 @@ def spoken_visemes(truth: Truth, controls: np.ndarray, fps: float) -> np.ndarray
 
 def head_speed(head: np.ndarray, fps: float) -> np.ndarray:
     """Return the speed of a head between frames: angular for ``(F, 7)``, of the angles for ``(F, 4)``."""
-    if head.shape[1] != 7:
+    if head.shape[1] != POSE_DIM:
         return beats.vector_speed(head, fps)
     import torch
 
     from espnet_av.avgen.pose import quaternion_to_matrix
 
-    return beats.rotation_speed(quaternion_to_matrix(torch.from_numpy(head[:, :4])).numpy(), fps)
+    return beats.rotation_speed(quaternion_to_matrix(torch.from_numpy(head[:, :QUATERNION])).numpy(), fps)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ where a sample lasts as long as the recording. What cannot be computed is skippe
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from espnet_av.avgen import metrics
-from espnet_av.avgen.sample_scores import OPENING, ScoredUtterance, listening_frames, score_item
+from espnet_av.avgen.sample_scores import OPENING, HeadScale, ScoredUtterance, listening_frames, score_item
 from espnet_av.avgen.score_files import SampleFolder, find_basis, load_truth, read_truths
 from espnet_av.avsr.metrics import bootstrap_interval
 from espnet_av.data.parallel import map_items
@@ -97,6 +97,7 @@ class RealSet:
         takes = [load_truth(truth) for truth in self.truths.values()]
         self.faces = [take.face.astype(np.float32) for take in takes]
         self.heads = [take.head for take in takes if take.head is not None]
+        self.head_scale = HeadScale.of(self.heads) if self.heads else None
         self.threshold = math.nan
         if self.basis is not None:
             self.threshold = metrics.closure_threshold([self.basis.controls(face)[:, OPENING] for face in self.faces])
@@ -128,7 +129,7 @@ def score_set(real: RealSet, samples: SampleFolder | None, options: ScoreOptions
     system = REAL if samples is None else samples.system
     folders, num_missing = ({}, 0) if samples is None else _match(real, samples, options)
     items = [(truth, folders.get(uid)) for uid, truth in real.truths.items() if samples is None or uid in folders]
-    work = functools.partial(score_item, basis=real.basis, threshold=real.threshold)
+    work = functools.partial(score_item, basis=real.basis, threshold=real.threshold, head_scale=real.head_scale)
     done = list(map_items(work, items, nj, f"score {real.name}, {system}"))
     skipped: dict[str, str] = {}
     if options.asr is None:
@@ -222,8 +223,7 @@ def _set_figures(utterances: Sequence[ScoredUtterance], real: RealSet, *, own: b
         if not generated or not truth:
             continue
         if name == "head":
-            scale = head_scale(truth)
-            generated, truth = ([scale(item) for item in part] for part in (generated, truth))
+            generated, truth = ([real.head_scale(item) for item in part] for part in (generated, truth))
         found[f"div_static_{name}"] = metrics.static_diversity(generated)
         if own:
             generated, truth = truth[::2], truth[1::2]
@@ -242,23 +242,6 @@ def _set_figures(utterances: Sequence[ScoredUtterance], real: RealSet, *, own: b
             found[f"follow_{name}_r"] = float(mean.max())
             found[f"follow_{name}_lag_sec"] = float(mean.argmax() / metrics.MOTION_FPS)
     return {name: value for name, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
-
-
-def head_scale(truth: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that gives poses in deviations of the real ones, quaternions with the sign of their mean."""
-    signs = np.concatenate(truth)
-    if signs.shape[1] != 7:
-        mean, std = signs.mean(axis=0), np.maximum(signs.std(axis=0), 1e-6)
-        return lambda head: (head - mean) / std
-    anchor = signs[0, :4]
-
-    def aligned(head: np.ndarray) -> np.ndarray:
-        flip = np.where(head[:, :4] @ anchor < 0, -1.0, 1.0)[:, None]
-        return np.concatenate([head[:, :4] * flip, head[:, 4:]], axis=1)
-
-    pooled = aligned(signs)
-    mean, std = pooled.mean(axis=0), np.maximum(pooled.std(axis=0), 1e-6)
-    return lambda head: (aligned(head) - mean) / std
 
 
 def compare_sets(first: ScoredSet, second: ScoredSet, options: ScoreOptions) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def note(title: str, results: Mapping[str, Any]) -> str:
         text = "FD: Frechet distance of frames, or of differences between frames; lower is better. "
         return text + "The row of real recordings compares their two halves: below that, differences mean nothing."
     if title == "Diversity":
-        return "Good is what real recordings have, not the largest value."
+        return "Good is what real recordings have, not the largest value. Heads are in deviations of the real poses."
     if title == "Sound":
         return "MCD is taken after aligning the times; lower is better everywhere."
     if title == "Listening":

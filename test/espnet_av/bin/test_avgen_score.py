@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from avgen_score_sets import basis, make_data, make_samples
 
-from espnet_av.avgen.score_files import find_basis, find_samples, read_truths
+from espnet_av.avgen.sample_scores import HeadScale, spoken_visemes
+from espnet_av.avgen.score_files import find_basis, find_samples, load_sample, load_truth, read_truths
 from espnet_av.avgen.scoring import RealSet, ScoreOptions, compare_sets, score_set
+from espnet_av.avgen.upper_bound import UpperBound, resynthesise
 from espnet_av.bin.avgen_score import main
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
@@ -205,3 +207,72 @@ def test_comparison_needs_common_recordings(experiment):
     scored = score_set(real, None, ScoreOptions())
     same = compare_sets(scored, scored, ScoreOptions())
     assert all(item["difference"] == 0 for item in same["differences"].values())
+
+
+def test_heads_are_compared_in_deviations_and_without_signs_of_quaternions():
+    rng = np.random.default_rng(0)
+    head = np.concatenate([np.tile([1.0, 0, 0, 0], (50, 1)), 100 * rng.standard_normal((50, 3))], axis=1)
+    head[:, 1] = 0.01 * rng.standard_normal(50)
+    scale = HeadScale.of([head])
+    np.testing.assert_allclose(scale(head).std(axis=0), [0, 1, 0, 0, 1, 1, 1], atol=1e-9)
+    flipped = head * np.array([-1, -1, -1, -1, 1, 1, 1])
+    np.testing.assert_allclose(scale(flipped), scale(head))
+    with pytest.raises(DataError, match="another form"):
+        scale(head[:, :4])
+
+
+def test_phones_tell_the_spoken_viseme(experiment, tmp_path):
+    data = tmp_path / "test"
+    make_data(data, count=1)
+    phones = data / "u0.json"
+    phones.write_text(json.dumps({"phones": [["sil", 0.0, 0.5], ["p", 0.5, 1.0], ["i:", 1.0, 2.0]]}))
+    (data / "phones.scp").write_text(f"u0 {phones}\n")
+    truth = read_truths(data)["u0"]
+    found = spoken_visemes(truth, np.zeros((60, 4)), 30.0)
+    assert [found[frame] for frame in (0, 14, 15, 29, 30, 59)] == ["sil", "sil", "PBM", "PBM", "IY", "IY"]
+    phones.write_text('{"phones": [["p", 1]]}')
+    with pytest.raises(DataError, match="holds no phones"):
+        spoken_visemes(truth, np.zeros((60, 4)), 30.0)
+
+
+def test_segments_are_cut_out_of_long_recordings(tmp_path):
+    controls = make_data(tmp_path / "test", count=1)["u0"]
+    (tmp_path / "test" / "segments").write_text("u0_a u0 0.5 1.5\n")
+    truths = read_truths(tmp_path / "test")
+    assert list(truths) == ["u0_a"]
+    take = load_truth(truths["u0_a"])
+    assert (len(take.face), len(take.wav), len(take.head)) == (30, 22050, 30)
+    np.testing.assert_allclose(take.face @ basis().T, controls[15:45], atol=1e-5)
+    (tmp_path / "test" / "segments").write_text("u0_a u0 x\n")
+    with pytest.raises(DataError, match="bad line"):
+        read_truths(tmp_path / "test")
+
+
+def test_the_upper_bound_is_made_once_and_again_for_another_vocoder(experiment, tmp_path):
+    truths = read_truths(experiment / "dump" / "test")
+    found = resynthesise(dict(list(truths.items())[:1]), tmp_path, "test", vocoder="griffinlim")
+    path = found.folder / "u0" / "0" / "motion.npz"
+    before = path.stat().st_mtime_ns
+    resynthesise(dict(list(truths.items())[:1]), tmp_path, "test", vocoder="griffinlim")
+    assert path.stat().st_mtime_ns == before
+    resynthesise(dict(list(truths.items())[:1]), tmp_path, "test")
+    assert path.stat().st_mtime_ns > before
+    take = load_sample(path.parent)
+    np.testing.assert_allclose(take.head, load_truth(truths["u0"]).head, atol=1e-5)
+
+
+def test_the_upper_bound_sends_poses_through_the_head_vae(tmp_path, experiment):
+    import torch
+    from safetensors.torch import save_file
+
+    from espnet_av.avgen.head_vae import HeadVAE
+
+    torch.manual_seed(0)
+    state = {**HeadVAE().state_dict(), "head_mean": torch.zeros(7), "head_std": torch.ones(7)}
+    save_file(state, tmp_path / "vae.safetensors")
+    truth = load_truth(read_truths(experiment / "dump" / "test")["u0"])
+    changed = UpperBound(head_vae=str(tmp_path / "vae.safetensors"))(truth)
+    assert changed.head.shape == truth.head.shape
+    assert np.isfinite(changed.head).all()
+    assert not np.allclose(changed.head, truth.head, atol=1e-3)
+    assert changed.wav is truth.wav
