@@ -11,6 +11,7 @@ DEFAULT_MODEL = "rtfsnet"
 MODEL_CLASSES: dict[str, registry.Target] = {
     "rtfsnet": "espnet_av.avss.rtfsnet:RTFSNet",
     "convtasnet": "espnet_av.avss.convtasnet:ConvTasNet",
+    "av_convtasnet": "espnet_av.avss.av_convtasnet:AVConvTasNet",
 }
 
 

@@ -116,7 +116,9 @@ def test_noise_and_microphones_follow_the_data_folder(tmp_path):
     assert f"--set preprocessor_conf.impulse_response.scp={tmp_path}/data/microphones.scp" in shown
 
 
-@pytest.mark.parametrize("name", ["train_convtasnet", "train_rtfsnet", "train_rtfsnet_multiloss", "train_rtfsnet_pit"])
+@pytest.mark.parametrize(
+    "name", ["train_convtasnet", "train_av_convtasnet", "train_rtfsnet", "train_rtfsnet_multiloss", "train_rtfsnet_pit"]
+)
 def test_configurations_of_the_template(tmp_path, name):
     shown = succeed(tmp_path, "lrs3", "--dry_run", "--config", f"conf/{name}.yaml", "--lip_frontend", "random")
     assert f"--config ../../TEMPLATE/avss/conf/{name}.yaml" in shown
