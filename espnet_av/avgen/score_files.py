@@ -233,19 +233,9 @@ def load_truth(truth: Truth) -> Take:
     Raises:
         DataError: A file is damaged or has another form.
     """
-    import soundfile
-
-    try:
-        wave, rate = soundfile.read(truth.wav, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
-        raise DataError(describe(f"{truth.wav} cannot be read ({error})", fix="run stage 1 again")) from error
-    face = _load(truth.face, 2)
-    head = None if truth.head is None else head_vectors(_load(truth.head), truth.head)
-    if truth.span is not None:
-        first, last = (round(second * rate) for second in truth.span)
-        wave = wave[first:last]
-        first, last = (round(second * truth.fps) for second in truth.span)
-        face, head = face[first:last], None if head is None else head[first:last]
+    wave, rate = _read_sound(truth.wav, truth.span)
+    face = _load(truth.face, 2, truth.span, truth.fps)
+    head = None if truth.head is None else head_vectors(_load(truth.head, None, truth.span, truth.fps), truth.head)
     if not len(face) or not len(wave):
         raise DataError(describe(f"'{truth.uid}' is empty", got=(len(wave), len(face)), fix="run stage 3 again"))
     voices = [resample_audio(channel, rate, RATE) for channel in wave.T[:2]]
@@ -338,11 +328,34 @@ def _natural(path: Path) -> tuple[int, str]:
     return (int(name) if name.isdigit() else 10**9, name)
 
 
-def _load(path: str | os.PathLike, dimensions: int | None = None) -> np.ndarray:
+def _read_sound(path: str, span: tuple[float, float] | None) -> tuple[np.ndarray, int]:
+    """Read sound ``(N, channels)``, or the part of it between two times."""
+    import soundfile
+
     try:
-        array = np.load(path, allow_pickle=False)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            first, last = (round(second * rate) for second in span) if span else (0, file.frames)
+            file.seek(min(first, file.frames))
+            return file.read(max(0, last - first), dtype="float32", always_2d=True), rate
+    except (RuntimeError, OSError) as error:
+        raise DataError(describe(f"{path} cannot be read ({error})", fix="run stage 1 again")) from error
+
+
+def _load(
+    path: str | os.PathLike,
+    dimensions: int | None = None,
+    span: tuple[float, float] | None = None,
+    fps: float = MOTION_FPS,
+) -> np.ndarray:
+    """Read an array, or the frames of it between two times."""
+    try:
+        array = np.load(path, mmap_mode="r" if span else None, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(describe(f"{path} cannot be read ({error})", fix="make it again")) from error
+    if span:
+        first, last = (round(second * fps) for second in span)
+        array = np.array(array[first:last])
     if (dimensions is not None and array.ndim != dimensions) or not np.isfinite(array).all():
         what = f"{path} has another form, or values that are not finite"
         raise DataError(describe(what, got=array.shape, allowed=f"{dimensions} dimensions" if dimensions else None))

@@ -94,16 +94,22 @@ class RealSet:
         truths = read_truths(data_dir)
         self.truths = {uid: truths[uid] for uid in spread(sorted(truths), options.max_utts)}
         self.basis = find_basis(data_dir, options.face_basis)
-        takes = [load_truth(truth) for truth in self.truths.values()]
-        self.faces = [take.face.astype(np.float32) for take in takes]
-        self.heads = [take.head for take in takes if take.head is not None]
+        self.faces: list[np.ndarray] = []
+        self.heads: list[np.ndarray] = []
+        listening = []
+        for truth in self.truths.values():
+            take = load_truth(truth)
+            self.faces.append(take.face.astype(np.float32))
+            if take.head is not None:
+                self.heads.append(take.head)
+            mask = listening_frames(take, take)
+            if mask is not None and mask.any():
+                listening.append(take.face[mask].astype(np.float32))
+        self.listening = np.concatenate(listening) if listening else None
         self.head_scale = HeadScale.of(self.heads) if self.heads else None
         self.threshold = math.nan
         if self.basis is not None:
             self.threshold = metrics.closure_threshold([self.basis.controls(face)[:, OPENING] for face in self.faces])
-        pairs = [(take, listening_frames(take, take)) for take in takes]
-        found = [take.face[mask] for take, mask in pairs if mask is not None and mask.any()]
-        self.listening = np.concatenate(found).astype(np.float32) if found else None
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
