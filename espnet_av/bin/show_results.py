@@ -62,6 +62,10 @@ def _tables(results: Mapping[str, Any]) -> str:
         from espnet_av.report.codec_results import main_table as codec_table
 
         return markdown_table(*codec_table(results["rows"]), right=2)
+    if results.get("task") == "avgen":
+        from espnet_av.report.avgen_results import main_table as generation_table
+
+        return markdown_table(*generation_table(results["rows"]), right=2)
     if results.get("task") == "activesep":
         from espnet_av.report.activesep_results import main_table as active_table
 
@@ -79,6 +83,10 @@ def _columns(results: Mapping[str, Any]) -> tuple[str, ...]:
         from espnet_av.report.codec_results import shown_metrics
 
         return ("set", "system", "bitrate_kbps", "n_utts", *shown_metrics(results["rows"]))
+    if results.get("task") == "avgen":
+        from espnet_av.report.avgen_results import filled_metrics
+
+        return ("set", "system", "n_utts", "n_samples", *filled_metrics(results["rows"]))
     if results.get("task") == "activesep":
         from espnet_av.report.activesep_results import main_table as active_table
 

@@ -182,6 +182,11 @@ def table(
     return header, body
 
 
+def filled_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the metrics that a row has."""
+    return [name for name in METRICS if any(is_number(row.get(name)) for row in rows)]
+
+
 def main_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the main table; where no mouth is known, that of motion."""
     found = table(rows, "Mouth and voice")

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from avgen_score_sets import basis, make_data, make_samples
 
+from espnet_av.avgen.heard import load_recogniser
 from espnet_av.avgen.sample_scores import HeadScale, spoken_visemes
 from espnet_av.avgen.score_files import find_basis, find_samples, load_sample, load_truth, read_truths
 from espnet_av.avgen.scoring import RealSet, ScoreOptions, compare_sets, score_set
 from espnet_av.avgen.upper_bound import UpperBound, resynthesise
 from espnet_av.bin.avgen_score import main
+from espnet_av.bin.show_results import main as show
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
 
@@ -276,3 +278,27 @@ def test_the_upper_bound_sends_poses_through_the_head_vae(tmp_path, experiment):
     assert np.isfinite(changed.head).all()
     assert not np.allclose(changed.head, truth.head, atol=1e-3)
     assert changed.wav is truth.wav
+
+
+def test_a_model_of_characters_can_be_the_recogniser(monkeypatch):
+    class Extractor:
+        def transcribe(self, wave):
+            assert wave.shape == (1, 16000)
+            return ["IT ON"]
+
+    sources = []
+    monkeypatch.setattr(
+        "espnet_av.avgen.tokens.TokenExtractor.from_pretrained", lambda source: sources.append(source) or Extractor()
+    )
+    assert load_recogniser("ctc:exp/tokens")(np.zeros(16000, dtype=np.float32)) == "IT ON"
+    assert sources == ["exp/tokens"]
+
+
+def test_results_are_shown_as_a_table_and_as_columns(results, experiment, capsys):
+    show([str(experiment / "exp")])
+    assert "closure F1" in capsys.readouterr().out
+    show([str(experiment / "exp"), "--format", "tsv"])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:3] == ["run", "set", "system"]
+    assert "closure_f1" in lines[0]
+    assert len(lines) == 5
