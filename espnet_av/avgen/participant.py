@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""The face of the conversation partner: 55 values of expression and 3 of the head, each brought to [-1, 1] by its range.
+"""The face of the conversation partner: 55 values of expression and 3 of the head, scaled to [-1, 1] by their range.
 
 The generator scales by ranges that it carries; here is where they come from.
 """
