@@ -1,0 +1,170 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The models that generation needs: the generator itself, a vocoder, a model of texts, a recogniser of tokens."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from espnet_av.avgen.choices import build_model
+from espnet_av.avgen.mel import MelConfig
+from espnet_av.avgen.model import network_state
+from espnet_av.avgen.vocoder import Vocoder, load_vocoder
+from espnet_av.avgen.vocoder_choices import GRIFFIN_LIM
+from espnet_av.train.loading import load_into, load_weights
+from espnet_av.train.pretrained import find_weights
+from espnet_av.utils.config import load_yaml
+from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.model import AVGenModel
+    from espnet_av.avgen.text_to_tokens import TextToTokens
+    from espnet_av.avgen.tokens import TokenExtractor
+
+logger = logging.getLogger(__name__)
+VOCODER, TEXT, TOKENS = "vocoder", "text_to_tokens", "tokens"  # folders below that of the model
+SILENCE = "silence.npy"
+AUTO, NO_SOUND = "auto", "none"
+KINDS = ("bigvgan", "hifigan")
+
+
+def load_model(
+    path: Path, weights: str | os.PathLike | None = None, *, head_vae: str | os.PathLike | None = None
+) -> "AVGenModel":
+    """Load the network and all that lies in its checkpoint.
+
+    Args:
+        path: See :meth:`~espnet_av.avgen.inference.AVGenerator.from_pretrained`.
+        weights: Likewise.
+        head_vae: Likewise.
+
+    Raises:
+        MissingDataError: There is no such model.
+        CheckpointError: The weights are of another one.
+    """
+    if not path.exists():
+        allowed = ["an experiment or pack of avgen_train", "a converted model", "a checkpoint of AV-Flow"]
+        raise MissingDataError(describe("no such generator", str(path), allowed, "run stage 5, or give another"))
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and not (folder / "config.yaml").is_file():
+        return _load_published(path, head_vae)
+    config = load_yaml(folder / "config.yaml")
+    if "model_conf" not in config:
+        raise CheckpointError(describe(f"{folder}/config.yaml tells no model", sorted(config)[:5], "model_conf"))
+    chosen = path if path.is_file() and path.suffix != ".yaml" else weights
+    checkpoint = find_weights(folder, chosen, config.get("best_model_criterion"))
+    model = build_model(config.get("model"), config["model_conf"])
+    load_into(model, network_state(load_weights(checkpoint)), strict=True, source=str(checkpoint))
+    return model
+
+
+def _load_published(path: Path, head_vae: str | os.PathLike | None) -> "AVGenModel":
+    """Load a published checkpoint by way of a conversion that nobody keeps."""
+    import tempfile
+
+    from espnet_av.avgen.convert import KIND, read_published, write_ours
+
+    converted = read_published(KIND, path)
+    with tempfile.TemporaryDirectory() as folder:
+        write_ours(converted, Path(folder) / KIND, head_vae=head_vae)
+        return load_model(Path(folder) / KIND)
+
+
+def mel_config(model: "AVGenModel") -> MelConfig:
+    """Return what spectrograms a model makes."""
+    return MelConfig(num_mels=model.dims["mel"])
+
+
+def choose_vocoder(
+    name: str | os.PathLike, folder: Path, config: MelConfig, device: str | torch.device = "cpu"
+) -> Vocoder | None:
+    """Load the vocoder that a name stands for; see :meth:`~espnet_av.avgen.inference.AVGenerator.from_pretrained`.
+
+    Raises:
+        MissingDataError: There is no such vocoder.
+        CheckpointError: The one beside the model is of another kind.
+    """
+    beside = folder / VOCODER
+    if str(name) == NO_SOUND:
+        return None
+    if str(name) == AUTO:
+        if beside.is_dir():
+            return load_vocoder(beside, device)
+        logger.warning("no vocoder beside the model; Griffin-Lim sounds like a robot: give one with 'vocoder'")
+        name = GRIFFIN_LIM
+    if str(name) not in KINDS or Path(name).exists():
+        return load_vocoder(name, device, mel_config=config)
+    if not beside.is_dir():
+        raise MissingDataError(describe(f"no {name} beside the model", str(beside), fix="give the path of its folder"))
+    vocoder = load_vocoder(beside, device)
+    found = type(vocoder.network).__name__.lower()
+    if found != name:
+        raise CheckpointError(describe("the vocoder beside the model is another one", found, [name]))
+    return vocoder
+
+
+def read_array(source: str | os.PathLike | np.ndarray | Tensor, dimensions: tuple[int, ...], width: int) -> np.ndarray:
+    """Return an array or the content of a ``.npy`` file as float32.
+
+    Args:
+        source: The array or file.
+        dimensions: How many axes it may have.
+        width: Values along the last one.
+
+    Raises:
+        MissingDataError: There is no such file.
+        DataError: It holds something else, or values that are not finite.
+    """
+    name = "the array"
+    if isinstance(source, (str, os.PathLike)):
+        name = str(source)
+        if not Path(source).is_file():
+            raise MissingDataError(describe("no such file", name))
+        try:
+            source = np.load(source, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{name} is no .npy file ({error}); fix: make it again") from error
+    array = source.numpy() if isinstance(source, Tensor) else np.asarray(source)
+    if array.ndim not in dimensions or array.shape[-1] != width or array.dtype.kind != "f" or 0 in array.shape:
+        allowed = f"floats, {' or '.join(map(str, dimensions))} axes, {width} values in the last"
+        raise DataError(describe(f"{name} has another form", (str(array.dtype), array.shape), allowed))
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} holds values that are not finite; fix: make it again")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def find_part(folder: Path, name: str, given: str | os.PathLike | None) -> str | os.PathLike | None:
+    """Return where a further model is: what was given, or the folder of its name; None where there is none.
+
+    Raises:
+        MissingDataError: What was given is not there.
+    """
+    if given is not None:
+        if str(given) != "wav2vec2" and not Path(given).expanduser().exists():
+            raise MissingDataError(describe(f"no such {name} model", str(given)))
+        return given
+    return folder / name if (folder / name).is_dir() else None
+
+
+def load_text(source: str | os.PathLike, device: torch.device) -> "TextToTokens":
+    """Load a model of texts."""
+    from espnet_av.avgen.text_to_tokens import load_text_to_tokens
+
+    return load_text_to_tokens(source, device)
+
+
+def load_extractor(
+    source: str | os.PathLike, vad: str, silence: str | os.PathLike | None, device: torch.device
+) -> "TokenExtractor":
+    """Load a recogniser, with the vector of silence that lies beside it where none is named."""
+    from espnet_av.avgen.tokens import TokenExtractor
+
+    if silence is None and (Path(source) / SILENCE).is_file():
+        silence = Path(source) / SILENCE
+    options = {} if silence is None else {"silence": str(silence)}
+    return TokenExtractor.from_pretrained(source, vad=vad, device=device, **options)
