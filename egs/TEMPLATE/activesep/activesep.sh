@@ -139,50 +139,8 @@ train_separators() {
     --train_clips "${dumpdir}/train_clips/1s_chunks" "${unheard[@]}" "${passive_words[@]}"
 }
 
-# train_policies REWARD: one training for each seed; with one process each they run side by side
-train_policies() {
-  local wanted=$((ngpu > nproc ? ngpu : nproc)) threads=1 side_by_side=1 pair
-  local -a launch=(python -m espnet_av.bin.activesep_train) job=() more=()
-  if ((wanted > 1)); then
-    launch=("${ESPNET_AV_ROOT}/utils/torchrun" "${wanted}" "${launch[@]}")
-  elif ((ngpu == 0)); then
-    side_by_side=${nj}
-  fi
-  if ((ngpu > 0)); then
-    job=(--gpu "${ngpu}") more=(--device cuda)
-  else
-    more=(--device cpu)
-    threads=$((nj / (wanted * (side_by_side < ${#seeds[@]} ? side_by_side : ${#seeds[@]}))))
-    ((threads > 0)) || threads=1
-  fi
-  for pair in "${set[@]}"; do more+=("--${pair%%=*}" "${pair#*=}"); done
-  [[ ${debug} == false ]] || more+=(--num_updates 2 --num_envs 2 --num_mini_batch 1 --checkpoint_interval 1)
-  if [[ ${STAGE_REDO} == true && ${resume_from_checkpoint} == false && ${dry_run} == false ]]; then
-    for pair in "${seeds[@]}"; do exp=${exp}/policy/$1_seed${pair} set_aside; done
-  fi
-  # shellcheck disable=SC2016 # expanded in each job, whose name is seed<number>
-  local own_seed='exec "${@:2}" --seed "${1#seed}"'
-  run_job "JOB=$(comma_separated "${seeds[@]/#/seed}")" --num_threads "${threads}" --max_jobs_run "${side_by_side}" \
-    "${job[@]}" -- bash -c "${own_seed}" seed JOB env OMP_NUM_THREADS="${threads}" "${launch[@]}" --config "${config}" \
-    --output_dir "${exp}/policy/$1_JOB" --reward "$1" --separators "${passive_exp}" "${in_world[@]}" --episodes "${dumpdir}/episodes" \
-    --split "${train_set}" --clips "$(long_clips "${train_set}")" "${more[@]}" "${train_words[@]}"
-}
-
-train_policy() {
-  train_policies near_target
-}
-
-train_baselines() {
-  local reward
-  for reward in "${rewards[@]}"; do train_policies "${reward}"; done
-}
-
-play_args=(--config "${infer_config}" "${in_world[@]}" --episodes "${dumpdir}/episodes" --device cpu)
-play_job=()
-if ((ngpu > 0)); then
-  play_args[-1]=cuda
-  play_job=(--gpu 1)
-fi
+# shellcheck source=policy.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/policy.sh"
 
 search() {
   local -a which=(--policies "${policies[@]}" --first "${search_first}" --interval "${search_interval}")
