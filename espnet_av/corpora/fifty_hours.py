@@ -12,14 +12,20 @@
     participant/camera01/smirk_outputs/<segment>--{expression,headpose}.npy
 
 The partner's files may be absent. ``text`` and ``phones/<segment>.json`` may lie beside them.
+
+``python -m espnet_av.corpora.fifty_hours --root ROOT --output_dir data`` writes a data folder for each subset.
 """
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from espnet_av.avgen.recordings import Recording
-from espnet_av.data.data_dir import read_scp
+from espnet_av.data.data_dir import DataDir, read_scp
+from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import MissingDataError, describe
 
 AUDIO, FACE, HEAD = "audio", "expression_codes", "headpose"
@@ -30,6 +36,16 @@ PARTNER_RANGE = f"{PARTNER}/stats"
 TOKEN_DIRS = ("wav2vec2_fairseq_base_ls960_asr_ls960_vad100", "wav2vec2_fairseq_base_ls960_asr_ls960")
 VALID_DATES = ("20240408", "20240509")
 TEST_DATE = "20240509--1052"
+#: Files of a data folder, and the attribute of a recording that fills them.
+TABLES = {
+    "wav.scp": "wav",
+    "face.scp": "face",
+    "head.scp": "head",
+    "tokens.scp": "tokens",
+    "other_expression.scp": "other_expression",
+    "other_head.scp": "other_head",
+    "text": "text",
+}
 
 
 def find_segments(root: str | Path, *, token_dir: str | None = None) -> list[Recording]:
@@ -89,3 +105,97 @@ def mean_rotation(root: str | Path) -> list[float] | None:
     if not path.is_file():
         return None
     return [float(value) for value in np.load(path, allow_pickle=False).reshape(-1)]
+
+
+def write_ranges(root: str | Path) -> None:
+    """Write the statistics files of the layout from its training segments: of the head, and of the partner's face.
+
+    Args:
+        root: The folder, which must have the partner's files.
+
+    Raises:
+        MissingDataError: A segment lacks a file, or there is none to train on.
+    """
+    import torch
+
+    from espnet_av.avgen.participant import PARTS
+    from espnet_av.avgen.pose import HeadStatistics, pose_to_vector
+
+    root = Path(root)
+    train = [each for each in find_segments(root) if in_subset(each.uid, "train")]
+    if not train or not all(each.has_partner for each in train):
+        raise MissingDataError(describe(f"{root}: no training segments with a partner", fix="add the partner's files"))
+    vectors = torch.cat([pose_to_vector(torch.from_numpy(np.load(each.head))) for each in train])
+    vectors[:, :4] *= torch.where(vectors[:, :1] < 0, -1.0, 1.0)
+    found = HeadStatistics.from_vectors(vectors)
+    (root / HEAD_STATISTICS).mkdir(parents=True, exist_ok=True)
+    for name, columns in (("qvec", slice(0, 4)), ("translation", slice(4, 7))):
+        np.save(root / HEAD_STATISTICS / f"head_{name}_mean.npy", found.mean[columns].numpy())
+        np.save(root / HEAD_STATISTICS / f"head_{name}_std.npy", found.std[columns].numpy())
+    (root / PARTNER_RANGE).mkdir(parents=True, exist_ok=True)
+    for part, files in zip(PARTS, ("other_expression", "other_head"), strict=True):
+        values = np.concatenate([np.load(getattr(each, files)) for each in train])
+        np.save(root / PARTNER_RANGE / f"{part}_min.npy", values.min(axis=0))
+        np.save(root / PARTNER_RANGE / f"{part}_max.npy", values.max(axis=0))
+
+
+def write_sets(root: str | Path, output_dir: str | Path, *, token_dir: str | None = None) -> dict[str, int]:
+    """Write data folders ``train``, ``valid`` and ``test``; here, what is in ``test`` is not in ``valid``.
+
+    A table is written when every recording of the set has the file: run this again when there are tokens.
+
+    Args:
+        root: The folder in the 50h layout.
+        output_dir: Gets the data folders.
+        token_dir: See :func:`find_segments`.
+
+    Returns:
+        The recordings of each set that has any.
+
+    Raises:
+        MissingDataError: There are no segments, or files of a segment are missing.
+    """
+    root = Path(root).resolve()
+    found = find_segments(root, token_dir=token_dir)
+    counts = {}
+    for subset in ("train", "valid", "test"):
+        chosen = [each for each in found if in_subset(each.uid, subset)]
+        if subset == "valid":
+            chosen = [each for each in chosen if not in_subset(each.uid, "test")]
+        if not chosen:
+            continue
+        data = DataDir(Path(output_dir) / subset)
+        data.path.mkdir(parents=True, exist_ok=True)
+        tables = {name: {each.uid: getattr(each, value) for each in chosen} for name, value in TABLES.items()}
+        tables["phones.scp"] = {each.uid: _existing(root / "phones" / f"{each.uid}.json") for each in chosen}
+        for name, table in tables.items():
+            if name == "tokens.scp":
+                table = {uid: _existing(path) for uid, path in table.items()}
+            if all(value is not None for value in table.values()):
+                data.write(name, table)
+            else:
+                (data / name).unlink(missing_ok=True)
+        data.write("utt2spk", {each.uid: "actor" for each in chosen})
+        data.write_meta({"motion_fps": chosen[0].fps, "source": str(root)})
+        counts[subset] = len(chosen)
+    return counts
+
+
+def _existing(path: str | Path | None) -> str | None:
+    return str(path) if path is not None and Path(path).is_file() else None
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Write the data folders of a folder in the 50h layout."""
+    parser = argparse.ArgumentParser(description="Write data folders train, valid and test of the 50h layout.")
+    parser.add_argument("--root", type=Path, required=True, help="the folder in the 50h layout")
+    parser.add_argument("--output_dir", type=Path, default=Path("data"), help="gets the data folders")
+    parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
+    args = parser.parse_args(cmd)
+    counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir)
+    sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
