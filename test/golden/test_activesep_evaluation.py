@@ -46,7 +46,9 @@ def result(folder, recorded):
     return evaluate(
         reference_agent(folder),
         episodes,
-        lambda parts: make_vector_env(len(parts), scene, parts, clips, reference_compat=True, max_steps=options.max_steps),
+        lambda parts: make_vector_env(
+            len(parts), scene, parts, clips, reference_compat=True, max_steps=options.max_steps
+        ),
         options,
     )
 
