@@ -59,7 +59,11 @@ def load_model(
     chosen = path if path.is_file() and path.suffix != ".yaml" else weights
     checkpoint = find_weights(folder, chosen, config.get("best_model_criterion"))
     model = build_model(config.get("model"), config["model_conf"])
-    load_into(model, network_state(load_weights(checkpoint)), strict=True, source=str(checkpoint))
+    try:
+        state = network_state(load_weights(checkpoint))
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
+    load_into(model, state, strict=True, source=str(checkpoint))
     return model
 
 

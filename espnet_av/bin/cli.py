@@ -39,6 +39,7 @@ VERBS = {
     "transcribe": Verb("espnet_av.bin.avsr_transcribe", "find the faces of a video and recognise what they say"),
     "separate": Verb("espnet_av.bin.avss_separate", "find the faces of a video and extract the voice of each"),
     "codec": Verb("espnet_av.bin.codec_file", "encode and decode sound, look into .eav files, export a codec"),
+    "generate": Verb("espnet_av.bin.avgen_generate", "generate a talking face from text, sound or tokens"),
     "sessions": Verb("espnet_av.bin.avsr_sessions", "transcribe and score sessions with several people"),
     "evaluate": Verb("espnet_av.bin.{task}_evaluate", "evaluate a model on published test sets", ("avsr",)),
     "complexity": Verb("espnet_av.bin.{task}_complexity", "count and measure what a model costs", ("avss", "codec")),

@@ -1,0 +1,113 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""``espnet-av generate``: a video, sound or a folder out of text, sound or tokens."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from espnet_av.avgen.choices import build_model
+from espnet_av.avgen.inference import AVGenerator
+from espnet_av.avgen.score_files import load_sample
+from espnet_av.bin import avgen_generate
+from espnet_av.bin.cli import main
+from espnet_av.utils.errors import CheckpointError, MissingDataError, UsageError
+
+CONF = {
+    "face_dim": 12,
+    "transformer_conf": {"d_model": 32, "hidden_dim": 32, "num_heads": 2, "window_per_layer": [[4, 2], [3, 1]]},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generator")
+    torch.manual_seed(0)
+    network = build_model("avflow", CONF)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": "avflow", "model_conf": CONF}))
+    torch.save({f"avgen.{name}": value for name, value in network.state_dict().items()}, folder / "valid.loss.best.pth")
+    text = {"model": "text_to_tokens", "model_conf": {"preset": "tiny"}}
+    from espnet_av.avgen.text_to_tokens import TextToTokens
+
+    (folder / "text_to_tokens").mkdir()
+    (folder / "text_to_tokens" / "config.yaml").write_text(yaml.safe_dump(text))
+    torch.save(TextToTokens(preset="tiny").state_dict(), folder / "text_to_tokens" / "model.best.pth")
+    np.save(folder / "tokens.npy", np.random.default_rng(0).standard_normal((1, 25, 29)).astype(np.float32))
+    return folder
+
+
+def run(model, out, *options):
+    start = ["generate", "--model", str(model), "--out", str(out), "--device", "cpu", "--nfe", "2"]
+    return main([*start, *map(str, options)])
+
+
+def test_text_becomes_a_video(model, tmp_path, capsys):
+    run(model, tmp_path / "hello.mp4", "--text", "HELLO", "--vocoder", "griffinlim")
+    assert capsys.readouterr().out == f"{tmp_path}/hello.mp4\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["hello.mp4"]
+    import av
+
+    with av.open(str(tmp_path / "hello.mp4")) as clip:
+        lengths = {
+            kind: float(stream[0].duration * stream[0].time_base)
+            for kind, stream in (("video", clip.streams.video), ("audio", clip.streams.audio))
+        }
+    assert abs(lengths["video"] - lengths["audio"]) < 0.05
+
+
+def test_samples_in_a_folder_are_those_of_the_seed(model, tmp_path):
+    tokens = model / "tokens.npy"
+    options = ("--tokens", tokens, "--vocoder", "none", "--renderer", "none", "--num_samples", 2, "--seed", 5)
+    run(model, tmp_path / "out", *options)
+    found = [load_sample(tmp_path / "out" / str(number)) for number in range(2)]
+    from espnet_av.avgen.sampler import SolverRules
+
+    generator = AVGenerator.from_pretrained(model, vocoder="none")
+    wanted = generator(tokens=tokens, num_samples=2, seed=5, solver=SolverRules(2))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one.face, other.face)
+        assert one.wav is None
+
+
+def test_several_sounds_get_numbers(model, tmp_path):
+    options = ("--tokens", model / "tokens.npy", "--tokens_rate", "mel", "--num_samples", 2, "--max_seconds", 0.2)
+    run(model, tmp_path / "a.wav", *options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "a_1.wav"]
+    assert soundfile.info(tmp_path / "a.wav").frames == 256 * 17
+
+
+def test_a_grid_is_one_video(model, tmp_path):
+    options = ("--tokens", model / "tokens.npy", "--num_samples", 2, "--grid", "--vocoder", "none")
+    run(model, tmp_path / "grid.mp4", *options)
+    import av
+
+    with av.open(str(tmp_path / "grid.mp4")) as clip:
+        assert clip.streams.video[0].width == 1280 and not clip.streams.audio
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "hint"),
+    [
+        ((), UsageError, "nothing to say"),
+        (("--text", "A", "--renderer", "none"), UsageError, "needs pictures"),
+        (("--text", "A", "--renderer", "sketch"), UsageError, "face_basis"),
+        (("--text", "A", "--face_basis", "absent.npz"), MissingDataError, "face basis"),
+        (("--audio", "absent.wav"), MissingDataError, "absent.wav"),
+        (("--tokens", "absent.npy"), MissingDataError, "absent.npy"),
+        (("--text", "A", "--nfe", "0"), UsageError, "steps"),
+        (("--text", "A", "--vocoder", "absent"), MissingDataError, "vocoder"),
+        (("--text", "A", "--weights", "text_to_tokens/model.best.pth"), CheckpointError, "text_to_tokens"),
+        (("--text", "A", "--partner_audio", "a.wav"), UsageError, "no partner"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(model, tmp_path, options, kind, hint):
+    with pytest.raises(kind, match=hint):
+        run(model, tmp_path / "x.mp4", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_needs_no_torch():
+    assert "--partner_audio" in avgen_generate.get_parser().format_help()
