@@ -27,6 +27,15 @@ from espnet_av.utils.errors import CheckpointError, UsageError
 LATER = ("elapsed_sec", "history", "options")  # times
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Train with the threads of the programs that are killed: sums depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return policy_toy.make_world(tmp_path_factory.mktemp("world"))
