@@ -7,6 +7,7 @@ Movers share separators and memory with the policy; only the motion differs. Tho
 rewards (:data:`espnet_av.activesep.reward.REWARDS`) and need no code here.
 """
 
+import abc
 import math
 from collections.abc import Callable, Mapping
 
@@ -67,7 +68,7 @@ def random_walk(move: Move) -> np.ndarray:
     return np.minimum((np.asarray(move.draw) * NUM_ACTIONS).astype(int), NUM_ACTIONS - 1)
 
 
-class GraphMover:
+class GraphMover(abc.ABC):
     """A mover that knows the map and where the target is.
 
     Args:
@@ -88,9 +89,9 @@ class GraphMover:
             actions.append(STAY if idle else self.act(store.graph, node, rotation, target, float(move.draw[env])))
         return np.array(actions)
 
+    @abc.abstractmethod
     def act(self, graph: NavigationGraph, node: int, rotation: int, target: int, draw: float) -> int:
         """Return one action; ``draw`` is a number in [0, 1)."""
-        raise NotImplementedError
 
 
 class DirectionOfArrival(GraphMover):

@@ -72,6 +72,7 @@ class Vocoder:
             raise CheckpointError(describe(f"{name}: network and spectrogram differ in bands or hop", own, wanted))
         self.device = resolve_device(device)
         self.network = network.to(self.device).eval()
+        self.dtype = next((each.dtype for each in network.parameters()), torch.float32)
         self.mel_config, self.name, self.chunk_frames = mel_config, name, chunk_frames
 
     def __repr__(self) -> str:
@@ -125,7 +126,7 @@ class Vocoder:
             raise DataError(describe(f"{self.name}: mel spectrograms of another shape", tuple(mel.shape), allowed))
         if not torch.isfinite(mel).all():
             raise DataError(f"{self.name}: the mel spectrogram holds values that are not finite")
-        mel = mel.to(self.device, torch.float32)
+        mel = mel.to(self.device, self.dtype)
         if self.reach is None or mel.shape[-1] <= self.chunk_frames:
             return self.network(mel)[:, 0]
         return torch.cat([self._piece(mel, *place) for place in self._places(mel.shape[-1])], dim=1)

@@ -5,6 +5,8 @@
 Axes: ``B`` mixtures, ``S`` speakers of each, ``L`` samples, ``Tv`` video frames, ``Cv`` embedding width.
 """
 
+import abc
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from espnet_av.utils.errors import DataError, describe
 SAMPLES_PER_FRAME = 640  # of video: 16 kHz, 25 frames per second
 
 
-class LipGuided(nn.Module):
+class LipGuided(nn.Module, abc.ABC):
     """A network that extracts the speaker whose lips it is shown; subclasses define :meth:`_separate`.
 
     Args:
@@ -128,6 +130,6 @@ class LipGuided(nn.Module):
             return torch.cat([lips, lips[:, -1:].expand(-1, missing, -1)], dim=1)
         return lips[:, :expected]
 
+    @abc.abstractmethod
     def _separate(self, mix: Tensor, lips: Tensor) -> Tensor:
         """``(B, L)``, ``(B * S, Tv, Cv)`` -> ``(B * S, 1, L)``; all of both is valid."""
-        raise NotImplementedError

@@ -83,6 +83,6 @@ def read(path: Path) -> dict[str, Tensor]:
         return {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
 
 
-def close(actual: Tensor, expected: Tensor, *, rtol: float = 1e-3, atol: float = 1e-4) -> None:
+def assert_close(actual: Tensor, expected: Tensor, *, rtol: float = 1e-3, atol: float = 1e-4) -> None:
     """Compare as ``numpy.allclose``, shapes too."""
     np.testing.assert_allclose(actual.detach().float().numpy(), expected.float().numpy(), rtol=rtol, atol=atol)

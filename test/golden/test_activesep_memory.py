@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from activesep_recipe import close, read, reference_agent
+from activesep_recipe import assert_close, read, reference_agent
 
 from espnet_av.activesep.memory import AcousticMemory
 
@@ -28,14 +28,14 @@ def memory(folder) -> AcousticMemory:
 
 def test_time_code(data, memory):
     expected = data["time_encoding_0_19"]
-    close(memory.time_code(torch.arange(len(expected))), expected)
+    assert_close(memory.time_code(torch.arange(len(expected))), expected)
 
 
 @torch.no_grad()
 def test_encoder(data, memory):
     features, skips = memory.encoder(data["pred_mono"])
-    close(features, data["encoded_current"])
-    close(skips, data["current_skip"])
+    assert_close(features, data["encoded_current"])
+    assert_close(skips, data["current_skip"])
 
 
 @torch.no_grad()
@@ -45,11 +45,11 @@ def test_transformer(data, memory):
     earlier = memory.encode(slots, data["mem_pose"]).features
     tokens = torch.cat((earlier, present[None])).transpose(0, 1)
     visible = torch.cat((data["mem_mask"] > 0, torch.ones(len(present), 1, dtype=torch.bool)), 1)
-    close(memory.relate(tokens, visible).transpose(0, 1), data["attn_out"])
+    assert_close(memory.relate(tokens, visible).transpose(0, 1), data["attn_out"])
 
 
 @torch.no_grad()
 def test_refined(data, memory):
     mask = data["mem_mask"] > 0
     refined = memory(data["pred_mono"], data["pose"], data["mem_spec"], data["mem_pose"], mask)
-    close(refined, data["monoFromMem"])
+    assert_close(refined, data["monoFromMem"])

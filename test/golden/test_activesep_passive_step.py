@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from activesep_recipe import INPUT_OFFSET, PREFIX, base_seed, close, read, reference_weights
+from activesep_recipe import INPUT_OFFSET, PREFIX, assert_close, base_seed, read, reference_weights
 from scipy.io import wavfile
 from scipy.signal import fftconvolve
 
@@ -111,6 +111,6 @@ def test_spectra_of_a_data_point(folder, readme):
     clips = [next(scene.glob(f"audio_data/**/1s_chunks/**/{name}")) for name in (target, distractor)]
     ears, other = (chunk_at_ears(scene, *pair) for pair in zip(clips, (target_rir, distractor_rir), strict=True))
     mixture = torch.from_numpy((ears.astype(np.float32) + other.astype(np.float32)) / 2 / 32768)
-    close(mixture_log_magnitude(mixture), data["mixed_log1p"], rtol=0)
-    close(ear_magnitude(torch.from_numpy(ears)), data["gt_bin_mag"], rtol=0)
-    close(normalised_mono_target(torch.from_numpy(wavfile.read(clips[0])[1])), data["gt_mono_mag"], rtol=0)
+    assert_close(mixture_log_magnitude(mixture), data["mixed_log1p"], rtol=0)
+    assert_close(ear_magnitude(torch.from_numpy(ears)), data["gt_bin_mag"], rtol=0)
+    assert_close(normalised_mono_target(torch.from_numpy(wavfile.read(clips[0])[1])), data["gt_mono_mag"], rtol=0)

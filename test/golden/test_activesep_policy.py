@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from activesep_recipe import close, read, reference_agent
+from activesep_recipe import assert_close, read, reference_agent
 
 from espnet_av.activesep.policy import ActiveSeparationPolicy
 
@@ -34,28 +34,28 @@ def observations(data: dict[str, torch.Tensor], number: int | None = None) -> tu
 @torch.no_grad()
 def test_encoders(data, policy):
     rgb, mixed, mask, mono = observations(data)
-    close(policy.see(rgb), data["visual"])
-    close(policy.hear(mixed, mask), data["bin"])
-    close(policy.hear_mono(mono), data["mono"])
+    assert_close(policy.see(rgb), data["visual"])
+    assert_close(policy.hear(mixed, mask), data["bin"])
+    assert_close(policy.hear_mono(mono), data["mono"])
 
 
 @torch.no_grad()
 def test_sequence(data, policy):
     features = policy.encode(*observations(data))
     output, hidden = policy.remember(features, data["h0"], data["masks"])
-    close(output, data["gru_out"])
-    close(hidden, data["h_n"])
-    close(policy.actor(output).log_softmax(-1), data["logits"].log_softmax(-1))
-    close(policy.actor(output).softmax(-1), data["probs"])
+    assert_close(output, data["gru_out"])
+    assert_close(hidden, data["h_n"])
+    assert_close(policy.actor(output).log_softmax(-1), data["logits"].log_softmax(-1))
+    assert_close(policy.actor(output).softmax(-1), data["probs"])
 
 
 @torch.no_grad()
 def test_evaluate(data, policy):
     result = policy(*observations(data), data["h0"], data["masks"], data["actions"])
-    close(result.value, data["value"])
-    close(result.log_prob, data["action_log_probs"])
-    close(result.entropy, data["entropy_mean"])
-    close(result.hidden, data["h_n"])
+    assert_close(result.value, data["value"])
+    assert_close(result.log_prob, data["action_log_probs"])
+    assert_close(result.entropy, data["entropy_mean"])
+    assert_close(result.hidden, data["h_n"])
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def test_act(data, policy):
     inputs = observations(data, batch)
     decision = policy.act(*inputs, data["h0"], data["masks"][:batch], deterministic=True)
     assert torch.equal(decision.action, data["act_action"])
-    close(decision.value, data["act_value"])
-    close(decision.log_prob, data["act_log_prob"])
-    close(decision.hidden, data["act_h"])
-    close(policy.value(*inputs, data["h0"], data["masks"][:batch]), data["act_value"])
+    assert_close(decision.value, data["act_value"])
+    assert_close(decision.log_prob, data["act_log_prob"])
+    assert_close(decision.hidden, data["act_h"])
+    assert_close(policy.value(*inputs, data["h0"], data["masks"][:batch]), data["act_value"])

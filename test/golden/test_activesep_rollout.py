@@ -97,24 +97,24 @@ def run(folder, recorded, tmp_path_factory) -> Run:
     return Run(folder, recorded, tmp_path_factory.mktemp("rollout"))
 
 
-def close(found, expected, **tolerances):
+def assert_close(found, expected, **tolerances):
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), **{"rtol": 0, "atol": 0, **tolerances})
 
 
 def test_first_rollout(run, recorded):
     expected, storage = recorded["rollouts"][0], run.storages[0]
-    close(storage.rewards, expected["rewards"], atol=VALUE)
-    close(storage.values[:-1], expected["values"], atol=VALUE)
-    close(storage.log_probs, expected["log_probs"], atol=VALUE)
-    close(storage.masks[1:], expected["masks"][1:])
-    close(storage.returns, expected["returns"][: run.steps], atol=1e-2)
-    close(storage.inputs["mask"].sum((2, 3, 4)), expected["binmask_sum"], rtol=1e-2)
+    assert_close(storage.rewards, expected["rewards"], atol=VALUE)
+    assert_close(storage.values[:-1], expected["values"], atol=VALUE)
+    assert_close(storage.log_probs, expected["log_probs"], atol=VALUE)
+    assert_close(storage.masks[1:], expected["masks"][1:])
+    assert_close(storage.returns, expected["returns"][: run.steps], atol=1e-2)
+    assert_close(storage.inputs["mask"].sum((2, 3, 4)), expected["binmask_sum"], rtol=1e-2)
 
 
 def test_energy_of_refined_estimates(run, recorded):
     for expected, storage, tolerance in zip(recorded["rollouts"], run.storages, (1e-3, LATER), strict=False):
         energy = storage.inputs["refined"].double().square().sum((2, 3, 4))
-        close(energy, expected["monoFromMem_l2"], rtol=tolerance)
+        assert_close(energy, expected["monoFromMem_l2"], rtol=tolerance)
 
 
 def test_figures_of_episodes(run, recorded):
@@ -130,11 +130,11 @@ def test_figures_of_episodes(run, recorded):
     }
     for theirs, ours in names.items():
         total, count = run.figures[0][ours]
-        close(total, np.sum(expected[theirs]), rtol=2e-3)
+        assert_close(total, np.sum(expected[theirs]), rtol=2e-3)
         assert count == np.sum(expected["ep_c"])
     for action in range(3):
         total, _ = run.figures[0][f"Policy/Action_prob_{action}"]
-        close(total, np.array(expected["ep_p"])[:, action].sum(), atol=VALUE)
+        assert_close(total, np.array(expected["ep_p"])[:, action].sum(), atol=VALUE)
 
 
 def test_losses(run, recorded):
@@ -147,7 +147,7 @@ def test_losses(run, recorded):
         ("mono_loss", "mono_loss"),
         ("memory_loss", "monoFromMem_loss_mean_over_4_epochs"),
     ):
-        close(run.stats[ours].item(), expected[theirs], rtol=LOSS, atol=1e-5)
+        assert_close(run.stats[ours].item(), expected[theirs], rtol=LOSS, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["pol", "sep"])
@@ -156,7 +156,7 @@ def test_changes_of_parameters(run, recorded, part):
     after = run.after_policy if part == "pol" else run.after_memory
     for name, value in expected.items():
         change = after[PREFIX + name].double() - run.before[PREFIX + name].double()
-        close(change.norm().item(), value["delta_l2"], rtol=DELTA)
+        assert_close(change.norm().item(), value["delta_l2"], rtol=DELTA)
     untouched = set(after) - {PREFIX + name for name in recorded["rollouts"][0]["after_pol_update"]}
     if part == "pol":
         assert all(torch.equal(after[name], run.before[name]) for name in untouched)
@@ -164,7 +164,7 @@ def test_changes_of_parameters(run, recorded, part):
 
 def test_second_rollout(run, recorded):
     expected, storage = recorded["rollouts"][1], run.storages[1]
-    close(storage.masks[0], expected["masks"][0])
-    close(storage.rewards, expected["rewards"], rtol=LATER)
-    close(storage.values[:-1], expected["values"], rtol=LATER, atol=VALUE)
-    close(storage.log_probs, expected["log_probs"], rtol=LATER)
+    assert_close(storage.masks[0], expected["masks"][0])
+    assert_close(storage.rewards, expected["rewards"], rtol=LATER)
+    assert_close(storage.values[:-1], expected["values"], rtol=LATER, atol=VALUE)
+    assert_close(storage.log_probs, expected["log_probs"], rtol=LATER)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from activesep_recipe import close, read, reference_agent
+from activesep_recipe import assert_close, read, reference_agent
 
 from espnet_av.activesep.separators import PassiveSeparator, masked_magnitude
 
@@ -31,21 +31,21 @@ def test_extractor(data, separator):
     unet = separator.extractor.unet
     prepared = separator.extractor.prepare(data["mixed_log1p"], data["target_class"])
     bottleneck, skips = unet.encoder(prepared)
-    close(bottleneck.flatten(1), data["bin_bottleneck"])
+    assert_close(bottleneck.flatten(1), data["bin_bottleneck"])
     sums = torch.stack([skip.double().sum() for skip in skips])
-    close(sums, data["bin_skip0_sum"], atol=0)
-    close(separator.extractor(data["mixed_log1p"], data["target_class"]), data["binSepMasks"])
+    assert_close(sums, data["bin_skip0_sum"], atol=0)
+    assert_close(separator.extractor(data["mixed_log1p"], data["target_class"]), data["binSepMasks"])
 
 
 @torch.no_grad()
 def test_converter(data, separator):
     converter = separator.converter
     prepared = converter.prepare(masked_magnitude(data["mixed_log1p"], data["binSepMasks"]))
-    close(converter.unet.encoder(prepared)[0].flatten(1), data["mono_bottleneck"])
+    assert_close(converter.unet.encoder(prepared)[0].flatten(1), data["mono_bottleneck"])
 
 
 @torch.no_grad()
 def test_both(data, separator):
     mask, mono = separator(data["mixed_log1p"], data["target_class"])
-    close(mask, data["binSepMasks"])
-    close(mono, data["pred_mono"])
+    assert_close(mask, data["binSepMasks"])
+    assert_close(mono, data["pred_mono"])

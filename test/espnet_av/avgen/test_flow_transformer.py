@@ -168,5 +168,6 @@ def test_training_after_generating():
     network, given = make(), inputs(33)
     with torch.inference_mode():
         network(given["visual"], given["audio"], given["t"], given["condition"])
-    visual, _ = network(given["visual"], given["audio"], given["t"], given["condition"])
-    visual.sum().backward()
+    visual, audio = network(given["visual"], given["audio"], given["t"], given["condition"])
+    (visual.sum() + audio.sum()).backward()
+    assert [name for name, each in network.named_parameters() if each.grad is None] == []
