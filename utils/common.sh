@@ -25,6 +25,12 @@ say() {
   printf '[espnet_av] %s\n' "$*"
 }
 
+# comma_separated WORD...: print the words with commas between them.
+comma_separated() {
+  local IFS=,
+  printf '%s' "$*"
+}
+
 # warn MESSAGE...: one line for the user on standard error.
 warn() {
   printf '[espnet_av] warning: %s\n' "$*" >&2
@@ -189,6 +195,13 @@ recipe_user_path() {
   if [[ -n ${value} && ${value} != /* && ! -e ${value} && -e ${recipe_cwd}/${value} ]]; then
     printf -v "$1" '%s' "${recipe_cwd}/${value}"
   fi
+}
+
+# find_config NAME: the configuration in variable NAME is that of the driver's folder where the recipe has none.
+find_config() {
+  local path=${0%/*}/${!1}
+  recipe_user_path "$1"
+  [[ -e ${!1} || ! -f ${path} ]] || printf -v "$1" '%s' "${path}"
 }
 
 # recipe_data_args: leave the recipe's own options as words for local/data.sh in data_args; exit 3 without a corpus.

@@ -31,7 +31,16 @@ def is_bash(path: Path) -> bool:
 
 
 SCRIPTS = [name for name in LISTED if name and is_bash(ROOT / name)]
-SOURCED = ("training.sh", "options.sh", "policy.sh", "parse_options.sh", "common.sh", "stages.sh", "path.sh")
+SOURCED = (
+    "training.sh",
+    "model_stages.sh",
+    "options.sh",
+    "policy.sh",
+    "parse_options.sh",
+    "common.sh",
+    "stages.sh",
+    "path.sh",
+)
 
 
 def test_there_are_scripts():

@@ -16,6 +16,8 @@ set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/common.sh"
 # shellcheck source=../../../utils/training.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/training.sh"
+# shellcheck source=../../../utils/model_stages.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/model_stages.sh"
 recipe_begin "$@"
 shift "${recipe_shift}"
 
@@ -28,7 +30,6 @@ shift "${recipe_shift}"
 check_options
 
 # ------------------------------------------------------------------------------------------------- names and folders
-comma_separated() { local IFS=,; printf '%s' "$*"; }
 read -r -a test_names <<<"${test_sets}"
 read -r -a data_words <<<"${local_data_opts}"
 read -r -a passive_words <<<"${passive_args}"
@@ -170,18 +171,8 @@ score() {
     --systems "${systems[@]}"
 }
 
-report() {
-  run_job 1 -- python -m espnet_av.bin.report --exp_dir "${exp}" --dump_dir "${dumpdir}" --output "${exp}/report.html"
-}
-
 pack() {
-  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack" --licence "${model_licence}" \
-    --dump_dir "${dumpdir}"
-}
-
-upload() {
-  [[ ${dry_run} == true ]] || command -v hf >/dev/null || die 4 "no command 'hf'; fix: pip install huggingface_hub"
-  run_job 1 -- hf upload "${hub_repo}" "${exp}/pack"
+  pack_model --dump_dir "${dumpdir}"
 }
 
 read -r -a train_options < <(training_options)
@@ -236,10 +227,6 @@ stage 6 infer infer group: eval in: "${exp}/best.json" "${infer_config}" "${test
 stage 7 score score group: eval in: "${played[@]}" out: "${exp}/results.json" "${exp}/RESULTS.md" options: movers baselines
 stage 8 report report group: eval in: "${exp}/results.json" "${exp}/best.json" out: "${exp}/report.html"
 stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/model.safetensors" out: "${exp}/pack" options: model_licence
-[[ -z ${hub_repo} ]] || stage 9a upload upload group: upload in: "${exp}/pack" options: hub_repo
+upload_stage
 stages_end
-[[ ${list} == false && ${dry_run} == false && -f ${exp}/RESULTS.md ]] || exit 0
-printf '\n'
-awk '/^\|/ {print; found = 1; next} found {exit}' "${exp}/RESULTS.md"
-printf '\nresults: %s\n' "$(show_path "${exp}/RESULTS.md")"
-[[ ! -f ${exp}/report.html ]] || printf 'report:  %s\n' "$(show_path "${exp}/report.html")"
+show_results

@@ -69,12 +69,6 @@ These are about the separators, but for --model_name_or_path, which takes the pl
 
 $(recipe_common_help)"
 
-find_config() { # find_config NAME: a configuration that the recipe does not have is that of the template
-  local path=../../TEMPLATE/activesep/${!1}
-  recipe_user_path "$1"
-  [[ -e ${!1} || ! -f ${path} ]] || printf -v "$1" '%s' "${path}"
-}
-
 # Complete and check the options.
 check_options() {
   local name
@@ -112,9 +106,7 @@ check_options() {
     recipe_user_path "${name}"
     [[ -z ${!name} || -e ${!name} ]] || die 3 "--${name}: no file or folder ${!name}"
   done
-  [[ -z ${hub_repo} || ${skip_upload} == true || ${model_licence} != *"not redistributable"* ]] ||
-    die 2 "--hub_repo: the model may not be passed on (--model_licence '${model_licence}')"
-  [[ -z ${hub_repo} || ${skip_upload} == false ]] || warn "--hub_repo has no effect without --skip_upload false"
+  hub_check
   [[ ${debug} == false ]] || small_world
 }
 

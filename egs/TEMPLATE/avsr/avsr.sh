@@ -10,6 +10,8 @@ set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/common.sh"
 # shellcheck source=../../../utils/training.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/training.sh"
+# shellcheck source=../../../utils/model_stages.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/model_stages.sh"
 recipe_begin "$@"
 shift "${recipe_shift}"
 
@@ -58,9 +60,7 @@ for name in ${modalities}; do
   [[ ${name} =~ ^(av|audio|video)$ ]] || die 2 "--modalities are av, audio, video; got '${name}'"
 done
 
-[[ -z ${hub_repo} || ${skip_upload} == true || ${model_licence} != *"not redistributable"* ]] ||
-  die 2 "--hub_repo: the model may not be passed on (--model_licence '${model_licence}')"
-[[ -z ${hub_repo} || ${skip_upload} == false ]] || warn "--hub_repo has no effect without --skip_upload false"
+hub_check
 
 # ------------------------------------------------------------------------------------------------- names and folders
 read -r -a test_names <<<"${test_sets}"
@@ -78,7 +78,6 @@ token_name=${token_type}
 token_dir=${datadir}/tokens/${token_name}
 [[ -n ${tag} ]] || tag=$(training_tag "${config}" "${token_name}")
 exp=${expdir}/${tag}
-comma_separated() { local IFS=,; printf '%s' "$*"; }
 [[ ${follow} == false ]] || recipe_follow "${exp}/logs"
 
 # ------------------------------------------------------------------------------------------------------------ stages
@@ -189,17 +188,9 @@ sessions() { # of recipes that have local/sessions.sh
     --output_dir "${exp}/sessions" --infer_config "${infer_config}" "${data_args[@]}"
 }
 
-report() {
-  run_job 1 -- python -m espnet_av.bin.report --exp_dir "${exp}" --dump_dir "${dumpdir}" --output "${exp}/report.html"
-}
-
 pack() {
-  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack" --licence "${model_licence}"
-}
-
-upload() {
-  [[ ${dry_run} == true ]] || command -v hf >/dev/null || die 4 "no command 'hf'; fix: pip install huggingface_hub"
-  run_job 1 -- hf upload "${hub_repo}" "${exp}/pack"
+  # shellcheck disable=SC2119 # it takes none here
+  pack_model
 }
 
 read -r -a train_options < <(training_options)
@@ -229,9 +220,6 @@ published=() # figures of others, which the report shows beside the results
 stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" "${published[@]}" out: "${exp}/report.html"
 stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" "${token_dir}" out: "${exp}/pack" \
   options: model_licence
-[[ -z ${hub_repo} ]] || stage 9a upload upload group: upload in: "${exp}/pack" options: hub_repo
+upload_stage
 stages_end
-[[ ${list} == false && ${dry_run} == false && -f ${exp}/RESULTS.md ]] || exit 0
-printf '\n'
-awk '/^\|/ {print; found = 1; next} found {exit}' "${exp}/RESULTS.md"
-printf '\nresults: %s\nreport:  %s\n' "$(show_path "${exp}/RESULTS.md")" "$(show_path "${exp}/report.html")"
+show_results

@@ -11,6 +11,8 @@ set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/common.sh"
 # shellcheck source=../../../utils/training.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/training.sh"
+# shellcheck source=../../../utils/model_stages.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/../../../utils/model_stages.sh"
 recipe_begin "$@"
 shift "${recipe_shift}"
 
@@ -57,7 +59,6 @@ place="filtered/" # data folders of training and tests, below the dump folder
 tests=("${test_names[@]/#/${dumpdir}/${place}}")
 [[ -n ${tag} ]] || tag=$(training_tag "${config}")
 exp=${expdir}/${tag}
-comma_separated() { local IFS=,; printf '%s' "$*"; }
 [[ ${follow} == false ]] || recipe_follow "${exp}/logs"
 
 # ------------------------------------------------------------------------------------------------------------ stages
@@ -182,20 +183,10 @@ score() {
     --decode_dir "${exp}/decode" --data_dirs "${tests[@]}" --config "${score_config}" --nj "${nj}"
 }
 
-report() {
-  run_job 1 -- python -m espnet_av.bin.report --exp_dir "${exp}" --dump_dir "${dumpdir}" --output "${exp}/report.html"
-}
-
 pack() {
   local -a more=()
   [[ ${needs_lips} == false || -z ${prefix} ]] || more=(--lip_frontend "${lip_frontend}") # one of ours goes along
-  run_job 1 -- python -m espnet_av.bin.pack --exp_dir "${exp}" --output_dir "${exp}/pack" --licence "${model_licence}" \
-    --dump_dir "${dumpdir}" "${more[@]}"
-}
-
-upload() {
-  [[ ${dry_run} == true ]] || command -v hf >/dev/null || die 4 "no command 'hf'; fix: pip install huggingface_hub"
-  run_job 1 -- hf upload "${hub_repo}" "${exp}/pack"
+  pack_model --dump_dir "${dumpdir}" "${more[@]}"
 }
 
 read -r -a train_options < <(training_options)
@@ -226,9 +217,6 @@ published=() # figures of others, which the report shows beside the results
 [[ ! -f conf/published.yaml ]] || published=(conf/published.yaml)
 stage 8 report report group: eval in: "${exp}/results.json" "${exp}/history.jsonl" "${published[@]}" out: "${exp}/report.html"
 stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" out: "${exp}/pack" options: model_licence
-[[ -z ${hub_repo} ]] || stage 9a upload upload group: upload in: "${exp}/pack" options: hub_repo
+upload_stage
 stages_end
-[[ ${list} == false && ${dry_run} == false && -f ${exp}/RESULTS.md ]] || exit 0
-printf '\n'
-awk '/^\|/ {print; found = 1; next} found {exit}' "${exp}/RESULTS.md"
-printf '\nresults: %s\nreport:  %s\n' "$(show_path "${exp}/RESULTS.md")" "$(show_path "${exp}/report.html")"
+show_results

@@ -56,12 +56,6 @@ $(training_help)
 
 $(recipe_common_help)"
 
-find_config() { # find_config NAME: a configuration that the recipe does not have is that of the template
-  local path=../../TEMPLATE/avss/${!1}
-  recipe_user_path "$1"
-  [[ -e ${!1} || ! -f ${path} ]] || printf -v "$1" '%s' "${path}"
-}
-
 # Complete and check the options; sets model, needs_lips and lips_modes.
 check_options() {
   local name
@@ -95,7 +89,5 @@ check_options() {
   for name in ${lips_modes}; do
     [[ ${name} =~ ^(own|swapped|other|none|audio)$ ]] || die 2 "--lips_modes are own, swapped, other, none; got '${name}'"
   done
-  [[ -z ${hub_repo} || ${skip_upload} == true || ${model_licence} != *"not redistributable"* ]] ||
-    die 2 "--hub_repo: the model may not be passed on (--model_licence '${model_licence}')"
-  [[ -z ${hub_repo} || ${skip_upload} == false ]] || warn "--hub_repo has no effect without --skip_upload false"
+  hub_check
 }

@@ -62,12 +62,6 @@ $(training_help)
 
 $(recipe_common_help)"
 
-find_config() { # find_config NAME: a configuration that the recipe does not have is that of the template
-  local path=../../TEMPLATE/codec/${!1}
-  recipe_user_path "$1"
-  [[ -e ${!1} || ! -f ${path} ]] || printf -v "$1" '%s' "${path}"
-}
-
 # other_name NEW OLD: --NEW is another name of --OLD
 other_name() {
   [[ -n ${!1} ]] || return 0
@@ -121,7 +115,5 @@ check_options() {
   for name in inference_tag scoring_tag; do
     [[ ${!name} =~ ^[A-Za-z0-9_.+=@-]*$ ]] || die 2 "--${name} becomes a folder name; got '${!name}'"
   done
-  [[ -z ${hub_repo} || ${skip_upload} == true || ${model_licence} != *"not redistributable"* ]] ||
-    die 2 "--hub_repo: the model may not be passed on (--model_licence '${model_licence}')"
-  [[ -z ${hub_repo} || ${skip_upload} == false ]] || warn "--hub_repo has no effect without --skip_upload false"
+  hub_check
 }
