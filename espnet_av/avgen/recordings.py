@@ -124,13 +124,18 @@ def measure(recording: Recording, *, reference_compat: bool = False) -> Extent:
         raise DataError(describe(what, got, f"up to {MOST_DRIFT_SEC} s apart", "drop the recording"))
     num_tokens = tokens.shape[-2] if tokens.ndim in (2, 3) else 0
     expected = token_frames(int(seconds * TOKEN_SAMPLE_RATE))
-    if abs(num_tokens - expected) > _TOKEN_DRIFT + _TOKEN_DRIFT_SHARE * expected:
+    if abs(num_tokens - expected) > token_drift(expected):
         what = f"tokens of '{recording.uid}' do not last as long as its sound"
         raise DataError(describe(what, tokens.shape, f"about {expected} frames", "extract them again"))
     rate = REFERENCE_MEL_RATE if reference_compat else MEL_RATE
     ratio, token_ratio = rate / recording.fps, seconds * rate / num_tokens
     frames = min(mel_frames(sound.frames, sound.samplerate), int(len(face) * ratio + 1e-6))
     return Extent(sound.frames, sound.samplerate, sound.channels, len(face), num_tokens, frames, ratio, token_ratio)
+
+
+def token_drift(expected: int) -> float:
+    """Return by how many frames tokens may miss the expected number, as extractors lose some."""
+    return _TOKEN_DRIFT + _TOKEN_DRIFT_SHARE * expected
 
 
 def positions(start: int, count: int, ratio: float) -> np.ndarray:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 4: extract the tokens of a folder of recordings, float32 (channels, frames, 29) in a .npy file for each.
 
+Of data folders (--data_dirs) it also writes folders that name the tokens; --model given takes those of the corpus.
+
 The recogniser is wav2vec 2.0 (--model wav2vec2, or its file), which must be on this machine, or a small one trained by
 avgen_tokens_train. A run that was stopped goes on where it was.
 """
@@ -10,14 +12,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_av.utils.cli import run_main
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.tokens import TokenExtractor
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = argparse.ArgumentParser(prog="avgen_tokens", description=__doc__)
-    parser.add_argument("-i", "--input_dir", required=True, type=Path, metavar="DIR", help="folder of .wav or .flac")
+    parser.add_argument("-i", "--input_dir", type=Path, metavar="DIR", help="folder of .wav or .flac")
+    parser.add_argument("--data_dirs", nargs="+", type=Path, default=[], metavar="DIR", help="data folders instead")
+    parser.add_argument("--data_output_dir", type=Path, metavar="DIR", help="gets data folders of the same names")
     parser.add_argument(
         "-o",
         "--output_dir",
@@ -26,7 +34,9 @@ def get_parser() -> argparse.ArgumentParser:
         help="where the tokens go (default: wav2vec2_fairseq_base_ls960_asr_ls960 in the input folder)",
     )
     parser.add_argument(
-        "--model", default="wav2vec2", help="wav2vec2, its file or folder, or an experiment of avgen_tokens_train"
+        "--model",
+        default="wav2vec2",
+        help="wav2vec2, its file or folder, or an experiment of avgen_tokens_train; of data folders also: given",
     )
     parser.add_argument(
         "--vad", default="none", choices=["none", "energy"], help="energy: put the vector of silence into silent frames"
@@ -55,36 +65,68 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> int:
     """Run the command."""
     args = get_parser().parse_args(cmd)
-    from espnet_av.avgen.token_files import FOLDER, TokenSettings, extract_folder
-    from espnet_av.avgen.tokens import TokenExtractor
     from espnet_av.utils.errors import usage_error
 
+    if (args.input_dir is None) == (not args.data_dirs) or bool(args.data_dirs) != bool(args.data_output_dir):
+        usage_error("nothing to read", fix="pass --input_dir DIR, or --data_dirs DIR... --data_output_dir DIR")
     if args.reference_compat and args.vad != "none":
         usage_error("--reference_compat has no --vad", args.vad, "none")
     if args.silence and args.vad == "none":
         usage_error("--silence has no effect without voice activity", args.silence, fix="add --vad energy")
-    measure = args.silence == "measure"
-    extractor = TokenExtractor.from_pretrained(
+    lines = tokens_of_sets(args) if args.data_dirs else [tokens_of_folder(args)]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def build_extractor(args: argparse.Namespace) -> "TokenExtractor":
+    """Load the recogniser."""
+    from espnet_av.avgen.tokens import TokenExtractor
+
+    return TokenExtractor.from_pretrained(
         args.model,
         vad=args.vad,
-        silence=None if measure else args.silence,
+        silence=None if args.silence == "measure" else args.silence,
         chunk_sec=args.chunk_sec,
         reference_compat=args.reference_compat,
         device=args.device,
     )
+
+
+def tokens_of_folder(args: argparse.Namespace) -> str:
+    """Extract the tokens of a folder of sound files."""
+    from espnet_av.avgen.token_files import FOLDER, TokenSettings, extract_folder
+
     settings = TokenSettings(args.model, args.vad, args.chunk_sec, args.reference_compat, args.strip)
     output = args.output_dir or args.input_dir / FOLDER
     report = extract_folder(
         args.input_dir,
         output,
-        extractor,
+        build_extractor(args),
         settings,
-        measure_silence=measure,
+        measure_silence=args.silence == "measure",
         overwrite=args.overwrite,
         max_dropped_share=args.max_dropped_share,
     )
-    sys.stdout.write(f"{output}: {report}\n")
-    return 0
+    return f"{output}: {report}"
+
+
+def tokens_of_sets(args: argparse.Namespace) -> list[str]:
+    """Extract the tokens of data folders, or take those of the corpus."""
+    from espnet_av.avgen.token_files import TokenSettings
+    from espnet_av.avgen.token_set import GIVEN, digest_of, extract_sets, take_given
+
+    if args.model == GIVEN:
+        return take_given(args.data_dirs, args.data_output_dir, max_dropped_share=args.max_dropped_share)
+    settings = TokenSettings(digest_of(args.model), args.vad, args.chunk_sec, args.reference_compat)
+    return extract_sets(
+        args.data_dirs,
+        args.data_output_dir,
+        args.output_dir or args.data_output_dir / "tokens",
+        build_extractor(args),
+        settings,
+        measure_silence=args.silence == "measure",
+        max_dropped_share=args.max_dropped_share,
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ The partner's files may be absent. ``text`` and ``phones/<segment>.json`` may li
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_av.avgen.recordings import Recording
+from espnet_av.avgen.score_files import BASIS
 from espnet_av.data.data_dir import DataDir, read_scp
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import MissingDataError, describe
@@ -139,15 +141,18 @@ def write_ranges(root: str | Path) -> None:
         np.save(root / PARTNER_RANGE / f"{part}_max.npy", values.max(axis=0))
 
 
-def write_sets(root: str | Path, output_dir: str | Path, *, token_dir: str | None = None) -> dict[str, int]:
+def write_sets(
+    root: str | Path, output_dir: str | Path, *, token_dir: str | None = None, licence: str | None = None
+) -> dict[str, int]:
     """Write data folders ``train``, ``valid`` and ``test``; here, what is in ``test`` is not in ``valid``.
 
-    A table is written when every recording of the set has the file: run this again when there are tokens.
+    A table names the recordings that have the file; run this again when there are tokens.
 
     Args:
         root: The folder in the 50h layout.
-        output_dir: Gets the data folders.
+        output_dir: Gets the data folders, and ``face_basis.npz`` where there is one.
         token_dir: See :func:`find_segments`.
+        licence: Of the recordings.
 
     Returns:
         The recordings of each set that has any.
@@ -168,16 +173,19 @@ def write_sets(root: str | Path, output_dir: str | Path, *, token_dir: str | Non
         data.path.mkdir(parents=True, exist_ok=True)
         tables = {name: {each.uid: getattr(each, value) for each in chosen} for name, value in TABLES.items()}
         tables["phones.scp"] = {each.uid: _existing(root / "phones" / f"{each.uid}.json") for each in chosen}
+        tables["tokens.scp"] = {uid: _existing(path) for uid, path in tables["tokens.scp"].items()}
         for name, table in tables.items():
-            if name == "tokens.scp":
-                table = {uid: _existing(path) for uid, path in table.items()}
-            if all(value is not None for value in table.values()):
-                data.write(name, table)
+            known = {uid: value for uid, value in table.items() if value is not None}
+            if known:
+                data.write(name, known)
             else:
                 (data / name).unlink(missing_ok=True)
         data.write("utt2spk", {each.uid: "actor" for each in chosen})
-        data.write_meta({"motion_fps": chosen[0].fps, "source": str(root)})
+        about = {"licence": licence} if licence else {}
+        data.write_meta({"motion_fps": chosen[0].fps, "source": str(root), **about})
         counts[subset] = len(chosen)
+    if (root / BASIS).is_file():
+        shutil.copyfile(root / BASIS, Path(output_dir) / BASIS)
     return counts
 
 
@@ -191,8 +199,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True, help="the folder in the 50h layout")
     parser.add_argument("--output_dir", type=Path, default=Path("data"), help="gets the data folders")
     parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
+    parser.add_argument("--licence", help="of the recordings; a model that was trained on them has to keep it")
     args = parser.parse_args(cmd)
-    counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir)
+    counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir, licence=args.licence)
     sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
     return 0
 
