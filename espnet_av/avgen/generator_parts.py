@@ -56,8 +56,7 @@ def load_model(
     config = load_yaml(folder / "config.yaml")
     if "model_conf" not in config:
         raise CheckpointError(describe(f"{folder}/config.yaml tells no model", sorted(config)[:5], "model_conf"))
-    chosen = path if path.is_file() and path.suffix != ".yaml" else weights
-    checkpoint = find_weights(folder, chosen, config.get("best_model_criterion"))
+    checkpoint = find_checkpoint(path, weights)
     model = build_model(config.get("model"), config["model_conf"])
     try:
         state = network_state(load_weights(checkpoint))
@@ -65,6 +64,18 @@ def load_model(
         raise CheckpointError(f"{checkpoint}: {error}") from error
     load_into(model, state, strict=True, source=str(checkpoint))
     return model
+
+
+def find_checkpoint(path: Path, weights: str | os.PathLike | None = None) -> Path:
+    """Return the file of the weights that :func:`load_model` reads.
+
+    Raises:
+        MissingDataError: There is none.
+    """
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() and (path.suffix != ".yaml" or not (folder / "config.yaml").is_file()):
+        return path
+    return find_weights(folder, weights, load_yaml(folder / "config.yaml").get("best_model_criterion"))
 
 
 def _load_published(path: Path, head_vae: str | os.PathLike | None) -> "AVGenModel":

@@ -30,6 +30,7 @@ from espnet_av.avgen.generator_parts import (
     TEXT,
     TOKENS,
     choose_vocoder,
+    find_checkpoint,
     find_part,
     load_extractor,
     load_model,
@@ -45,6 +46,7 @@ from espnet_av.avgen.sound_files import read_channels
 from espnet_av.avgen.vocoder import Vocoder
 from espnet_av.train.pretrained import resolve_device
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.files import sha256_file
 
 if TYPE_CHECKING:
     from espnet_av.avgen.model import AVGenModel
@@ -90,6 +92,7 @@ class AVGenerator:
     Attributes:
         model: In evaluation mode.
         folder: Where :meth:`from_pretrained` found the model; else None.
+        checkpoint: The file of its weights, likewise.
 
     Raises:
         CheckpointError: The vocoder was made for other spectrograms.
@@ -112,6 +115,8 @@ class AVGenerator:
         self.vocoder = vocoder
         self._load_text, self._load_extractor = text_to_tokens, extractor
         self.folder: Path | None = None
+        self.checkpoint: Path | None = None
+        self._parts: dict[str, str] = {}
 
     @classmethod
     def from_pretrained(
@@ -168,8 +173,18 @@ class AVGenerator:
             text_to_tokens=text_source and functools.partial(load_text, text_source, device),
             extractor=sound_source and functools.partial(load_extractor, sound_source, vad, silence, device),
         )
-        generator.folder = folder
+        generator.folder, generator.checkpoint = folder, find_checkpoint(path, weights)
+        named = {"text_to_tokens": text_source, "token_model": sound_source, "vad": vad, "silence": silence}
+        named |= {"head_vae": head_vae, "statistics": statistics}
+        generator._parts = {name: str(value) for name, value in named.items() if value not in (None, "none")}
         return generator
+
+    def describe(self) -> dict[str, str]:
+        """Return what samples depend on: the weights' file and digest, the vocoder, and the further models in use."""
+        found = {} if self.vocoder is None else {"vocoder": self.vocoder.name}
+        if self.checkpoint is not None:
+            found |= {"checkpoint": self.checkpoint.name, "checkpoint_sha256": sha256_file(self.checkpoint)}
+        return {**found, **self._parts}
 
     @property
     def mel_config(self) -> MelConfig:

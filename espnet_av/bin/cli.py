@@ -14,6 +14,7 @@ from espnet_av.utils.errors import UsageError, describe
 
 PROGRAM = "espnet-av"
 TASKS = ("avsr", "avss", "codec")
+AVGEN = ("avgen", "avgen_head_vae", "avgen_text", "avgen_vocoder", "avgen_tokens")  # generation and its helpers
 
 
 class Verb(NamedTuple):
@@ -33,8 +34,10 @@ VERBS = {
     "filter": Verb("espnet_av.bin.filter_data", "leave out utterances that cannot be used, with a reason for each"),
     "tokens": Verb("espnet_av.bin.tokens", "make the token list of a text"),
     "shapes": Verb("espnet_av.bin.shapes", "write shape files from counted lengths"),
-    "train": Verb("espnet_av.bin.{task}_train", "train a model", (*TASKS, "activesep", "activesep_passive", "avgen")),
-    "infer": Verb("espnet_av.bin.{task}_infer", "run a trained model over data folders", (*TASKS, "activesep")),
+    "train": Verb("espnet_av.bin.{task}_train", "train a model", (*TASKS, "activesep", "activesep_passive", *AVGEN)),
+    "infer": Verb(
+        "espnet_av.bin.{task}_infer", "run a trained model over data folders", (*TASKS, "activesep", "avgen")
+    ),
     "score": Verb("espnet_av.bin.{task}_score", "score what a model gave", (*TASKS, "activesep", "avgen")),
     "transcribe": Verb("espnet_av.bin.avsr_transcribe", "find the faces of a video and recognise what they say"),
     "separate": Verb("espnet_av.bin.avss_separate", "find the faces of a video and extract the voice of each"),
