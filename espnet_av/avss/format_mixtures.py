@@ -17,7 +17,7 @@ import numpy as np
 
 from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops, doctor_drops, write_json
 from espnet_av.data.mixture_dir import (
     MOUTH_SUFFIXES,
     SAMPLE_RATE,
@@ -196,8 +196,17 @@ def format_set(data_dir: str | Path, output_dir: str | Path, rules: FormatRules,
     return _write(DataDir(data_dir), Path(output_dir), results, max_dropped, "format_report.json", {})
 
 
-def filter_set(data_dir: str | Path, output_dir: str | Path, rules: UseRules, nj: int, max_dropped: float) -> str:
+def filter_set(
+    data_dir: str | Path,
+    output_dir: str | Path,
+    rules: UseRules,
+    nj: int,
+    max_dropped: float,
+    doctor_report: str | os.PathLike | None = None,
+) -> str:
     """Leave out the mixtures of a data folder that cannot be used; the new folder appears when it is complete.
+
+    What ``doctor_report``, the ``doctor.json`` of the data doctor, drops of this folder goes too.
 
     Raises:
         TooManyDropped: If more than the share ``max_dropped`` of the mixtures is left out.
@@ -208,6 +217,8 @@ def filter_set(data_dir: str | Path, output_dir: str | Path, rules: UseRules, nj
     mixtures = read_mixtures(data_dir)
     work = map_items(functools.partial(check_mixture, rules=rules), mixtures, nj, f"check {Path(data_dir).name}")
     results, sums = zip(*work, strict=True)
+    sick = doctor_drops(doctor_report, data_dir) if doctor_report is not None else {}
+    results = [Lost(r.utt, *sick[r.utt]) if isinstance(r, Mixture) and r.utt in sick else r for r in results]
     notes = {"not_the_sum": [mixture.utt for mixture, good in zip(mixtures, sums, strict=True) if not good]}
     line = _write(DataDir(data_dir), Path(output_dir), results, max_dropped, "filter_report.json", notes)
     return line + (f"; not the sum of their speakers: {len(notes['not_the_sum'])}" if notes["not_the_sum"] else "")

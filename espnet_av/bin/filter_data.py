@@ -22,6 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep_empty_text", action="store_true", help="keep utterances with an empty transcript")
     parser.add_argument("--skip_media_check", action="store_true", help="look at the tables only, not into the files")
     parser.add_argument("--max_dropped_share", type=float, default=0.2, help="more dropped than this fail the stage")
+    parser.add_argument("--doctor_report", metavar="FILE", help="doctor.json; what it drops of this folder goes too")
     return parser
 
 
@@ -37,7 +38,13 @@ def main(cmd: Sequence[str] | None = None) -> int:
         keep_empty_text=args.keep_empty_text,
         check_media=not args.skip_media_check,
     )
-    line = filter_set(args.data_dir, args.output_dir, rules, max_dropped_share=args.max_dropped_share)
+    line = filter_set(
+        args.data_dir,
+        args.output_dir,
+        rules,
+        max_dropped_share=args.max_dropped_share,
+        doctor_report=args.doctor_report,
+    )
     sys.stdout.write(f"{args.output_dir}: {line}\n")
     return 0
 

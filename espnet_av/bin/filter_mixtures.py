@@ -21,6 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--nj", type=int, default=1, help="number of processes, each with one thread")
     parser.add_argument("--max_dropped_share", type=float, default=0.2, help="more lost mixtures fail the stage")
+    parser.add_argument("--doctor_report", metavar="FILE", help="doctor.json; what it drops of this folder goes too")
     return parser
 
 
@@ -30,7 +31,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from espnet_av.avss.format_mixtures import UseRules, filter_set
 
     rules = UseRules(args.min_sec, args.max_sec, args.keep_silent)
-    line = filter_set(args.data_dir, args.output_dir, rules, args.nj, args.max_dropped_share)
+    line = filter_set(args.data_dir, args.output_dir, rules, args.nj, args.max_dropped_share, args.doctor_report)
     sys.stdout.write(f"{args.output_dir}: {line}\n")
     return 0
 

@@ -263,6 +263,7 @@ def filter_audio_set(
     output_dir: str | os.PathLike,
     limits_sec: tuple[float, float],
     max_dropped: float,
+    doctor_report: str | os.PathLike | None = None,
 ) -> str:
     """Leave out utterances of a formatted folder that are too short or too long.
 
@@ -271,6 +272,7 @@ def filter_audio_set(
         output_dir: Folder to make.
         limits_sec: Lengths between which (exclusive) utterances are kept.
         max_dropped: Share of utterances that may be left out.
+        doctor_report: ``doctor.json`` of the data doctor; what it drops of this folder goes too.
 
     Returns:
         One line on what was kept.
@@ -295,6 +297,7 @@ def filter_audio_set(
             drops.add(utt, "too_short", f"{samples[utt] / rate:.3f} s; longer than {limits_sec[0]:g} s is kept")
         elif samples[utt] >= limits_sec[1] * rate:
             drops.add(utt, "too_long", f"{samples[utt] / rate:.3f} s; shorter than {limits_sec[1]:g} s is kept")
+    drops.add_doctor(doctor_report, data.path)
     kept = [Formatted(utt, paths[utt], samples[utt], references.get(utt)) for utt in paths if utt not in drops]
     seconds = sum(item.num_samples for item in kept) / rate
     report = {**drops.summary(), "limits_sec": limits_sec, "kept_sec": round(seconds, 3)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_av.utils.errors import EXIT_STAGE_FAILED, DataError, describe
+from espnet_av.utils.errors import EXIT_STAGE_FAILED, DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
 
 
@@ -32,6 +32,20 @@ class Drops:
     def add(self, utt: str, reason: str, detail: str = "") -> None:
         """Leave out one utterance; the first reason of an utterance stands."""
         self._reasons.setdefault(utt, (reason, detail))
+
+    def add_doctor(self, report: str | os.PathLike | None, data_dir: str | os.PathLike) -> None:
+        """Leave out what the data doctor found in a folder and marked with ``"drop": true``.
+
+        Args:
+            report: Its ``doctor.json``; None adds nothing.
+            data_dir: The folder as it was examined.
+
+        Raises:
+            MissingDataError: There is no such report.
+            DataError: It is damaged, or the folder was not examined.
+        """
+        for utt, (kind, detail) in doctor_drops(report, data_dir).items() if report is not None else ():
+            self.add(utt, kind, detail)
 
     def __contains__(self, utt: object) -> bool:
         return utt in self._reasons
@@ -91,6 +105,31 @@ class Drops:
                 fix=f"read {report}, then correct the data or raise {option}",
             )
         )
+
+
+def doctor_drops(report: str | os.PathLike, data_dir: str | os.PathLike) -> dict[str, tuple[str, str]]:
+    """Return the utterances of a folder that ``doctor.json`` leaves out: id to kind and detail.
+
+    Raises:
+        MissingDataError, DataError: As :meth:`Drops.add_doctor`.
+    """
+    path = Path(report)
+    if not path.is_file():
+        raise MissingDataError(describe(f"no report of the data doctor: {path}", fix="run espnet-av check-data first"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        folders = {str(Path(each["folder"]).resolve()): name for name, each in content["sets"].items()}
+        findings = [(f["set_name"], f["utt"], f["kind"], f["detail"]) for f in content["findings"] if f["drop"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no report of the data doctor ({error!r}); fix: espnet-av check-data") from error
+    name = folders.get(str(Path(data_dir).resolve()))
+    if name is None:
+        raise DataError(describe(f"{path} is about other folders", str(data_dir), sorted(folders)))
+    drops: dict[str, tuple[str, str]] = {}
+    for set_name, utt, kind, detail in findings:
+        if set_name == name:
+            drops.setdefault(utt, (kind, detail))
+    return drops
 
 
 def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> Path:

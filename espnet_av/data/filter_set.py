@@ -50,6 +50,7 @@ def filter_set(
     rules: FilterRules = FilterRules(),
     *,
     max_dropped_share: float = 0.2,
+    doctor_report: str | os.PathLike | None = None,
 ) -> str:
     """Filter a formatted data folder.
 
@@ -62,6 +63,7 @@ def filter_set(
         output_dir: Folder to make; it appears when complete, sorted, with ``spk2utt`` made anew.
         rules: The rules.
         max_dropped_share: Share of dropped utterances above which the stage fails.
+        doctor_report: ``doctor.json`` of :mod:`espnet_av.bin.data_doctor`; what it drops of this folder goes too.
 
     Returns:
         One line on what was kept and dropped.
@@ -76,6 +78,7 @@ def filter_set(
             describe("no formatted data folder", got=str(data.path), fix="run stage 2 (format) first: --stage 2")
         )
     drops = find_drops(data, rules)
+    drops.add_doctor(doctor_report, data.path)
     report = {"rules": asdict(rules), **drops.summary()}
     failed_report = output.with_name(output.name + ".filter_report.json")
     failed_report.unlink(missing_ok=True)
