@@ -19,6 +19,7 @@ from espnet_av.data.audio_io import read_audio, resample_audio
 from espnet_av.data.doctor.clips import Clip
 from espnet_av.data.doctor.examine import Diagnosis, Row
 from espnet_av.data.doctor.findings import KINDS, Finding
+from espnet_av.data.doctor.lips import MIDDLE
 from espnet_av.data.doctor.measure import TRACK_SUFFIXES, read_crops
 from espnet_av.data.doctor.sync import MAX_LAG
 from espnet_av.report.page import TEMPLATES
@@ -136,7 +137,7 @@ def _name(finding: Finding) -> str:
 def make_example(row: Row, finding: Finding, *, with_media: bool = True) -> Example:
     """Draw a clip; what cannot be read is left out."""
     wave, rate = _read_wave(row.clip) if with_media else (None, SOUND_RATE)
-    curve = row.curves[0] if row.curves is not None and finding.kind in ("av_offset", "av_drift") else None
+    curve = row.lags[MIDDLE] if row.lags is not None and finding.kind in ("av_offset", "av_drift") else None
     return Example(
         f"{finding.set_name} / {_name(finding)}",
         finding.detail,

@@ -17,15 +17,14 @@ import numpy as np
 
 from espnet_av.data.doctor.clips import Clip, name_sets, read_clips
 from espnet_av.data.doctor.findings import DEFAULT_DROP, KINDS, Finding, Limits
-from espnet_av.data.doctor.measure import Depth, Measured, measure_clip, say_offset
+from espnet_av.data.doctor.lips import MIN_GROUP, describe_group, judge_clip, judge_group, shape_of
+from espnet_av.data.doctor.measure import Depth, Measured, measure_clip
 from espnet_av.data.doctor.prints import PrintStore, find_same
-from espnet_av.data.doctor.sync import find_offset
 from espnet_av.data.doctor.units import UnitRules, unknown_units
 from espnet_av.data.parallel import map_items
 from espnet_av.utils.errors import UsageError, describe
 
 LEARNING = ("train", "valid", "val", "dev", "cv")
-MIN_GROUP = 5  # clips of a speaker or set that its offset takes
 NEAR_DUPLICATE_CODES = 8_000_000  # a set with more (35 hours) is not compared with itself
 
 
@@ -56,14 +55,14 @@ class Settings:
 
 @dataclass
 class Row:
-    """What is kept of a clip: the clip, its loudness, its lengths, and its curves of correlation ``(3, L)``."""
+    """What is kept of a clip: loudness, lengths, and the correlations ``(R, L)`` and ``(L,)`` of :mod:`.sync`."""
 
     clip: Clip
     loudness: float | None
     sound_sec: float | None
     video_sec: float | None
-    curves: np.ndarray | None
-    offset: float | None
+    lags: np.ndarray | None
+    sharp: np.ndarray | None
 
 
 @dataclass
@@ -130,6 +129,7 @@ def examine(folders: Sequence[str | Path], settings: Settings = Settings()) -> D
     try:
         _measure(clips, settings, result, faults, store, mixed)
         faults += _loudness_faults(result, settings.limits)
+        faults += _sync_faults(result, settings.limits)
         faults += unknown_units([row.clip for row in result.rows], result.train_sets, settings.units)
         faults += _same_recordings(result, settings.limits, store, mixed)
     finally:
@@ -201,8 +201,8 @@ def _row(measured: Measured) -> Row:
         sound.loudness_lufs if sound is not None and audible else None,
         sound.seconds if sound is not None else None,
         measured.video_sec,
-        None if measured.curves is None else measured.curves.astype(np.float32),
-        None if measured.offset is None else measured.offset.frames,
+        None if measured.lags is None else measured.lags.astype(np.float16),
+        None if measured.sharp is None else measured.sharp.astype(np.float32),
     )
 
 
@@ -216,6 +216,18 @@ def _loudness_faults(result: Diagnosis, limits: Limits) -> list[tuple[int, str, 
         for number, row in rows:
             if abs(row.loudness - middle) > limits.loudness_lu:
                 faults.append((number, "loudness", f"{row.loudness:.1f} LUFS; the median of the set is {middle:.1f}"))
+    return faults
+
+
+def _sync_faults(result: Diagnosis, limits: Limits) -> list[tuple[int, str, str]]:
+    faults = []
+    for name in result.folders:
+        rows = [(n, row) for n, row in enumerate(result.rows) if row.clip.set_name == name and row.lags is not None]
+        shape = shape_of([row.sharp for _, row in rows if row.sharp is not None])
+        for number, row in rows:
+            if row.lags is None or row.sharp is None or row.video_sec is None:
+                continue
+            faults += [(number, *fault) for fault in judge_clip(row.lags, row.sharp, shape, row.video_sec, limits)]
     return faults
 
 
@@ -281,44 +293,15 @@ def _judge_groups(result: Diagnosis, limits: Limits) -> None:
             speakers.setdefault(row.clip.speaker, []).append(row)
         groups = [("", rows), *(pair for pair in sorted(speakers.items()) if len(speakers) > 1)]
         for speaker, members in groups:
-            group = describe_group(members)
+            group = describe_group([row.lags for row in members if row.lags is not None])
             if group is None:
                 continue
             result.groups.append({"set": name, "speaker": speaker, **group})
             who = f"speaker {speaker}" if speaker else "the whole set"
-            if (
-                abs(group["offset_frames"]) >= limits.offset_frames - 0.5
-                and group["correlation"] >= limits.offset_height / 2
-            ):
-                detail = f"{who}: {say_offset(group['offset_frames'])} ({group['clips']} clips)"
-                result.findings.append(Finding(name, "", "av_offset", detail))
-            if group["drift_frames"] is not None and abs(group["drift_frames"]) >= limits.drift_frames:
-                detail = f"{who}: the offset changes by {group['drift_frames']:+.1f} frames within a clip"
-                result.findings.append(Finding(name, "", "av_drift", detail))
+            longest = max(row.video_sec for row in members if row.video_sec is not None)
+            for kind, detail in judge_group(group, longest, limits):
+                result.findings.append(Finding(name, "", kind, f"{who}: {detail}"))
         _judge_rate(name, rows, result, limits)
-
-
-def describe_group(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return the offset of a group from the mean of its curves; None where too few clips tell."""
-    curves = [row.curves for row in rows if row.curves is not None]
-    if len(curves) < MIN_GROUP:
-        return None
-    offset = find_offset(np.mean([curve[0] for curve in curves], axis=0))
-    halves = [curve[1:] for curve in curves if len(curve) == 3]
-    drift = None
-    if len(halves) >= MIN_GROUP:
-        first, second = (find_offset(curve) for curve in np.mean(halves, axis=0))
-        if min(first.height, second.height) >= 0.2:
-            drift = round(second.frames - first.frames, 2)
-    single = [row.offset for row in rows if row.offset is not None]
-    return {
-        "clips": len(curves),
-        "offset_frames": round(offset.frames, 2),
-        "correlation": round(offset.height, 3),
-        "drift_frames": drift,
-        "within_1_frame": round(float(np.mean([abs(frames - offset.frames) <= 1.0 for frames in single])), 3),
-        "curve": [round(float(value), 3) for value in np.mean([curve[0] for curve in curves], axis=0)],
-    }
 
 
 def _judge_rate(name: str, rows: Sequence[Row], result: Diagnosis, limits: Limits) -> None:

@@ -21,7 +21,7 @@ KINDS = {
     "length_mismatch": "sound and video differ in length",
     "frame_rate": "the ratio of the lengths of sound and video says that the frame rate is wrong",
     "av_offset": "sound and lips go together best when one of them is shifted",
-    "av_drift": "the offset of sound and lips grows within the clip",
+    "av_drift": "sound and lips go together best when one of them is played faster",
     "no_lip_motion": "the pictures do not change",
     "repeated_frames": "frames that equal the one before: dropped ones were filled up, or the frame rate was changed",
     "blank_video": "pictures of one colour",
@@ -74,10 +74,12 @@ class Limits:
         length_frames: Largest difference of the lengths of sound and video, in video frames.
         rate_ratio: Largest distance of their ratio over a set from 1.
         offset_frames: Smallest offset between sound and lips that counts.
-        offset_margin: How much higher the correlation must be there than in sync.
-        offset_lead: How much higher than anywhere else, further than three frames away.
+        offset_margin: How much more like the usual shape the correlation must be there than in sync.
+        offset_lead: How much more than anywhere else, further than three frames away.
+        offset_gain: How much higher the correlation itself must be there than in sync.
         offset_height: And how high.
-        drift_frames: Smallest change of the offset from the first to the second half of a clip.
+        drift_frames: Smallest change of the offset within a clip.
+        drift_gain: How much higher the correlation must be with the speed changed.
         drift_sec: Shortest clip whose own drift is judged; the drift of a set is judged on all.
         repeated_share: Largest share of repeated frames.
         chars_per_sec: Highest speaking rate.
@@ -98,8 +100,10 @@ class Limits:
     offset_frames: float = 2.0
     offset_margin: float = 0.1
     offset_lead: float = 0.05
-    offset_height: float = 0.4
+    offset_gain: float = 0.06
+    offset_height: float = 0.35
     drift_frames: float = 2.0
+    drift_gain: float = 0.06
     drift_sec: float = 8.0
     repeated_share: float = 0.15
     chars_per_sec: float = 35.0

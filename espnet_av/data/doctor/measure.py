@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decode one clip, measure it, and name what is wrong with it alone. Runs in a process of its own.
 
-Axis legend: ``T`` video frames, ``H`` x ``W`` pixels, ``N`` samples, ``L`` lags of :mod:`.sync`.
+Axis legend: ``T`` video frames, ``H`` x ``W`` pixels, ``N`` samples, ``L`` lags and ``R`` ratios of speed
+of :mod:`.sync`.
 """
 
 import hashlib
@@ -20,11 +21,10 @@ from espnet_av.data.doctor.fingerprint import Print, fingerprint
 from espnet_av.data.doctor.sound import SoundFacts, measure_sound
 from espnet_av.data.doctor.sync import (
     MIN_FRAMES,
-    Offset,
-    find_offset,
-    lag_curve,
+    lag_map,
     mouth_curves,
     repeated_share,
+    sharp_curve,
     sound_envelope,
 )
 from espnet_av.data.types import load_video_npy, load_video_npz
@@ -63,9 +63,8 @@ class Measured:
         faults: Kinds of findings and what was measured.
         sound: Measures of the sound; None without, or where it cannot be read.
         video_sec: Length of the pictures; None without.
-        curves: Correlation over the lag of the whole clip and of its halves ``(3, L)``; None where it tells nothing.
-        offset: The offset that the whole curve gives.
-        drift: How much later the sound is in the second half than in the first, in frames.
+        lags: Correlation at every ratio of speed and lag ``(R, L)``; None where lips and sound were not compared.
+        sharp: Correlation at every lag of what changes quickly ``(L,)``.
         sound_digest: Of the samples.
         video_digest: Of the pictures.
         print: Fingerprint of the sound.
@@ -75,9 +74,8 @@ class Measured:
     faults: tuple[tuple[str, str], ...] = ()
     sound: SoundFacts | None = None
     video_sec: float | None = None
-    curves: np.ndarray | None = None
-    offset: Offset | None = None
-    drift: float | None = None
+    lags: np.ndarray | None = None
+    sharp: np.ndarray | None = None
     sound_digest: str = ""
     video_digest: str = ""
     print: Print | None = None
@@ -115,7 +113,6 @@ def measure_clip(clip: Clip, limits: Limits, depth: Depth) -> Measured:
         look.faults += _compare_lengths(result, look.fps, limits)
         if depth.sync and result.sound.peak_db > limits.silent_db:
             result = _compare_motion(result, look)
-            look.faults += judge_sync(result, limits)
     look.faults += judge_text(clip, result.sound, limits)
     return replace(result, faults=tuple(look.faults))
 
@@ -265,7 +262,8 @@ def judge_pictures(frames: np.ndarray, limits: Limits) -> list[tuple[str, str]]:
 
 
 def _compare_lengths(result: Measured, fps: float, limits: Limits) -> list[tuple[str, str]]:
-    assert result.sound is not None and result.video_sec is not None
+    if result.sound is None or result.video_sec is None:
+        return []
     sound, video = result.sound.seconds, result.video_sec
     if abs(sound - video) * fps <= limits.length_frames:
         return []
@@ -274,67 +272,15 @@ def _compare_lengths(result: Measured, fps: float, limits: Limits) -> list[tuple
 
 
 def _compare_motion(result: Measured, look: _Look) -> Measured:
-    assert look.wave is not None and look.frames is not None
+    if look.wave is None or look.frames is None:
+        return result
     count = min(len(look.frames), int(len(look.wave) / look.rate * look.fps))
     if count < MIN_FRAMES or result.clip.part == "mix":
         return result
     motion, dark = mouth_curves(look.frames[:count])
-    darkness = dark if result.clip.crops is not None else None
+    cues = (motion, dark if result.clip.crops is not None else None)
     envelope = sound_envelope(look.wave, count, look.rate / look.fps)
-    half = count // 2
-    parts = [slice(0, count), slice(0, half), slice(half, count)] if half >= MIN_FRAMES // 2 else [slice(0, count)]
-    curves = np.stack([lag_curve(motion[s], None if darkness is None else darkness[s], envelope[s]) for s in parts])
-    drift = None
-    if len(curves) == 3:
-        first, second = find_offset(curves[1]), find_offset(curves[2])
-        drift = second.frames - first.frames if min(first.height, second.height) > 0 else None
-    return replace(result, curves=curves, offset=find_offset(curves[0]), drift=drift)
-
-
-def is_sure(offset: Offset, limits: Limits) -> bool:
-    """Tell whether an offset stands out of its curve."""
-    return offset.height >= limits.offset_height and offset.lead >= limits.offset_lead
-
-
-def judge_sync(result: Measured, limits: Limits) -> list[tuple[str, str]]:
-    """Name an offset, or a drift, that stands out."""
-    offset = result.offset
-    if offset is None:
-        return []
-    found = []
-    if (
-        abs(offset.frames) >= limits.offset_frames - 0.5
-        and offset.margin >= limits.offset_margin
-        and is_sure(offset, limits)
-    ):
-        found.append(
-            (
-                "av_offset",
-                f"{say_offset(offset.frames)} (correlation {offset.height:.2f}, {offset.margin:.2f} above in sync)",
-            )
-        )
-    long_enough = result.video_sec is not None and result.video_sec >= limits.drift_sec
-    if (
-        long_enough
-        and result.curves is not None
-        and result.drift is not None
-        and abs(result.drift) >= limits.drift_frames
-    ):
-        halves = [find_offset(curve) for curve in result.curves[1:]]
-        if all(is_sure(half, limits) for half in halves):
-            found.append(
-                ("av_drift", f"{halves[0].frames:+.1f} frames in the first half, {halves[1].frames:+.1f} in the second")
-            )
-    return found
-
-
-def say_offset(frames: float) -> str:
-    """Say an offset in words.
-
-    >>> say_offset(3.0)
-    'the sound comes 3.0 frames after the lips'
-    """
-    return f"the sound comes {abs(frames):.1f} frames {'after' if frames > 0 else 'before'} the lips"
+    return replace(result, lags=lag_map(*cues, envelope), sharp=sharp_curve(*cues, envelope))
 
 
 def judge_text(clip: Clip, sound: SoundFacts | None, limits: Limits) -> list[tuple[str, str]]:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether sound and lips go together: cross-correlation of mouth motion and opening with the envelope of the sound.
 
-Axis legend: ``T`` video frames, ``H`` x ``W`` pixels, ``N`` samples, ``L`` lags from ``-MAX_LAG`` to ``MAX_LAG``.
+Axis legend: ``T`` video frames, ``H`` x ``W`` pixels, ``N`` samples, ``L`` lags from ``-MAX_LAG`` to ``MAX_LAG``,
+``R`` ratios of speed.
 
 Sign: a lag above 0 says that the sound comes that many video frames after the lips, below 0 that it comes before.
 """
@@ -15,7 +16,11 @@ MAX_LAG = 15
 NUM_LAGS = 2 * MAX_LAG + 1
 MIN_FRAMES = 3 * MAX_LAG  # shorter clips tell nothing
 GUARD = 3  # frames round the best lag that its rivals must not be in
+REACH = 8  # frames round a lag whose shape is compared
+TREND = 25  # frames: what changes more slowly is left out of the sharp curve
 SMOOTH = np.array([0.06, 0.24, 0.4, 0.24, 0.06])  # Gauss of one frame
+RATIOS = 1.0 + 0.007 * np.arange(-8, 9)  # 24 to 25 fps is 1.042
+USUAL_SHAPE = np.exp(-0.5 * np.square(np.arange(-MAX_LAG, MAX_LAG + 1) / 3.5))
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,8 @@ def sound_envelope(wave: np.ndarray, num_frames: int, samples_per_frame: float) 
     return np.log10(np.maximum(power, 0.0) + max(1e-9, 1e-4 * float(power.max(initial=0.0))))
 
 
-def lag_curve(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -> np.ndarray:
-    """Return the correlation ``(L,)`` of lips and sound at every lag, the mean of both cues.
+def lag_map(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -> np.ndarray:
+    """Return the correlation ``(R, L)`` of lips and sound at every ratio and lag, the mean of both cues.
 
     Args:
         motion: ``(T,)``.
@@ -83,18 +88,36 @@ def lag_curve(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray)
         envelope: ``(T,)``.
     """
     cues = [motion] if dark is None else [motion, dark]
-    return np.mean([_correlations(cue, envelope) for cue in cues], axis=0)
+    return np.mean([_correlations(_stretched(cue), envelope) for cue in cues], axis=0)
+
+
+def sharp_curve(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -> np.ndarray:
+    """Return the correlation ``(L,)`` of what changes within a second; its top is narrower, and less sure."""
+    cues = [motion] if dark is None else [motion, dark]
+    sound = _without_trend(envelope)
+    return np.mean([_correlations(_without_trend(cue)[None], sound)[0] for cue in cues], axis=0)
+
+
+def _without_trend(values: np.ndarray) -> np.ndarray:
+    padded = np.pad(values, TREND // 2, mode="edge")
+    return values - np.convolve(padded, np.full(TREND, 1.0 / TREND), "valid")[: len(values)]
+
+
+def _stretched(cue: np.ndarray) -> np.ndarray:
+    """Return a curve ``(T,)`` played at every ratio of speed ``(R, T)``; where it has ended, its last value stays."""
+    times = np.arange(len(cue))
+    return np.stack([cue if ratio == 1.0 else np.interp(times / ratio, times, cue) for ratio in RATIOS])
 
 
 def _correlations(lips: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    count = len(lips)
-    found = np.zeros(NUM_LAGS)
+    count = lips.shape[1]
+    found = np.zeros((len(lips), NUM_LAGS))
     for index, lag in enumerate(range(-MAX_LAG, MAX_LAG + 1)):
-        a = lips[max(0, -lag) : count - max(0, lag)]
+        a = lips[:, max(0, -lag) : count - max(0, lag)]
         b = sound[max(0, lag) : count - max(0, -lag)]
-        a, b = a - a.mean(), b - b.mean()
-        scale = np.sqrt((a * a).sum() * (b * b).sum())
-        found[index] = (a * b).sum() / scale if scale > 1e-9 else 0.0
+        a, b = a - a.mean(axis=1, keepdims=True), b - b.mean()
+        scale = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum())
+        found[:, index] = np.where(scale > 1e-9, a @ b / np.maximum(scale, 1e-9), 0.0)
     return found
 
 
@@ -108,9 +131,33 @@ def find_offset(curve: np.ndarray) -> Offset:
         fraction = float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < -1e-9 else 0.0
     in_sync = curve[MAX_LAG - 1 : MAX_LAG + 2].max()
     far = np.delete(curve, np.arange(max(0, best - GUARD), min(NUM_LAGS, best + GUARD + 1)))
-    return Offset(
-        best - MAX_LAG + fraction, float(curve[best]), float(curve[best] - in_sync), float(curve[best] - far.max())
-    )
+    top = float(curve[best])
+    return Offset(best - MAX_LAG + fraction, top, float(top - in_sync), float(top - far.max()))
+
+
+def match_shape(curve: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Return how well the surroundings of each lag ``(L,)`` look like the top of another curve.
+
+    Args:
+        curve: The sharp curve of a clip ``(L,)``.
+        shape: That of many clips ``(L,)``, which is smooth.
+    """
+    top = int(shape.argmax())
+    shape, curve = shape - shape.mean(), curve - curve.mean()
+    found = np.zeros(NUM_LAGS)
+    for lag in range(NUM_LAGS):
+        low, high = max(-REACH, -lag, -top), min(REACH + 1, NUM_LAGS - lag, NUM_LAGS - top)
+        wanted = shape[top + low : top + high]
+        scale = np.sqrt(np.square(wanted).sum() * np.square(curve).sum())
+        found[lag] = curve[lag + low : lag + high] @ wanted / scale if scale > 1e-9 else 0.0
+    return found
+
+
+def find_ratio(table: np.ndarray) -> tuple[float, float]:
+    """Return the ratio of speed that agrees best in a map ``(R, L)``, and how much better than ratio 1."""
+    tops = table.max(axis=1)
+    best = int(tops.argmax())
+    return float(RATIOS[best]), float(tops[best] - tops[len(RATIOS) // 2])
 
 
 def repeated_share(frames: np.ndarray) -> tuple[float, int]:
