@@ -7,6 +7,7 @@ data as ``face_basis.npz``. Axes: ``N`` frames of motion, ``K`` controls, ``D`` 
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,17 +27,17 @@ _SMILE_WIDENS = 0.5
 _ROLL, _X, _Y, _SCALE, _YAW, _PITCH = range(len(POSE))
 
 
-def make_basis(seed: int, dim: int = CODE_DIM) -> np.ndarray:
+def make_basis(seed: int, dim: int = CODE_DIM, num_controls: int = len(CONTROLS)) -> np.ndarray:
     """Return orthonormal rows, float64 ``(K, D)``."""
-    random = np.random.default_rng([seed, 81]).standard_normal((dim, len(CONTROLS)))
+    random = np.random.default_rng([seed, 81]).standard_normal((dim, num_controls))
     rows, signs = np.linalg.qr(random)
     return (rows * np.where(np.diag(signs) < 0, -1, 1)).T
 
 
-def write_basis(path: str | os.PathLike, basis: np.ndarray) -> None:
+def write_basis(path: str | os.PathLike, basis: np.ndarray, names: Sequence[str] = CONTROLS) -> None:
     """Write ``face_basis.npz``: ``Q (K, D)`` and the ``names`` of the controls."""
     with atomic_write(path, "wb") as out:
-        np.savez(out, Q=basis.astype(np.float32), names=np.array(CONTROLS))
+        np.savez(out, Q=basis.astype(np.float32), names=np.array(names))
 
 
 def controls_to_codes(controls: np.ndarray, basis: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
