@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 8: write the one-file HTML report of an experiment."""
+"""Stage 8: write the one-file HTML report of an experiment, or compare two or more experiments side by side."""
 
 import argparse
 import sys
@@ -8,24 +8,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_av.utils.cli import run_main
+from espnet_av.utils.errors import UsageError, describe
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of the report."""
     parser = argparse.ArgumentParser(
-        description="Write one HTML file with curves, results, sound and pictures of an experiment; it opens offline.",
+        description="Write one HTML file with curves, results, sound and pictures of an experiment; it opens offline. "
+        "With two or more experiments: compare them with the first, and rank what differs.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment folder of stages 5-7")
-    parser.add_argument("--dump_dir", type=Path, default=Path("dump"), help="data folders of stage 3")
-    parser.add_argument("--output", type=Path, help="the page; <exp_dir>/report.html when not given")
+    parser.add_argument("experiments", nargs="*", type=Path, metavar="EXP", help="experiment folders of stages 5-7")
+    parser.add_argument("--exp_dir", type=Path, help="the one experiment folder, instead of EXP")
+    parser.add_argument("--dump_dir", type=Path, help="data folders of stage 3; those of the recipe when not given")
+    parser.add_argument(
+        "--output", type=Path, help="the page; report.html or comparison.html in the first EXP when not given"
+    )
     parser.add_argument("--title", help="heading; the name of the experiment folder when not given")
     parser.add_argument("--num_worst", type=int, default=10, help="utterances with the most errors")
     parser.add_argument("--num_noisy", type=int, default=4, help="typical utterances of the noisiest set")
     parser.add_argument("--num_typical", type=int, default=2, help="typical mixtures of each kind of pair (separators)")
     parser.add_argument("--max_media_mb", type=float, default=14.0, help="room for sound and pictures of utterances")
     parser.add_argument(
-        "--published", type=Path, default=Path("conf/published.yaml"), help="other people's numbers, where it exists"
+        "--published", type=Path, help="other people's numbers; conf/published.yaml of the recipe when not given"
     )
     parser.add_argument("--alignment", choices=("true", "false"), default="true", help="draw where the model looks")
     parser.add_argument("--alignment_set", help="test set of that picture; the first clean one when not given")
@@ -33,10 +38,32 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(cmd: Sequence[str] | None = None) -> int | None:
+def main(cmd: Sequence[str] | None = None) -> None:
     """Write the report, and its figures into ``images`` of the experiment; prints the path of the page."""
     args = get_parser().parse_args(cmd)
+    places = [*args.experiments, *([args.exp_dir] if args.exp_dir else [])]
+    if not places:
+        raise UsageError(
+            describe("which experiment?", fix="espnet-av report egs/<dataset>/<task>/exp/<tag> [EXP2 ...]")
+        )
+    if len(places) > 1:
+        return _compare(places, args.output or places[0] / "comparison.html")
+    return _report(places[0], args)
+
+
+def _compare(places: Sequence[Path], output: Path) -> None:
+    from espnet_av.report.compare import text_table
+    from espnet_av.report.compare_page import sentences, write_comparison
+
+    content = write_comparison(places, output)
+    for line in (text_table(content["comparison"], content["names"]), "", *sentences(content), ""):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"comparison: {output} ({output.stat().st_size / 1e6:.1f} MB), {output.with_suffix('.json')}\n")
+
+
+def _report(exp_dir: Path, args: argparse.Namespace) -> None:
     from espnet_av.report.page import ReportOptions, write_report
+    from espnet_av.report.run_facts import default_place
 
     options = ReportOptions(
         num_worst=args.num_worst,
@@ -44,15 +71,15 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
         num_typical=args.num_typical,
         max_media_bytes=round(args.max_media_mb * 1e6),
         title=args.title,
-        published=args.published,
+        published=args.published or default_place(exp_dir, "conf/published.yaml"),
         alignment=args.alignment == "true",
         alignment_set=args.alignment_set,
         alignment_utt=args.alignment_utt,
-        images_dir=args.exp_dir / "images",
+        images_dir=exp_dir / "images" if args.output is None or args.output.parent == exp_dir else None,
     )
-    path = write_report(args.exp_dir, args.dump_dir, args.output or args.exp_dir / "report.html", options)
+    dump_dir = args.dump_dir or default_place(exp_dir, "dump")
+    path = write_report(exp_dir, dump_dir, args.output or exp_dir / "report.html", options)
     sys.stdout.write(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)\n")
-    return None
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from espnet_av.report.activesep_plots import trajectory_map
 from espnet_av.report.activesep_results import title_of
 from espnet_av.report.codec_plots import spectrogram_picture
 from espnet_av.report.media import data_uri, flac_bytes
+from espnet_av.report.room import Room
 from espnet_av.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -112,8 +113,8 @@ class Maps:
 
 def examples(
     exp_dir: Path, dump_dir: Path, config: Mapping[str, Any] | None, sets: list[str], max_bytes: int
-) -> tuple[list[EpisodeExample], int]:
-    """Return examples of all sets whose sound was kept, and how many sounds and pictures were left out.
+) -> tuple[list[EpisodeExample], Room]:
+    """Return examples of all sets whose sound was kept, and the room they took, which knows what was left out.
 
     Args:
         exp_dir: The experiment.
@@ -123,7 +124,7 @@ def examples(
         max_bytes: Room for sound and pictures.
     """
     maps = Maps(find_world(config, dump_dir), dump_dir)
-    found, left_out, room = [], 0, max_bytes
+    found, room = [], Room(max_bytes)
     for set_name, systems in read_played(exp_dir, sets).items():
         played = systems.get(MAIN_REWARD) or next(iter(systems.values()))
         seed, result = next(iter(sorted(played.items())))
@@ -135,14 +136,12 @@ def examples(
             example = _describe(set_name, record)
             ways = {name: way for name in WALKERS if (way := _same(systems.get(name), record)) is not None}
             example.map_png = maps.draw(set_name, ways or {system: record})
-            if example.map_png and len(example.map_png) * 4 // 3 <= room:
-                example.map = data_uri(example.map_png, "image/png")
-                room -= len(example.map)
+            if example.map_png:
+                example.map = room.take(data_uri(example.map_png, "image/png"), f"map of {example.title}")
             places = sorted(folder.glob(f"{number:04d}_*"))
-            used, lost = _add_sounds(example, places[0] if places else None, room)
-            room, left_out = room - used, left_out + lost
+            _add_sounds(example, places[0] if places else None, room)
             found.append(example)
-    return found, left_out
+    return found, room
 
 
 def _same(played: Mapping[int, EvaluationResult] | None, record: EpisodeRecord) -> EpisodeRecord | None:
@@ -164,27 +163,22 @@ def _describe(set_name: str, record: EpisodeRecord) -> EpisodeExample:
     return EpisodeExample(f"{record.scene}, episode {record.episode_id}", set_name, ", ".join(parts))
 
 
-def _add_sounds(example: EpisodeExample, folder: Path | None, room: int) -> tuple[int, int]:
-    """Add players and spectrograms; return the bytes that they take and the number that had no room."""
+def _add_sounds(example: EpisodeExample, folder: Path | None, room: Room) -> None:
+    """Add players and spectrograms as far as there is room."""
     import soundfile
 
-    used, lost, shown = 0, 0, {}
+    shown = {}
     for name, title in SOUNDS.items():
         path = folder / f"{name}.wav" if folder else None
         if path is None or not path.is_file():
             continue
         wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
         shown[title] = wave.mean(axis=1)
-        address = data_uri(flac_bytes(wave, rate), "audio/flac")
-        if used + len(address) > room:
-            lost += 1
-            continue
-        used += len(address)
-        example.sounds.append({"title": title, "address": address})
+        what = f"sound '{title}' of {example.title}"
+        address = room.take(data_uri(flac_bytes(wave, rate), "audio/flac"), what)
+        if address:
+            example.sounds.append({"title": title, "address": address})
     if shown:
         example.picture_png = spectrogram_picture(shown, rate)
         address = data_uri(example.picture_png, "image/png")
-        if used + len(address) > room:
-            return used, lost + 1
-        example.picture, used = address, used + len(address)
-    return used, lost
+        example.picture = room.take(address, f"spectrograms of {example.title}")

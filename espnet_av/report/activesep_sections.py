@@ -129,10 +129,10 @@ def examples_section(
     if not results or not results["rows"]:
         return {"examples": [], "num_left_out": 0, "why_none": "No scored episodes: stage 7 (score) has not run."}
     try:
-        found, left_out = examples(exp_dir, dump_dir, config, sets_of(results["rows"]), max_bytes)
+        found, room = examples(exp_dir, dump_dir, config, sets_of(results["rows"]), max_bytes)
     except MissingDataError as error:
         return {"examples": [], "num_left_out": 0, "why_none": f"No episodes to show: {error}"}
-    return {"examples": found, "num_left_out": left_out, "why_none": "No episodes to show."}
+    return {"examples": found, **room.section(), "why_none": "No episodes to show."}
 
 
 def data_section(dump_dir: Path) -> dict[str, Any]:

@@ -2,36 +2,95 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the model card of a generator of talking faces says, and what a generator costs."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.avgen_results import SYSTEM_TITLES, TABLES, main_table, note, ordered, skipped_metrics
-from espnet_av.report.complexity import count_parameters
+from espnet_av.report.avgen_results import (
+    SYSTEM_TITLES,
+    TABLES,
+    is_number,
+    main_table,
+    note,
+    ordered,
+    skipped_metrics,
+)
+from espnet_av.report.complexity import count_macs, count_parameters
 from espnet_av.report.model_card import CardText
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
+from espnet_av.utils.errors import EspnetAVError
 
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
 TASK_TYPE = "text-to-video"
+COUNTED_SEC = 2.0  # length that multiply-accumulates are counted on
+MEASURED = ("nfe", "rtf", "first_chunk_sec", "peak_memory_mb")
 INDEXED = ("closure_f1", "lip_sync_r", "wer", "fd_face")
 
 
-def generator_cost(network: "torch.nn.Module | None") -> dict[str, Any] | None:
-    """Return what a generator costs, as plain values; None without a network."""
+def generator_cost(
+    network: "torch.nn.Module | None", results: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Return what a generator costs, as plain values; None without a network.
+
+    Args:
+        network: The generator.
+        results: Content of ``results.json``, whose first system was measured in stage 6.
+
+    Returns:
+        ``num_parameters``, ``parts``, ``gmacs`` (of one network call for a second of sound and motion), ``measured``
+        (network calls, real-time factor, time to the first sound, memory), ``hardware``.
+    """
     if network is None:
         return None
     total, parts = count_parameters(network)
-    return {"num_parameters": total, "parts": parts, "hardware": machine()}
+    rows = [row for row in ordered((results or {}).get("rows") or ()) if row["system"] not in SYSTEM_TITLES]
+    measured = {name: rows[0][name] for name in MEASURED if rows and is_number(rows[0].get(name))}
+    return {
+        "num_parameters": total,
+        "parts": parts,
+        "gmacs": _gmacs(network),
+        "measured": measured,
+        "hardware": machine(),
+    }
+
+
+def _gmacs(network: "torch.nn.Module") -> float | None:
+    import torch
+
+    from espnet_av.avgen.clock import MEL_RATE
+
+    frames = round(COUNTED_SEC * MEL_RATE)
+    try:
+        condition = network.eval().condition(torch.zeros(1, frames, network.token_dim))
+        inputs = (torch.zeros(1, frames, network.dim), torch.zeros(1), condition)
+        return count_macs(network.network, *inputs) / COUNTED_SEC / 1e9
+    except (EspnetAVError, RuntimeError, AttributeError, TypeError) as error:  # a network of a plugin may be other
+        logger.warning("the multiply-accumulates of the generator were not counted: %s", error)
+        return None
 
 
 def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return costs as (property, value with unit) for tables; times are in the table of speed."""
+    """Return costs as (property, value with unit) for tables."""
     if not cost.get("num_parameters"):
         return []
     parts = ", ".join(f"{name} {count:,}" for name, count in (cost.get("parts") or {}).items())
     rows = [("parameters of the generator", f"{cost['num_parameters']:,}" + (f" ({parts})" if parts else ""))]
+    measured = cost.get("measured") or {}
+    if cost.get("gmacs"):
+        calls = measured.get("nfe")
+        whole = f", {cost['gmacs'] * calls:.2f} G with {calls:g} calls" if calls else ""
+        rows.append(("computing", f"{cost['gmacs']:.2f} G multiply-accumulates per network call and second{whole}"))
+    for name, title, unit, digits in (
+        ("rtf", "real-time factor", "", 3),
+        ("first_chunk_sec", "latency, to the first sound", " s", 2),
+        ("peak_memory_mb", "peak memory", " MB", 0),
+    ):
+        if name in measured:
+            rows.append((title, f"{measured[name]:,.{digits}f}{unit}"))
     hardware: Sequence[str] = list((cost.get("hardware") or {}).values())
     return [*rows, ("measured on", ", ".join(hardware))] if hardware else rows
 
@@ -39,7 +98,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _use(meta: Mapping[str, Any]) -> str:
     return (
         "```python\n"
-        "from espnet_av.avgen.inference import AVGenerator\n\n"
+        "from espnet_av import AVGenerator\n\n"
         'generator = AVGenerator.from_pretrained("path/of/this/folder")\n'
         "```\n\n"
         '`espnet-av generate --model FOLDER --text "HELLO" --out hello.mp4` writes a video with its sound.'
@@ -66,7 +125,7 @@ def _results(meta: Mapping[str, Any]) -> str:
 
 
 def _index(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from espnet_av.report.avgen_results import METRICS, is_number, system_title
+    from espnet_av.report.avgen_results import METRICS, system_title
 
     found = []
     for row in ordered((meta.get("results") or {}).get("rows") or ()):

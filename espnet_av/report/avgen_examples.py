@@ -15,6 +15,7 @@ from espnet_av.report.avgen_plots import mouth_curves
 from espnet_av.report.avgen_results import is_number, shown, system_title
 from espnet_av.report.experiment import read_json
 from espnet_av.report.media import data_uri, flac_bytes
+from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def choose_examples(scored: ScoredSamples, num_worst: int, num_typical: int) -> 
     return [group for group in groups if group[1]]
 
 
-class AVGenMedia:
+class AVGenMedia(Room):
     """Adds videos, sounds and curves to examples until the page is full.
 
     Args:
@@ -96,7 +97,8 @@ class AVGenMedia:
     """
 
     def __init__(self, scored: ScoredSamples, max_bytes: int) -> None:
-        self.scored, self.left_bytes, self.num_left_out = scored, max_bytes, 0
+        super().__init__(max_bytes)
+        self.scored = scored
 
     def fill(self, examples: Sequence[AVGenExample]) -> None:
         """Give each example its media while they fit; what cannot be read is left out with a warning."""
@@ -114,22 +116,16 @@ class AVGenMedia:
     def _view(self, system: str, folder: Path, entry: Mapping[str, Any]) -> SampleView:
         places = sorted(path.parent for path in folder.glob(f"*/{AUDIO}")) or [folder / "0"]
         video, address = places[0] / VIDEO, None
+        what = f"of {folder.name}, {system_title(system)}"
         if video.is_file():
-            address = self._take(data_uri(video.read_bytes(), "video/mp4"))
+            address = self.take(data_uri(video.read_bytes(), "video/mp4"), f"video {what}")
         elif (places[0] / AUDIO).is_file():
             wave, rate = read_audio(places[0] / AUDIO, RATE, resample=True)
-            address = self._take(data_uri(flac_bytes(wave, rate), "audio/flac"))
+            address = self.take(data_uri(flac_bytes(wave, rate), "audio/flac"), f"sound {what}")
         drawn = mouth_curves(entry.get("curves") or {})
-        curves = self._take(data_uri(drawn, "image/svg+xml")) if drawn else None
+        curves = self.take(data_uri(drawn, "image/svg+xml"), f"curves {what}") if drawn else None
         words = (entry.get("words") or {}).get("hyp", "")
         return SampleView(system_title(system), _note(entry["values"]), address, video.is_file(), curves, words)
-
-    def _take(self, address: str) -> str | None:
-        if len(address) > self.left_bytes:
-            self.num_left_out += 1
-            return None
-        self.left_bytes -= len(address)
-        return address
 
 
 def _note(values: Mapping[str, Any]) -> str:

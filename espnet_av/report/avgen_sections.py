@@ -82,7 +82,7 @@ def examples_section(exp_dir: Path, *, num_worst: int, num_typical: int, max_byt
         media.fill(examples)
     return {
         "groups": [{"title": title, "examples": examples} for title, examples in groups],
-        "num_left_out": media.num_left_out,
+        **media.section(),
         "why_none": "No scored samples: stage 7 (score) has not run.",
     }
 

@@ -17,6 +17,7 @@ from espnet_av.report.codec_plots import spectrogram_picture
 from espnet_av.report.codec_results import CODEC, INPUT, LOWER_IS_BETTER, OPUS, TABLE_METRICS, shown, title_of
 from espnet_av.report.experiment import read_json, set_order
 from espnet_av.report.media import data_uri, flac_bytes
+from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def choose_examples(decoded: DecodedSets, num_worst: int, num_typical: int) -> l
     return groups
 
 
-class CodecMedia:
+class CodecMedia(Room):
     """Adds sounds and pictures to examples until the page is full.
 
     Args:
@@ -146,9 +147,8 @@ class CodecMedia:
     """
 
     def __init__(self, decoded: DecodedSets, max_bytes: int) -> None:
+        super().__init__(max_bytes)
         self.decoded = decoded
-        self.left_bytes = max_bytes
-        self.num_left_out = 0
 
     def fill(self, examples: Sequence[CodecExample]) -> None:
         """Give each example its media while they fit; what cannot be read is left out with a warning."""
@@ -169,18 +169,12 @@ class CodecMedia:
         if rate is None or not pictured:
             return
         example.picture_png = spectrogram_picture(pictured, rate)
-        example.picture = self._take(data_uri(example.picture_png, "image/png"))
+        example.picture = self.take(data_uri(example.picture_png, "image/png"), f"spectrograms of {example.uid}")
         for item in versions:
-            address = self._take(data_uri(flac_bytes(waves[item.title], rate), "audio/flac"))
+            what = f"sound '{item.title}' of {example.uid}"
+            address = self.take(data_uri(flac_bytes(waves[item.title], rate), "audio/flac"), what)
             if address:
                 example.sounds.append(Player(item.title, address, _note(item.values.get(example.uid) or {})))
-
-    def _take(self, address: str) -> str | None:
-        if len(address) > self.left_bytes:
-            self.num_left_out += 1
-            return None
-        self.left_bytes -= len(address)
-        return address
 
 
 def find_set(dump_dir: str | Path, set_name: str) -> Path:

@@ -116,7 +116,7 @@ def examples_section(
         media.fill(examples)
     return {
         "groups": [{"title": title, "examples": examples} for title, examples in groups],
-        "num_left_out": media.num_left_out,
+        **media.section(),
         "why_none": "No scored recordings: stage 7 (score) has not run.",
     }
 

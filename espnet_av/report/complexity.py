@@ -151,8 +151,14 @@ def card_rows(card: ComplexityCard | Mapping[str, Any]) -> list[tuple[str, str]]
     for item in values.get("decoding", ()):
         memory = f", peak memory {item['peak_rss_mb']:,.0f} MB" if item.get("peak_rss_mb") else ""
         rows.append((f"decoding, {item['modality']}", f"real-time factor {item['rtf']:.3f}{memory}"))
+        rows.append((f"latency, {item['modality']}", offline_latency(item["rtf"])))
     hardware: Sequence[str] = list(values.get("hardware", {}).values())
     return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
+
+
+def offline_latency(rtf: float) -> str:
+    """Say what the delay is of a model that sees a whole clip before it answers."""
+    return f"the whole clip, then {1000 * rtf:.1f} ms of computing per second of it"
 
 
 @contextlib.contextmanager

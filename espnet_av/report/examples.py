@@ -14,6 +14,7 @@ from espnet_av.report.clips import Clip, ClipReader
 from espnet_av.report.experiment import find_decodes, modality_order, noise_condition, read_json
 from espnet_av.report.media import data_uri, flac_bytes, log_mel, mp4_bytes, png_bytes
 from espnet_av.report.plots import spectrogram
+from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def noisy_examples(scored: ScoredUtterances, count: int) -> list[Example]:
     return [scored.example(name, item["id"]) for name, item in ranked[start : start + count]]
 
 
-class MediaBudget:
+class MediaBudget(Room):
     """Adds sound and pictures to examples until the page is full.
 
     Args:
@@ -116,9 +117,8 @@ class MediaBudget:
     """
 
     def __init__(self, dump_dir: str | Path, max_bytes: int) -> None:
+        super().__init__(max_bytes)
         self.dump_dir = Path(dump_dir)
-        self.left_bytes = max_bytes
-        self.num_left_out = 0
 
     @functools.lru_cache(maxsize=16)  # noqa: B019  one short-lived object per report
     def _reader(self, set_name: str) -> ClipReader:
@@ -133,11 +133,8 @@ class MediaBudget:
                 logger.warning("%s: no media in the report: %s", example.set_name, error)
                 continue
             for name, address in make_media(clip).items():
-                if len(address) > self.left_bytes:
-                    self.num_left_out += 1
-                    continue
-                self.left_bytes -= len(address)
-                example.media[name] = address
+                if self.take(address, f"{name} of {example.uid}"):
+                    example.media[name] = address
 
 
 def make_media(clip: Clip) -> dict[str, str]:

@@ -3,7 +3,7 @@
 """The report of an experiment: one HTML file that opens without a network and holds its own sound and pictures."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from espnet_av.report.published import Published, read_published
 from espnet_av.report.results import MODALITY_TITLES, percent, read_results
 from espnet_av.report.separation_results import KIND_TITLES
 from espnet_av.report.systems import System, system_of
-from espnet_av.utils.errors import MissingDataError, describe
+from espnet_av.report.worst import worst_section
+from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")
 MAX_PAGE_BYTES = 20_000_000
+SPARE_BYTES = 50_000  # for the list of what is left out
 MAX_WORST_MIXTURES = 4  # a mixture, or a recording at several bit rates, takes more room than an utterance
 PAGES = {
     "avsr": "report.html",
@@ -44,6 +46,7 @@ class ReportOptions:
         num_noisy: Typical utterances of the noisiest set.
         num_typical: Typical mixtures of each kind of pair, of a separator; recordings of each set, of a codec.
         max_media_bytes: Room for sound and pictures of the examples, as they stand in the page.
+        max_page_bytes: Largest page that :func:`write_report` writes.
         title: Heading; None takes the name of the experiment folder.
         published: File of other people's numbers; see :mod:`espnet_av.report.published`. None or absent: none.
         alignment: Decode one utterance again and draw where the model looked.
@@ -56,6 +59,7 @@ class ReportOptions:
     num_noisy: int = 4
     num_typical: int = 2
     max_media_bytes: int = 14_000_000
+    max_page_bytes: int = MAX_PAGE_BYTES
     title: str | None = None
     published: str | Path | None = None
     alignment: bool = True
@@ -79,38 +83,62 @@ def build_report(exp_dir: str | Path, dump_dir: str | Path, options: ReportOptio
     exp_dir, dump_dir, options = Path(exp_dir), Path(dump_dir), options or ReportOptions()
     if not exp_dir.is_dir():
         raise MissingDataError(describe(f"no experiment: {exp_dir} is not a folder", fix="pass the folder of stage 5"))
-    environment = jinja2.Environment(
+    content = _content(exp_dir, dump_dir, options)
+    return environment().get_template(PAGES[content["system"]]).render(page=content, **page_parts()).lstrip()
+
+
+def environment() -> jinja2.Environment:
+    """Return what renders the templates of pages: everything is escaped, unknown names are errors."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    environment.filters["modality"] = lambda name: MODALITY_TITLES.get(name, name)
-    environment.filters["kind"] = lambda name: KIND_TITLES.get(name, name)
-    content = _content(exp_dir, dump_dir, options)
-    return (
-        environment.get_template(PAGES[content["system"]])
-        .render(
-            page=content,
-            css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
-            js=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704  our own file
-        )
-        .lstrip()
-    )
+    made.filters["percent"] = percent
+    made.filters["modality"] = lambda name: MODALITY_TITLES.get(name, name)
+    made.filters["kind"] = lambda name: KIND_TITLES.get(name, name)
+    return made
+
+
+def page_parts() -> dict[str, Markup]:
+    """Return style and script that stand in every page."""
+    return {
+        "css": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
+        "js": Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704  our own file
+    }
 
 
 def write_report(
     exp_dir: str | Path, dump_dir: str | Path, output: str | Path, options: ReportOptions | None = None
 ) -> Path:
-    """Write the page of an experiment and return its path; warns when it grew beyond 20 MB."""
+    """Write the page of an experiment and return its path.
+
+    A page that would be larger than ``options.max_page_bytes`` is built again with less room for sound and pictures,
+    and lists what it leaves out.
+
+    Raises:
+        MissingDataError: The experiment folder does not exist.
+        DataError: A file that is there is broken, or the page is too large even without sound and pictures.
+    """
+    options = options or ReportOptions()
     page = build_report(exp_dir, dump_dir, options)
+    while (over := len(page.encode()) - options.max_page_bytes) > 0:
+        if options.max_media_bytes <= 0:
+            raise DataError(
+                describe(
+                    f"{output} would have {len(page) / 1e6:.1f} MB without any clip",
+                    allowed=f"{options.max_page_bytes / 1e6:g} MB",
+                    fix="pass --alignment false",
+                )
+            )
+        room = max(0, min(options.max_media_bytes, options.max_page_bytes) - over - SPARE_BYTES)
+        logger.warning("the page is %.2f MB too large; now with %.1f MB of clips", over / 1e6, room / 1e6)
+        options = replace(options, max_media_bytes=room)
+        page = build_report(exp_dir, dump_dir, options)
     with atomic_write(output) as stream:
         stream.write(page)
-    size = Path(output).stat().st_size
-    if size > MAX_PAGE_BYTES:
-        logger.warning("%s has %.1f MB; use a smaller --max_media_mb", output, size / 1e6)
     return Path(output)
 
 
@@ -136,7 +164,7 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
     found = _read(exp_dir, dump_dir)
     config, results = found.config, found.results
     published = read_published(options.published)
-    complexity = sections.complexity_of_experiment(exp_dir, config)
+    complexity = sections.complexity_of_experiment(exp_dir, config, results)
     if found.system.name == "avss":
         parts = _separation(found, complexity, published, options)
     elif found.system.name == "codec":
@@ -153,6 +181,7 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         "title": options.title or exp_dir.resolve().name,
         "subtitle": ", ".join((found.system.title, *subtitle)),
         **parts,
+        "worst": worst_section(exp_dir, results, options.num_worst),
         "stages": sections.stages_section(exp_dir),
         "configuration": sections.configuration_section(config),
         "environment": sections.environment_section(results, config),

@@ -88,6 +88,44 @@ def training_curves(history: Sequence[Mapping[str, Any]], panels: Sequence[Panel
         return to_svg(drawn)
 
 
+def compared_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], wanted: Sequence[tuple[str, str]]
+) -> bytes | None:
+    """Draw statistics of several trainings over epochs, one panel each.
+
+    Args:
+        histories: Name of an experiment -> lines of its ``history.jsonl``.
+        wanted: Phase and name of the statistics, e.g. ``("valid", "loss")``.
+
+    Returns:
+        SVG, or None where no training has one of them.
+    """
+    panels = []
+    for phase, name in wanted:
+        lines = {run: _points(history, phase, name) for run, history in histories.items()}
+        if any(lines.values()):
+            panels.append((f"{name}, {phase}", {run: points for run, points in lines.items() if points}))
+    if not panels:
+        return None
+    with figure(ncols=len(panels), figsize=(4.6 * len(panels), 3.0)) as (drawn, axes):
+        for axis, (title, lines) in zip(axes[0], panels, strict=True):
+            for number, (run, points) in enumerate(lines.items()):
+                style = ("-", "--", "-.", ":")[number % 4]
+                axis.plot(*zip(*points, strict=True), linestyle=style, label=run)
+            axis.set(title=title, xlabel="epoch", ylabel=title.split(",")[0])
+            axis.legend()
+        return to_svg(drawn)
+
+
+def _points(history: Sequence[Mapping[str, Any]], phase: str, name: str) -> list[tuple[int, float]]:
+    values = {item["epoch"]: (item.get(phase) or {}).get(name) for item in history if "epoch" in item}
+    return [
+        (epoch, value)
+        for epoch, value in sorted(values.items())
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    ]
+
+
 def epoch_times(history: Sequence[Mapping[str, Any]]) -> bytes | None:
     """Draw seconds per epoch, split into computing and waiting for data; None without times."""
     timed = [item for item in history if isinstance(item.get("time_sec"), (int, float))]

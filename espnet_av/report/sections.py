@@ -198,7 +198,7 @@ def examples_section(
         budget.fill(group["examples"])
     groups = [group for group in groups if group["examples"]]
     why_none = "Not one utterance was recognised with an error."
-    return {"groups": groups, "num_left_out": budget.num_left_out, "why_none": why_none}
+    return {"groups": groups, **budget.section(), "why_none": why_none}
 
 
 def data_section(dump_dir: Path) -> dict[str, Any]:
@@ -223,7 +223,9 @@ def stages_section(exp_dir: Path) -> list[list[str]]:
     return stage_rows(read_stages(exp_dir))
 
 
-def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) -> Any:
+def complexity_of_experiment(
+    exp_dir: Path, config: Mapping[str, Any] | None, results: Mapping[str, Any] | None = None
+) -> Any:
     """Return what the model costs; without a model when it cannot be built from the configuration."""
     if system_of(config).name == "activesep":
         from espnet_av.report.activesep_card import agent_cost
@@ -245,7 +247,7 @@ def complexity_of_experiment(exp_dir: Path, config: Mapping[str, Any] | None) ->
     if system_of(config).name == "avgen":
         from espnet_av.report.avgen_card import generator_cost
 
-        return generator_cost(model)
+        return generator_cost(model, results)
     card = experiment_card(exp_dir, model)
     return card if card_rows(card) else None
 

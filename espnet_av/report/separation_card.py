@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.complexity import count_parameters
+from espnet_av.report.complexity import count_parameters, offline_latency
 from espnet_av.report.model_card import CardText
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
@@ -76,6 +76,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
         memory = f", peak memory {item['peak_rss_mb']:,.0f} MB" if item.get("peak_rss_mb") else ""
         title = LIPS_TITLES.get(item["lips"], item["lips"])
         rows.append((f"separating, {title}", f"real-time factor {item['rtf']:.3f} for all voices{memory}"))
+        rows.append((f"latency, {title}", offline_latency(item["rtf"])))
     hardware: Sequence[str] = list((cost.get("hardware") or {}).values())
     return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
 
@@ -117,7 +118,7 @@ def _use(meta: Mapping[str, Any]) -> str:
     )
     text = (
         "```python\n"
-        "from espnet_av.avss.inference import Separator\n\n"
+        "from espnet_av import Separator\n\n"
         'separator = Separator.from_pretrained("path/of/this/folder", device="cpu")\n'
         f"{given}voices = {call}  # (2, N)\n"
         "```\n\n"

@@ -13,6 +13,7 @@ from espnet_av.data.audio_input import load_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.mixture_dir import FPS, SAMPLE_RATE, SPEAKERS
 from espnet_av.report.media import data_uri, flac_bytes, mp4_bytes, png_bytes
+from espnet_av.report.room import Room
 from espnet_av.report.separation_plots import separation_picture
 from espnet_av.report.separation_results import (
     KIND_TITLES,
@@ -142,7 +143,7 @@ def choose_examples(scored: ScoredMixtures, num_worst: int, num_typical: int) ->
     return [(title, items) for title, items in (*groups, ("Least improvement", worst)) if items]
 
 
-class MixtureMedia:
+class MixtureMedia(Room):
     """Adds sounds, pictures and mouths to examples until the page is full.
 
     Args:
@@ -152,9 +153,8 @@ class MixtureMedia:
     """
 
     def __init__(self, scored: ScoredMixtures, dump_dir: str | Path, max_bytes: int) -> None:
+        super().__init__(max_bytes)
         self.scored, self.dump_dir = scored, Path(dump_dir)
-        self.left_bytes = max_bytes
-        self.num_left_out = 0
         self._tables: dict[tuple[str, str], dict[str, str]] = {}
 
     def fill(self, examples: Sequence[MixtureExample]) -> None:
@@ -179,10 +179,12 @@ class MixtureMedia:
                 cut.get("swapped"),
             )
             example.picture_png = picture
-            example.picture = self._take(data_uri(picture, "image/png"))
+            example.picture = self.take(data_uri(picture, "image/png"), f"spectrograms of {example.mixture}")
         for name, wave in cut.items():
             title, note = _caption(name, example)
-            address = self._take(data_uri(flac_bytes(wave, SAMPLE_RATE), "audio/flac"))
+            address = self.take(
+                data_uri(flac_bytes(wave, SAMPLE_RATE), "audio/flac"), f"sound '{title}' of {example.mixture}"
+            )
             if address:
                 example.sounds.append(Sound(title, address, note))
         for number, name in enumerate(SPEAKERS, 1):
@@ -194,9 +196,11 @@ class MixtureMedia:
         from espnet_av.avss.lips import read_mouth
 
         frames = read_mouth(path, min_size=1)[: round(MAX_SHOWN_SEC * FPS)]
-        clip = self._take(data_uri(mp4_bytes(frames, wave, SAMPLE_RATE, FPS), "video/mp4"))
+        what = f"{title} of {example.mixture}"
+        clip = self.take(data_uri(mp4_bytes(frames, wave, SAMPLE_RATE, FPS), "video/mp4"), what)
+        still = self.take(data_uri(png_bytes(frames[len(frames) // 2]), "image/png"), f"still of {what}")
         if clip:
-            example.faces.append((title, clip, data_uri(png_bytes(frames[len(frames) // 2]), "image/png")))
+            example.faces.append((title, clip, still or ""))
 
     def _read(self, example: MixtureExample) -> dict[str, np.ndarray]:
         """Return what there is of the mixture, true and separated voices, and voice 1 with swapped lips."""
@@ -213,13 +217,6 @@ class MixtureMedia:
             data = DataDir(find_set(self.dump_dir, set_name))
             self._tables[set_name, name] = data.read(name) if data.has(name) else {}
         return self._tables[set_name, name]
-
-    def _take(self, address: str) -> str | None:
-        if len(address) > self.left_bytes:
-            self.num_left_out += 1
-            return None
-        self.left_bytes -= len(address)
-        return address
 
 
 def find_set(dump_dir: str | Path, set_name: str) -> Path:

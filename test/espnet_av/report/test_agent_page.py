@@ -119,7 +119,7 @@ def test_page_of_an_experiment_that_was_not_scored(experiment, tmp_path):
 def test_small_pages_leave_sounds_out(experiment):
     exp, dump = experiment
     page = build_report(exp, dump, ReportOptions(max_media_bytes=60_000))
-    assert page.count("<audio") < 4 and "were left out to keep the page small" in page
+    assert page.count("<audio") < 4 and "were left out to keep the page below 20 MB" in page
 
 
 def test_pack_is_an_agent(experiment, tmp_path):

@@ -61,7 +61,7 @@ def test_page_holds_videos_sounds_and_curves_and_nothing_from_outside(page):
 def test_media_that_do_not_fit_are_left_out(experiment):
     page = build_report(experiment / "exp", experiment / "dump", ReportOptions(max_media_bytes=1000))
     assert "data:video" not in page
-    assert "were left out to keep the page small" in page
+    assert "were left out to keep the page below 20 MB" in page
 
 
 def test_pictures_are_written(experiment, tmp_path):

@@ -179,7 +179,7 @@ def test_unreadable_media_are_left_out(no_figures, experiment):
 
 def test_full_page_leaves_media_out(no_figures, experiment):
     page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(max_media_bytes=0)))
-    assert "video" not in page.tags and "clips were left out to keep the page small" in page.text
+    assert "video" not in page.tags and "sounds or pictures were left out to keep the page below 20 MB" in page.text
 
 
 def test_published_numbers_stand_beside_ours(no_figures, experiment, tmp_path):

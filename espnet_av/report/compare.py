@@ -1,0 +1,254 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Why do these numbers differ: what experiments have not in common, the likeliest cause first.
+
+The influence of a difference is a rule of thumb in 0 to 100, not a measurement: 75 and more can make numbers
+incomparable or decide them, below 10 moves them hardly. Only a run with nothing else changed can prove a cause.
+"""
+
+import math
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from espnet_av.report.provenance import PACKAGE_ROOT
+from espnet_av.report.run_facts import AREAS, Fact, Run
+
+LEVELS = ((75, "decisive"), (50, "large"), (25, "medium"), (10, "small"), (0, "hardly any"))
+#: First parts of the names of settings -> influence and why, the first that fits.
+SETTINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
+    (("model", "size", "discriminator"), 80, "another network"),
+    (
+        ("init_param", "pretrain_path", "freeze_param", "ignore_init", "lips", "head_vae", "separators"),
+        80,
+        "other parts",
+    ),
+    (("token", "bpemodel", "g2p", "cleaner"), 78, "other tokens"),
+    (("train_data_path",), 70, "other files to train on"),
+    (("reward", "convolution", "max_steps", "memory_size", "refine"), 70, "another task for the agent"),
+    (("loss", "ctc", "lambda", "criterion"), 65, "another thing is minimised"),
+    (("optim", "scheduler", "lr", "accum_grad", "grad_clip", "weight_decay"), 60, "other steps of the training"),
+    (("preprocessor", "augment", "specaug", "speed_perturb", "chunk", "segment"), 60, "the network sees other input"),
+    (
+        ("max_epoch", "patience", "num_iters", "best_model", "keep_nbest", "early_stopping"),
+        58,
+        "trained or chosen otherwise",
+    ),
+    (("batch", "sort", "shuffle", "train_shape", "sampler", "num_envs"), 50, "other batches"),
+    (("ema", "nonfinite", "exclude_weight_decay"), 45, "other weights are kept"),
+    (("train_dtype", "amp", "use_amp", "use_tf32", "cudnn"), 25, "other rounding"),
+    (("valid", "val_"), 20, "validation only"),
+)
+OTHER_SETTING = (30, "a setting without a rule here")
+DECODING = {"checkpoint": 60, "beam_size": 50, "ctc_weight": 50, "lm_weight": 50, "max_length": 40, "steps": 50}
+SCORING = {"normalization": 95, "sample_rate": 90, "max_utts": 85, "dataset": 100, "model": 60, "metrics": 15}
+PACKAGES = {"torch": 20, "espnet": 20, "torchaudio": 15, "numpy": 10, "jiwer": 10, "pesq": 15, "visqol-python": 15}
+ROOMS = ("layers", "data", "train", "tasks", "utils")  # of the package, that all tasks use
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing in which experiments differ.
+
+    Attributes:
+        area: Data, code, config, training, seed, decoding, scoring or environment.
+        name: What it is.
+        shown: Its value in each experiment; ``not recorded`` where there is none.
+        influence: 0 to 100, see above.
+        why: Reason for the influence.
+    """
+
+    area: str
+    name: str
+    shown: tuple[str, ...]
+    influence: int
+    why: str
+
+    @property
+    def level(self) -> str:
+        """The influence in a word."""
+        return next(word for least, word in LEVELS if self.influence >= least)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs, the likeliest cause first; what could not be compared; how much is equal, by area."""
+
+    findings: tuple[Finding, ...]
+    unknown: tuple[Finding, ...]
+    equal: Mapping[str, tuple[str, ...]]
+
+
+def compare_runs(runs: Sequence[Run]) -> Comparison:
+    """Compare what is recorded about two or more experiments.
+
+    Args:
+        runs: The experiments; the first is what the others are compared with.
+    """
+    names = list(dict.fromkeys(key for run in runs for key in run.facts))
+    findings, unknown = [], []
+    equal: dict[str, list[str]] = {area: [] for area in AREAS}
+    if len({run.system.name for run in runs}) > 1:
+        shown = tuple(run.system.title for run in runs)
+        findings.append(Finding("scoring", "task", shown, 100, "different tasks: no figure compares"))
+    for key in names:
+        facts = [run.facts.get(key) for run in runs]
+        shown = tuple("not recorded" if fact is None else fact.shown for fact in facts)
+        known = [fact for fact in facts if fact is not None]
+        if all(fact.value == known[0].value for fact in known):
+            if len(known) == len(facts):
+                equal[key[0]].append(key[1])
+            elif _counts_when_absent(key):
+                unknown.append(Finding(*key, shown, 0, "not recorded everywhere"))
+            continue
+        influence, why = _judge(key, known, runs)
+        findings.append(Finding(*key, shown, influence, why))
+    findings = _without_echoes(findings)
+    order = {area: number for number, area in enumerate(AREAS)}
+    findings.sort(key=lambda item: (-item.influence, order[item.area], item.name))
+    return Comparison(tuple(findings), tuple(unknown), {area: tuple(items) for area, items in equal.items()})
+
+
+def text_table(comparison: Comparison, names: Sequence[str], count: int = 20) -> str:
+    """Return the likeliest causes as a Markdown table for the terminal."""
+    from espnet_av.report.results import markdown_table
+
+    rows = [
+        [item.level, item.area, item.name, *(_cut(text) for text in item.shown), item.why]
+        for item in comparison.findings[:count]
+    ]
+    if not rows:
+        return "Nothing that is recorded differs."
+    return markdown_table(["influence", "area", "what", *names, "why"], rows, right=99)
+
+
+def _judge(key: tuple[str, str], facts: Sequence[Fact], runs: Sequence[Run]) -> tuple[int, str]:
+    area, name = key
+    values = [fact.value for fact in facts]
+    if area == "data":
+        return _judge_data(name, facts)
+    if area == "code":
+        return _judge_code(name, [str(value) for value in values], {run.system.name for run in runs})
+    if area == "config":
+        influence, why = next(
+            ((number, text) for starts, number, text in SETTINGS if name.startswith(starts)), OTHER_SETTING
+        )
+        return round(influence * _size(values)), why
+    if area == "training":
+        return round(70 * _size(values)), "one was trained longer"
+    if area == "seed":
+        return 30, "other first weights and batches: differences within the intervals are to be expected"
+    if area == "decoding":
+        return DECODING.get(name, 30), "decoded otherwise, with the same weights"
+    if area == "scoring":
+        if name.startswith("bootstrap"):
+            return 3, "moves the intervals, not the figures"
+        if name == "order of voices":
+            return 70, "the best order of voices is an easier task than a given one"
+        if name == "missing results":
+            return 60, "what is missing counts as wrong or is left out"
+        return SCORING.get(name.split(".")[0], 50), "counted otherwise: figures do not compare"
+    if name == "training processes" or name == "GPUs of the training":
+        return 40, "other batches for each step"
+    if name == "hosts":
+        return 2, "another machine rounds a little differently at most"
+    return PACKAGES.get(name, 5), "another version of a package or another device"
+
+
+def _judge_data(name: str, facts: Sequence[Fact]) -> tuple[int, str]:
+    part, _, what = name.partition(": ")
+    if name == "test sets":
+        return 5, "only sets that all have are compared"
+    if what == "references":
+        return 98, "other transcripts of the test set: figures do not compare"
+    if what == "scored items":
+        return 95, "another number of test items: figures do not compare"
+    if what == "clips" and all(fact.ids is not None for fact in facts):
+        common = len(frozenset.intersection(*(fact.ids for fact in facts)))
+        most = max(len(fact.ids) for fact in facts)
+        weight = 90 if part == "train" else 40
+        share = 1 - common / max(most, 1)
+        return round(weight * (0.5 + 0.5 * share)), f"{common} clips in common, of {most} in the larger set"
+    if what == "lengths":
+        return 65 if part == "train" else 30, "clips were added, left out, cut or transcribed otherwise"
+    return 75 if part == "train" else 30, "other transcripts, as they are on disk now"
+
+
+def _judge_code(name: str, commits: Sequence[str], tasks: set[str]) -> tuple[int, str]:
+    if "version" in name:
+        return 30, "another version of the package"
+    half = 0.5 if "scoring" in name else 1.0
+    dirty = any(text.endswith("-dirty") for text in commits)
+    clean = [text.removesuffix("-dirty") for text in commits]
+    files: set[str] = set()
+    for other in clean[1:]:
+        found = changed_files(clean[0], other)
+        if found is None:
+            return round(40 * half), "the changes cannot be listed: a commit is not in this checkout"
+        files |= set(found)
+    note = "; with uncommitted changes that no commit records" if dirty else ""
+    own = sorted(path for path in files if _is_relevant(path, tasks))
+    if own:
+        shown = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
+        return round(45 * half), f"{len(own)} files that this task uses changed: {shown}{note}"
+    if dirty:
+        return round(35 * half), "no file that this task uses changed between the commits" + note
+    return 3, f"{len(files)} files changed, none that this task uses"
+
+
+def changed_files(first: str, second: str) -> list[str] | None:
+    """List the files that differ between two commits of this checkout; None where a commit is unknown."""
+    if first == second:
+        return []
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE_ROOT.parent), "diff", "--name-only", "--end-of-options", first, second, "--"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.split()
+
+
+def _is_relevant(path: str, tasks: set[str]) -> bool:
+    parts = path.split("/")
+    if parts[0] != "espnet_av" or not path.endswith(".py"):
+        return False
+    if parts[1] == "bin":
+        return any(parts[-1].startswith(f"{task}_") for task in tasks)
+    if parts[1] == "tasks":
+        return parts[-1] in {"av_task.py", *(f"{task}.py" for task in tasks)}
+    return parts[1] in {*ROOMS, *tasks} and len(parts) > 2
+
+
+def _size(values: Sequence[Any]) -> float:
+    """Return how much numbers differ, 0.6 (hardly) to 1 (by a factor of two or more); 1 for anything else."""
+    numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    if len(numbers) < len(values) or min(numbers, default=0) <= 0:
+        return 1.0
+    return 0.6 + 0.4 * min(1.0, math.log2(max(numbers) / min(numbers)))
+
+
+def _without_echoes(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out what another finding says already: lengths where the clips differ, steps where the epochs do."""
+    found = {(item.area, item.name) for item in findings}
+    echoes = {
+        **{("data", f"{part}: lengths"): ("data", f"{part}: clips") for part in ("train", "valid")},
+        ("training", "steps done"): ("training", "epochs done"),
+    }
+    return [item for item in findings if echoes.get((item.area, item.name)) not in found]
+
+
+def _counts_when_absent(key: tuple[str, str]) -> bool:
+    """Tell whether a fact that only some have may hide a difference: a set that only some scored does not."""
+    if key[0] == "data":
+        return not key[1].endswith((": references", ": scored items"))
+    return key[0] in ("code", "seed", "environment", "scoring", "training")
+
+
+def _cut(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
