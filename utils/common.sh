@@ -116,6 +116,7 @@ recipe_defaults() {
   config=conf/train.yaml infer_config=conf/infer.yaml set=()
   tag="" datadir="" dumpdir="" expdir=""
   train_set=train valid_set=valid test_sets=test
+  doctor=true doctor_drop=default
 }
 
 # recipe_common_help: their part of the help, with the defaults as they are now.
@@ -152,6 +153,8 @@ Experiment:
   --train_set NAME         set to train on (default: train, or what the recipe sets)
   --valid_set NAME         set to select models on (default: valid)
   --test_sets 'NAME NAME'  sets to test on (default: what the recipe sets)
+  --doctor true|false      look into every clip in stage 3, below <dumpdir>/doctor (default: ${doctor})
+  --doctor_drop 'KIND...'  findings that leave a clip out of training, or none (default: see check-data --list_kinds)
 TEXT
 }
 
@@ -259,6 +262,21 @@ run_job() {
   wait "${STAGE_PID}" || code=$?
   STAGE_PID=""
   return "${code}"
+}
+
+# run_doctor [OPTION OF data_doctor]... -- FOLDER...: look into the clips that stage 3 filters. What it leaves out is
+# taken by the filters, which doctor_args tells where it stands; the report of a finished stage 3 is not missed.
+run_doctor() {
+  local -a drop=()
+  doctor_args=()
+  [[ ${doctor} == true ]] || return 0
+  read -r -a drop <<<"${doctor_drop#none}"
+  [[ ${doctor_drop} != default ]] || drop=()
+  [[ ${doctor_drop} == default ]] || drop=(--drop "${drop[@]}")
+  run_job doctor --num_threads "${nj}" -- python -m espnet_av.bin.data_doctor --output_dir "${dumpdir}/doctor" \
+    --nj "${nj}" "${drop[@]}" "$@"
+  # shellcheck disable=SC2034 # of the driver
+  doctor_args=(--doctor_report "${dumpdir}/doctor/doctor.json")
 }
 
 # recipe_follow FOLDER: show the newest log there as it grows.

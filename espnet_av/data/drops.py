@@ -3,6 +3,7 @@
 """Utterances that a stage leaves out: each with a reason, counted, and the stage fails when they are too many."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from espnet_av.utils.errors import EXIT_STAGE_FAILED, DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
+
+logger = logging.getLogger(__name__)
 
 
 class TooManyDropped(DataError):
@@ -42,7 +45,7 @@ class Drops:
 
         Raises:
             MissingDataError: There is no such report.
-            DataError: It is damaged, or the folder was not examined.
+            DataError: It is damaged.
         """
         for utt, (kind, detail) in doctor_drops(report, data_dir).items() if report is not None else ():
             self.add(utt, kind, detail)
@@ -124,7 +127,8 @@ def doctor_drops(report: str | os.PathLike, data_dir: str | os.PathLike) -> dict
         raise DataError(f"{path}: no report of the data doctor ({error!r}); fix: espnet-av check-data") from error
     name = folders.get(str(Path(data_dir).resolve()))
     if name is None:
-        raise DataError(describe(f"{path} is about other folders", str(data_dir), sorted(folders)))
+        logger.info("%s is not about %s: nothing of it is left out because of it", path, data_dir)
+        return {}
     drops: dict[str, tuple[str, str]] = {}
     for set_name, utt, kind, detail in findings:
         if set_name == name:

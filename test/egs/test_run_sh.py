@@ -16,7 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(str(path.parent.relative_to(ROOT / "egs")) for path in ROOT.glob("egs/[a-z]*/*/run.sh"))
 STAGES = ["prepare", "format", "filter", "tokens", "train", "infer", "score", "report", "pack"]
-COMMANDS = ["format_av", "filter_data", "tokens", "shapes", "avsr_train", "avsr_infer", "avsr_score", "report", "pack"]
+COMMANDS = [
+    *("format_av", "data_doctor", "filter_data", "tokens", "shapes"),
+    *("avsr_train", "avsr_infer", "avsr_score", "report", "pack"),
+]
 ALL = ["mini_av", *COMMANDS]
 EXP = "exp/train_word"
 
@@ -111,7 +114,12 @@ def test_changed_option_is_noticed(finished):
     result = finished.run("--max_sec", "9", "--stop_stage", "4")
     assert 'stage 2 "format" is already done' in result.stdout
     assert 'stage 3 "filter" again: option --max_sec changed' in result.stdout
-    assert finished.names() == ["filter_data", "tokens", "shapes"]  # the filter report is an input of stage 4
+    assert finished.names() == [
+        "data_doctor",
+        "filter_data",
+        "tokens",
+        "shapes",
+    ]  # the filter report is an input of stage 4
     assert "9" in finished.calls("filter_data")[0]
 
 
@@ -143,13 +151,13 @@ def test_lost_output_is_made_again(finished):
     shutil.rmtree(finished.folder / "dump" / "valid")
     result = finished.run()
     assert 'stage 3 "filter" again: dump/valid is gone' in result.stdout
-    assert finished.names() == ["filter_data"]  # the same files as before: later stages need not run
+    assert finished.names() == ["data_doctor", "filter_data"]  # the same files as before: later stages need not run
 
 
 def test_force(finished):
     result = finished.run("--stage", "3", "--stop_stage", "3", "--force")
     assert 'stage 3 "filter" again: --force' in result.stdout
-    assert finished.names() == ["filter_data"]
+    assert finished.names() == ["data_doctor", "filter_data"]
 
 
 def test_training_done_anew_is_set_aside(finished):

@@ -110,6 +110,7 @@ filter() {
   run_job 1 -- python -m espnet_av.bin.activesep_data filter --world_root "${world}" --dataset "${dataset}" \
     --data_dir "${datadir}" --output_dir "${dumpdir}" --sets "${names[@]}" --clip_splits "${clip_splits[@]}" \
     --check "${check}" --max_dropped_share "${max_dropped_share}"
+  run_doctor -- "${clips[@]/%//min20s_clips}"
 }
 
 episodes() {

@@ -112,9 +112,13 @@ format() { # clean sets come first; noisy copies of a set then find the crops of
 
 filter() {
   local name
+  local -a looked=()
+  for name in "${names[@]}"; do [[ ${name} == *_snr_* ]] || looked+=("${dumpdir}/formatted/${name}"); done
+  run_doctor --train_sets "${train_set}" --drop_sets "${train_set}" "${valid_set}" --token_type "${token_type}" \
+    --max_drift_frames "${max_drift_frames}" -- "${looked[@]}"
   run_job "JOB=$(comma_separated "${names[@]}")" --max_jobs_run "${nj}" -- python -m espnet_av.bin.filter_data \
     --data_dir "${dumpdir}/formatted/JOB" --output_dir "${dumpdir}/JOB" --min_sec "${min_sec}" --max_sec "${max_sec}" \
-    --max_drift_frames "${max_drift_frames}" --max_dropped_share "${max_dropped_share}"
+    --max_drift_frames "${max_drift_frames}" --max_dropped_share "${max_dropped_share}" "${doctor_args[@]}"
   run_job "JOB=$(comma_separated "${names[@]}")" --max_jobs_run "${nj}" -- \
     "${ESPNET_AV_ROOT}/utils/validate_data_dir" --no-spk-sort "${dumpdir}/JOB"
 }

@@ -107,6 +107,7 @@ format() {
 filter() {
   local name shortest
   local -a keep
+  run_doctor --train_sets "${train_set}" --drop_sets "${train_set}" "${valid_set}" -- "${formatted[@]}"
   for name in "${names[@]}"; do
     shortest=${min_sec}
     [[ ${name} != "${train_set}" ]] || shortest=${min_train_sec:-${min_sec}}
@@ -114,7 +115,7 @@ filter() {
     [[ ${name} != "${train_set}" && ${name} != "${valid_set}" ]] || keep=()
     run_job "${name}" --num_threads "${nj}" -- python -m espnet_av.bin.filter_mixtures \
       --data_dir "${dumpdir}/formatted/${name}" --output_dir "${dumpdir}/filtered/${name}" --min_sec "${shortest}" \
-      --max_sec "${max_sec}" "${keep[@]}" --max_dropped_share "${max_dropped_share}" --nj "${nj}"
+      --max_sec "${max_sec}" "${keep[@]}" --max_dropped_share "${max_dropped_share}" --nj "${nj}" "${doctor_args[@]}"
   done
   run_job "JOB=$(comma_separated "${names[@]}")" --max_jobs_run "${nj}" -- \
     "${ESPNET_AV_ROOT}/utils/validate_data_dir" --no-spk-sort --no-text "${dumpdir}/filtered/JOB"

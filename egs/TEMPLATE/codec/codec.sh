@@ -85,9 +85,11 @@ format() { # inputs and references of tests are converted into files of their ow
 }
 
 filter() { # tests keep all
+  run_doctor --train_sets "${train_set}" --drop_sets "${learning[@]}" -- "${formatted[@]}"
   run_job "JOB=$(comma_separated "${learning[@]}")" --max_jobs_run "${nj}" -- \
     python -m espnet_av.bin.filter_audio --data_dir "${dumpdir}/raw/org/JOB" --output_dir "${dumpdir}/raw/JOB" \
-    --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}"
+    --min_wav_duration "${min_wav_duration}" --max_wav_duration "${max_wav_duration}" \
+    "${doctor_args[@]}"
 }
 
 stats() {
