@@ -212,9 +212,7 @@ def check_recording(item: tuple[str, Mapping[str, str]], fps: float) -> Checked:
     return Checked(uid, len(face), seconds, (face.shape[1], int(np.prod(head.shape[1:]))))
 
 
-def judge_recording(
-    item: tuple[str, Mapping[str, str], float, int], rules: FilterRules
-) -> tuple[str, str, str]:
+def judge_recording(item: tuple[str, Mapping[str, str], float, int], rules: FilterRules) -> tuple[str, str, str]:
     """Return id, reason (empty: keep it) and detail of one recording.
 
     Args:
@@ -312,12 +310,17 @@ def copy_set(
     with atomic_folder(output) as folder:
         new = DataDir(folder)
         copy_tables(data, new, keep, skip={"spk2utt", "streams", BASIS, *skip})
-        for place in (data.path, data.path.parent):
-            if (place / BASIS).is_file():
-                shutil.copyfile(place / BASIS, folder / BASIS)
-                break
+        basis = find_basis_file(data.path)
+        if basis is not None:
+            shutil.copyfile(basis, folder / BASIS)
         write_json(new / report, content)
         yield new
+
+
+def find_basis_file(folder: str | os.PathLike) -> Path | None:
+    """Return ``face_basis.npz`` in a data folder or beside it; None where there is none."""
+    folder = Path(folder)
+    return next((path for path in (folder / BASIS, folder.parent / BASIS) if path.is_file()), None)
 
 
 def _check_present(entries: Mapping[str, str]) -> None:
@@ -375,9 +378,7 @@ def _check_head(head: np.ndarray) -> None:
             raise _Bad("not_rotations", f"the first three columns of a head pose (frame {bad}) are no rotation")
 
 
-def _check_lengths(
-    entries: Mapping[str, str], face: np.ndarray, head: np.ndarray, seconds: float, fps: float
-) -> None:
+def _check_lengths(entries: Mapping[str, str], face: np.ndarray, head: np.ndarray, seconds: float, fps: float) -> None:
     if len(head) != len(face):
         raise _Bad("wrong_length", f"{len(face)} frames of the face, {len(head)} of the head")
     if abs(seconds - len(face) / fps) > MOST_DRIFT_SEC:
@@ -432,9 +433,14 @@ def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def write_sounds(
-    data_dir: str | os.PathLike, output_dir: str | os.PathLike, sample_rate: int, *, with_text: bool = False, nj: int = 1
+    data_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    sample_rate: int,
+    *,
+    with_text: bool = False,
+    nj: int = 1,
 ) -> int:
-    """Write the actor alone, mono at one rate: what the trainings of token model and vocoder read.
+    """Write the actor alone, mono at one rate: what trainings of token model and vocoder read.
 
     Args:
         data_dir: A data folder of recordings.

@@ -117,7 +117,7 @@ def extract_sets(
 
 
 def digest_of(model: str | Path) -> str:
-    """Return what tells one recogniser from another: its name, and a digest of its weights where it is an experiment."""
+    """Return what tells one recogniser from another: its name and, of an experiment, a digest of its weights."""
     path = Path(model)
     if not (path / "config.yaml").is_file():
         return str(model)

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages 2 and 3 of generation: check the files of recordings, drop useless ones, write the actor's voice alone.
 
-    avgen_format check  --data_dir data/train --output_dir dump/org/train
-    avgen_format filter --data_dir dump/org/train --output_dir dump/filtered/train
-    avgen_format sounds --data_dir dump/train --output_dir dump/sound_22050/train --fs 22050
+avgen_format check  --data_dir data/train --output_dir dump/org/train
+avgen_format filter --data_dir dump/org/train --output_dir dump/filtered/train
+avgen_format sounds --data_dir dump/train --output_dir dump/sound_22050/train --fs 22050
 """
 
 import argparse

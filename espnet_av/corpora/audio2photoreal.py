@@ -10,17 +10,34 @@
     scene01_missing_face_frames.npy     numbers of frames
     data_stats.pth                      means and deviations
     wav2vec2_fairseq_base_ls960_asr_ls960_vad100/scene01.npy        (2, M, 29)
+
+``python -m espnet_av.corpora.audio2photoreal --root ROOT/PXB184 --output_dir data`` checks every file against this
+layout and writes data folders ``train``, ``valid`` and ``test``.
 """
 
+import argparse
+import logging
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from espnet_av.avgen.recordings import Recording
+from espnet_av.corpora.actor_layouts import FACE_VALUES, WrongFile, check_array, check_sound, check_tokens
 from espnet_av.corpora.fifty_hours import pick_token_dir
+from espnet_av.data.data_dir import DataDir
+from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.types import load_npy
+from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+
+logger = logging.getLogger(__name__)
+PEOPLE = ("PXB184", "RLW104", "TXB805", "GQS883")
+POSE_VALUES = 104
+#: ``data_stats.pth``: values of mean and deviation of each stream.
+STATISTICS = {"code": FACE_VALUES, "pose": POSE_VALUES, "audio": 2}
 
 HEAD_COLUMNS = (12, 16)
 FACE_FILE = re.compile(r"(.+)_face_expression\.npy")
@@ -28,12 +45,13 @@ SPLITS = ("a2p", "avflow")
 _TEST, _VALID = 4, 2  # scenes at the end, by the rule of the data; the other rule has only the latter
 
 
-def find_scenes(root: str | Path, *, token_dir: str | None = None) -> list[Recording]:
+def find_scenes(root: str | Path, *, token_dir: str | None = None, leave_out: Container[str] = ()) -> list[Recording]:
     """Return the scenes of one person, sorted by name.
 
     Args:
         root: The person's folder.
         token_dir: Folder of the tokens below it; None: the first of the usual ones that is there.
+        leave_out: Scenes to pass over.
 
     Raises:
         MissingDataError: There are no scenes, or a scene lacks a file.
@@ -43,6 +61,8 @@ def find_scenes(root: str | Path, *, token_dir: str | None = None) -> list[Recor
     found = []
     for face in sorted(root.glob("*_face_expression.npy")):
         scene = FACE_FILE.fullmatch(face.name)[1]
+        if scene in leave_out:
+            continue
         wav, pose = root / f"{scene}_audio.wav", root / f"{scene}_body_pose.npy"
         for path in (wav, pose):
             if not path.is_file():
@@ -62,6 +82,115 @@ def find_scenes(root: str | Path, *, token_dir: str | None = None) -> list[Recor
     if not found:
         raise MissingDataError(describe(f"{root} holds no scenes", allowed="*_face_expression.npy"))
     return found
+
+
+def check_layout(root: str | Path, *, token_dir: str | None = None) -> Drops:
+    """Compare a person's folder with the layout.
+
+    Args:
+        root: The folder.
+        token_dir: See :func:`find_scenes`.
+
+    Returns:
+        The scenes that differ from it, with reasons: ``missing_file``, ``unreadable``, ``wrong_shape``,
+        ``wrong_sound``, ``wrong_length``, ``bad_missing``.
+
+    Raises:
+        MissingDataError: There are no scenes, or no statistics.
+        DataError: The statistics are others.
+    """
+    root = Path(root)
+    names = {path.name.removesuffix("_audio.wav") for path in root.glob("*_audio.wav")}
+    names |= {FACE_FILE.fullmatch(path.name)[1] for path in root.glob("*_face_expression.npy")}
+    if not names:
+        fix = f"name the folder of one person, such as ROOT/{PEOPLE[0]}"
+        raise MissingDataError(describe(f"{root} holds no scenes", allowed="sceneNN_audio.wav and more", fix=fix))
+    stats = read_data_stats(root / "data_stats.pth")
+    for name, size in STATISTICS.items():
+        for what, count in (("mean", size), ("std", size), ("std_flat", 1)):
+            got = stats.get(f"{name}_{what}")
+            if got is None or np.size(got) != count:
+                what = f"{root / 'data_stats.pth'}: {name}_{what} is not what the layout says"
+                raise DataError(describe(what, None if got is None else np.shape(got), f"{count} numbers"))
+    tokens = pick_token_dir(root, token_dir)
+    drops = Drops(len(names))
+    for name in sorted(names):
+        try:
+            _check_scene(root, name, tokens)
+        except WrongFile as wrong:
+            drops.add(name, *wrong.args)
+    return drops
+
+
+def _check_scene(root: Path, name: str, tokens: Path | None) -> None:
+    face = check_array(root / f"{name}_face_expression.npy", (None, FACE_VALUES))
+    check_array(root / f"{name}_body_pose.npy", (len(face), POSE_VALUES))
+    check_sound(root / f"{name}_audio.wav", len(face))
+    path = root / f"{name}_missing_face_frames.npy"
+    missing = check_array(path, (None,), "iuf")
+    if missing.size and (missing.dtype.kind == "f" or missing.min() < 0 or missing.max() >= len(face)):
+        raise WrongFile("bad_missing", f"{path} names frames that are not among the {len(face)} of the scene")
+    if tokens is not None:
+        check_tokens(tokens / f"{name}.npy")
+
+
+def write_sets(
+    root: str | Path,
+    output_dir: str | Path,
+    *,
+    split: str = "a2p",
+    token_dir: str | None = None,
+    licence: str | None = None,
+    max_dropped_share: float = 0.1,
+) -> dict[str, int]:
+    """Write data folders ``train``, ``valid`` and ``test`` of one person, and the four angles of neck and head alone.
+
+    Args:
+        root: The person's folder.
+        output_dir: Gets the data folders and ``head/<scene>.npy``.
+        split: See :func:`split_scenes`.
+        token_dir: See :func:`find_scenes`.
+        licence: Of the recordings.
+        max_dropped_share: Scenes that differ from the layout are left out; more than this share are an error.
+
+    Returns:
+        The scenes of each set.
+
+    Raises:
+        MissingDataError: There are no scenes.
+        TooManyDropped: Too many scenes differ from the layout; the reasons lie in ``layout_report.json``.
+    """
+    root, output_dir = Path(root).resolve(), Path(output_dir)
+    drops = check_layout(root, token_dir=token_dir)
+    report = output_dir / "layout_report.json"
+    (output_dir / "head").mkdir(parents=True, exist_ok=True)
+    write_json(report, drops.summary())
+    drops.check(max_dropped_share, report)
+    if len(drops):
+        logger.warning("%s; see %s", drops.one_line(), report)
+    scenes = {each.uid: each for each in find_scenes(root, token_dir=token_dir, leave_out=drops)}
+    subsets = split_scenes(list(scenes), split)
+    for uid, scene in scenes.items():
+        np.save(output_dir / "head" / f"{uid}.npy", np.asarray(load_npy(scene.head)[:, slice(*HEAD_COLUMNS)]))
+    for subset, uids in subsets.items():
+        data = DataDir(output_dir / subset)
+        data.path.mkdir(parents=True, exist_ok=True)
+        tables = {
+            "wav.scp": {uid: scenes[uid].wav for uid in uids},
+            "face.scp": {uid: scenes[uid].face for uid in uids},
+            "head.scp": {uid: output_dir / "head" / f"{uid}.npy" for uid in uids},
+            "missing.scp": {uid: scenes[uid].missing for uid in uids if scenes[uid].missing},
+            "tokens.scp": {uid: scenes[uid].tokens for uid in uids if scenes[uid].tokens},
+            "utt2spk": dict.fromkeys(uids, root.name),
+        }
+        for name, table in tables.items():
+            if table:
+                data.write(name, table)
+            else:
+                (data / name).unlink(missing_ok=True)
+        about = {"licence": licence} if licence else {}
+        data.write_meta({"motion_fps": Recording.fps, "source": str(root), "split": split, **about})
+    return {name: len(uids) for name, uids in subsets.items()}
 
 
 def split_scenes(scenes: Sequence[str], rule: str = "a2p") -> dict[str, list[str]]:
@@ -117,3 +246,29 @@ def read_data_stats(path: str | Path) -> dict[str, np.ndarray]:
     if not isinstance(content, dict):
         raise DataError(describe(f"{path} holds no table", type(content).__name__))
     return {str(name): np.asarray(value) for name, value in content.items()}
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Write the data folders of one person."""
+    parser = argparse.ArgumentParser(description="Write data folders of one person of Audio2Photoreal.")
+    parser.add_argument("--root", type=Path, required=True, help="the person's folder")
+    parser.add_argument("--output_dir", type=Path, default=Path("data"), help="gets the data folders")
+    parser.add_argument("--split", default="a2p", help=f"how scenes are divided: {' or '.join(SPLITS)}")
+    parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
+    parser.add_argument("--licence", help="of the recordings; a model that was trained on them has to keep it")
+    parser.add_argument("--max_dropped_share", type=float, default=0.1, help="more wrong scenes are an error")
+    args = parser.parse_args(cmd)
+    counts = write_sets(
+        args.root,
+        args.output_dir,
+        split=args.split,
+        token_dir=args.token_dir,
+        licence=args.licence,
+        max_dropped_share=args.max_dropped_share,
+    )
+    sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -13,29 +13,45 @@
 
 The partner's files may be absent. ``text`` and ``phones/<segment>.json`` may lie beside them.
 
-``python -m espnet_av.corpora.fifty_hours --root ROOT --output_dir data`` writes a data folder for each subset.
+``python -m espnet_av.corpora.fifty_hours --root ROOT --output_dir data`` checks every file against this layout and
+writes a data folder for each subset.
 """
 
 import argparse
+import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from espnet_av.avgen.participant import PARTS
+from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.avgen.score_files import BASIS
+from espnet_av.corpora.actor_layouts import (
+    FACE_VALUES,
+    WrongFile,
+    check_array,
+    check_sound,
+    check_tokens,
+    check_vectors,
+)
 from espnet_av.data.data_dir import DataDir, read_scp
+from espnet_av.data.drops import Drops, write_json
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import MissingDataError, describe
 
+logger = logging.getLogger(__name__)
 AUDIO, FACE, HEAD = "audio", "expression_codes", "headpose"
 PARTNER = "participant/camera01/smirk_outputs"
 HEAD_STATISTICS = f"{HEAD}/headpose_normstats"
 PARTNER_RANGE = f"{PARTNER}/stats"
 #: Tokens whose silence was cut by an activity detector come first, as in the published training.
 TOKEN_DIRS = ("wav2vec2_fairseq_base_ls960_asr_ls960_vad100", "wav2vec2_fairseq_base_ls960_asr_ls960")
+HEAD_SIZES = {"translation": 3, "qvec": 4}  # values of the statistics of the head
+PARTNER_WIDTHS = (PARTNER_DIMS["expression"], PARTNER_DIMS["head"])  # in the order of PARTS
 VALID_DATES = ("20240408", "20240509")
 TEST_DATE = "20240509--1052"
 #: Files of a data folder, and the attribute of a recording that fills them.
@@ -50,12 +66,13 @@ TABLES = {
 }
 
 
-def find_segments(root: str | Path, *, token_dir: str | None = None) -> list[Recording]:
+def find_segments(root: str | Path, *, token_dir: str | None = None, leave_out: Container[str] = ()) -> list[Recording]:
     """Return the segments of a folder in the 50h layout, sorted by name.
 
     Args:
         root: The folder.
         token_dir: Folder of the tokens below it; None: the first of :data:`TOKEN_DIRS` that is there.
+        leave_out: Segments to pass over.
 
     Raises:
         MissingDataError: There are no segments, or a segment has no sound or no head.
@@ -66,6 +83,8 @@ def find_segments(root: str | Path, *, token_dir: str | None = None) -> list[Rec
     found = []
     for face in sorted((root / FACE).glob("*.npy")):
         name = face.stem
+        if name in leave_out:
+            continue
         wav, head = root / AUDIO / f"{name}.wav", root / HEAD / f"{name}--headpose.npy"
         for path in (wav, head):
             if not path.is_file():
@@ -92,6 +111,55 @@ def pick_token_dir(root: Path, token_dir: str | None) -> Path | None:
             raise MissingDataError(describe("no folder of tokens", str(root / token_dir), fix=fix))
         return root / token_dir
     return next((root / name for name in TOKEN_DIRS if (root / name).is_dir()), None)
+
+
+def check_layout(root: str | Path, *, token_dir: str | None = None) -> Drops:
+    """Compare a folder with the layout.
+
+    Args:
+        root: The folder.
+        token_dir: See :func:`find_segments`.
+
+    Returns:
+        The segments that differ from it, with reasons: ``missing_file``, ``unreadable``, ``wrong_shape``,
+        ``wrong_sound``, ``wrong_length``.
+
+    Raises:
+        MissingDataError: A folder or a file that belongs to the whole is missing.
+        DataError: A file that belongs to the whole is another one.
+    """
+    root = Path(root)
+    for name in (AUDIO, FACE, HEAD):
+        if not (root / name).is_dir():
+            fix = "name the folder that holds audio/, expression_codes/ and headpose/"
+            raise MissingDataError(describe(f"{root} is no folder in the 50h layout", f"no {name}/", fix=fix))
+    sizes = {f"head_{name}_{what}.npy": size for name, size in HEAD_SIZES.items() for what in ("mean", "std")}
+    check_vectors(root / HEAD_STATISTICS, sizes)
+    if (root / PARTNER).is_dir():
+        widths = dict(zip(PARTS, PARTNER_WIDTHS, strict=True))
+        sizes = {f"{name}_{what}.npy": size for name, size in widths.items() for what in ("min", "max")}
+        check_vectors(root / PARTNER_RANGE, sizes)
+    tokens = pick_token_dir(root, token_dir)
+    names = {path.stem for path in (root / AUDIO).glob("*.wav")} | {path.stem for path in (root / FACE).glob("*.npy")}
+    drops = Drops(len(names))
+    for name in sorted(names):
+        try:
+            _check_segment(root, name, tokens)
+        except WrongFile as wrong:
+            drops.add(name, *wrong.args)
+    return drops
+
+
+def _check_segment(root: Path, name: str, tokens: Path | None) -> None:
+    face = check_array(root / FACE / f"{name}.npy", (None, FACE_VALUES))
+    check_array(root / HEAD / f"{name}--headpose.npy", (len(face), 3, 4))
+    check_sound(root / AUDIO / f"{name}.wav", len(face), tolerance=1)
+    if tokens is not None:
+        check_tokens(tokens / f"{name}.npy")
+    partner = {part: root / PARTNER / f"{name}--{part}.npy" for part in PARTS}
+    if any(path.is_file() for path in partner.values()):
+        for part, width in zip(PARTS, PARTNER_WIDTHS, strict=True):
+            check_array(partner[part], (len(face), width))
 
 
 def in_subset(name: str, subset: str) -> bool:
@@ -142,7 +210,12 @@ def write_ranges(root: str | Path) -> None:
 
 
 def write_sets(
-    root: str | Path, output_dir: str | Path, *, token_dir: str | None = None, licence: str | None = None
+    root: str | Path,
+    output_dir: str | Path,
+    *,
+    token_dir: str | None = None,
+    licence: str | None = None,
+    max_dropped_share: float = 0.05,
 ) -> dict[str, int]:
     """Write data folders ``train``, ``valid`` and ``test``; here, what is in ``test`` is not in ``valid``.
 
@@ -153,15 +226,24 @@ def write_sets(
         output_dir: Gets the data folders, and ``face_basis.npz`` where there is one.
         token_dir: See :func:`find_segments`.
         licence: Of the recordings.
+        max_dropped_share: Segments that differ from the layout are left out; more than this share are an error.
 
     Returns:
         The recordings of each set that has any.
 
     Raises:
-        MissingDataError: There are no segments, or files of a segment are missing.
+        MissingDataError: There are no segments, or files of the whole are missing.
+        TooManyDropped: Too many segments differ from the layout; the reasons lie in ``layout_report.json``.
     """
     root = Path(root).resolve()
-    found = find_segments(root, token_dir=token_dir)
+    drops = check_layout(root, token_dir=token_dir)
+    report = Path(output_dir) / "layout_report.json"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    write_json(report, drops.summary())
+    drops.check(max_dropped_share, report)
+    if len(drops):
+        logger.warning("%s; see %s", drops.one_line(), report)
+    found = find_segments(root, token_dir=token_dir, leave_out=drops)
     counts = {}
     for subset in ("train", "valid", "test"):
         chosen = [each for each in found if in_subset(each.uid, subset)]
@@ -200,8 +282,10 @@ def main(cmd: Sequence[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path, default=Path("data"), help="gets the data folders")
     parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
     parser.add_argument("--licence", help="of the recordings; a model that was trained on them has to keep it")
+    parser.add_argument("--max_dropped_share", type=float, default=0.05, help="more wrong segments are an error")
     args = parser.parse_args(cmd)
-    counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir, licence=args.licence)
+    options = {"licence": args.licence, "max_dropped_share": args.max_dropped_share}
+    counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir, **options)
     sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
     return 0
 
