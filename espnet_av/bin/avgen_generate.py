@@ -50,8 +50,11 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--partner_expression", type=Path, default=None, help=".npy file (frames, 55)")
     group.add_argument("--partner_head", type=Path, default=None, help=".npy file (frames, 3)")
     group = parser.add_argument_group("pictures")
-    group.add_argument("--renderer", choices=("auto", "none", "plots", "sketch"), default="auto", help="what is drawn")
+    renderers = ("auto", "none", "plots", "sketch", "mesh", "codec")
+    group.add_argument("--renderer", choices=renderers, default="auto", help="what is drawn")
     group.add_argument("--face_basis", type=Path, default=None, help="meaning of face codes; by default beside --model")
+    group.add_argument("--mesh", type=Path, default=None, help=".obj or .npz of --renderer mesh; by default our head")
+    group.add_argument("--codec", default=None, metavar="MODULE:CALLABLE", help="decoder of --renderer codec")
     group.add_argument("--grid", action="store_true", help="one video with all samples side by side")
     group.add_argument("--grid_sound", type=int, default=0, help="number of the sample that is heard in it")
     return parser
@@ -102,7 +105,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         torch.set_num_threads(args.num_threads)
     generator = load_generator(args)
     folder = generator.folder or args.model
-    renderer = None if suffix == SOUND else build_renderer(args.renderer, find_basis(folder, args.face_basis))
+    pictures = {"mesh": args.mesh, "codec": args.codec}
+    basis = None if suffix == SOUND else find_basis(folder, args.face_basis)
+    renderer = None if suffix == SOUND else build_renderer(args.renderer, basis, **pictures)
     start = time.monotonic()
     samples = generate(generator, args)
     seconds = len(samples[0].face) / samples[0].fps

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RENDERERS = ("none", "auto", "plots", "sketch", "mesh", "codec")
+PICTURES = ("renderer", "face_basis", "mesh", "codec")
 PARTS = ("vocoder", "text_to_tokens", "token_model", "vad", "silence", "head_vae", "statistics")
 
 
@@ -64,6 +65,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--max_utts", type=int, default=None, help="recordings taken; 0: all")
     group.add_argument("--max_bad_share", type=float, default=None, help="share of recordings that may be unusable")
     group.add_argument("--renderer", choices=RENDERERS, default=None, help="draw a video of each sample (none)")
+    group.add_argument("--mesh", default=None, help=".obj or .npz of the renderer mesh; by default our head")
+    group.add_argument("--codec", default=None, metavar="MODULE:CALLABLE", help="decoder of the renderer codec")
     group.add_argument("--vocoder", default=None, help="auto, bigvgan, hifigan, griffinlim, none, or a folder (auto)")
     group.add_argument("--text_to_tokens", default=None, help="model of texts; by default beside --model")
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside --model")
@@ -103,7 +106,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for folder in args.data_dir:
         target = args.output_dir / folder.name if len(args.data_dir) > 1 else args.output_dir
         basis = find_basis(folder, models["face_basis"]) or find_basis(generator.folder or args.model)
-        renderer = build_renderer(models["renderer"] or "none", basis)
+        renderer = build_renderer(models["renderer"] or "none", basis, mesh=models["mesh"], codec=models["codec"])
         runner = SetGenerator(generator, options, renderer=renderer, command=command, origin=origin)
         facts = runner.generate(folder, target, keys)
         what = (target, facts["num_utterances"], facts["num_samples"], facts["rtf"], facts.get("vocoder_rtf", 0.0))
@@ -141,7 +144,7 @@ def read_options(args: argparse.Namespace) -> "tuple[GenerateOptions, dict[str, 
 
     values = {} if args.infer_config is None else load_yaml(args.infer_config)
     own = [option.name for option in dataclasses.fields(GenerateOptions)]
-    further = [*PARTS, "renderer", "face_basis"]
+    further = [*PARTS, *PICTURES]
     for key in values:
         if key not in (*own, *further):
             near = nearest(key, [*own, *further])

@@ -14,6 +14,7 @@ from espnet_av.avgen.render.head_angles import head_angles
 from espnet_av.corpora.face_identity import Identity, make_identity
 from espnet_av.corpora.face_motion import POSE
 from espnet_av.corpora.face_renderer import FaceRenderer, MotionTracks
+from espnet_av.corpora.talk_controls import CONTROLS, controls_to_tracks, head_to_pose
 from espnet_av.corpora.visemes import ARTICULATION
 from espnet_av.utils.errors import DataError, describe
 
@@ -55,6 +56,11 @@ class Sketch:
     def tracks(self, sample: "Generated") -> MotionTracks:
         """Return what the drawn face does."""
         controls = self.face_basis.controls(sample.face).astype(np.float32)
+        if self.face_basis.names == CONTROLS and sample.head_R is not None:  # the actor of the small corpus
+            head = np.concatenate((sample.head_R, sample.head_t[..., None]), axis=2)
+            pose = head_to_pose(head)
+            pose[:, POSE.index("scale")] = pose[:, POSE.index("scale")].clip(0.7, 1.3)
+            return controls_to_tracks(controls, pose.clip(-1.3, 1.3))
         length = len(controls)
 
         def control(name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of samples: sound, motion and mel as scoring reads them, and a video with the sample's own sound."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from espnet_av.avgen.output import Generated
 
 VIDEO = "video.mp4"
+MOST_IN_ROW = 4  # pictures of a grid
 
 
 def write_sample(folder: str | os.PathLike, sample: "Generated", renderer: Renderer | None = None) -> list[Path]:
@@ -35,13 +37,7 @@ def write_sample(folder: str | os.PathLike, sample: "Generated", renderer: Rende
     from espnet_av.data.audio_io import write_audio
 
     folder = Path(folder)
-    motion = {"face": sample.face, "fps": np.float32(sample.fps)}
-    if sample.head_R is None:
-        motion["head"] = sample.head
-    else:
-        motion |= {"head_R": sample.head_R, "head_t": sample.head_t}
-    with atomic_write(folder / MOTION, "wb") as stream:
-        np.savez(stream, **motion)
+    write_motion(folder / MOTION, sample)
     with atomic_write(folder / MEL, "wb") as stream:
         np.save(stream, sample.mel, allow_pickle=False)
     files = [folder / MOTION, folder / MEL]
@@ -54,6 +50,17 @@ def write_sample(folder: str | os.PathLike, sample: "Generated", renderer: Rende
     return files
 
 
+def write_motion(path: str | os.PathLike, sample: "Generated") -> None:
+    """Write a ``.npz`` file of ``face``, ``fps``, and ``head_R`` and ``head_t``, or ``head`` where poses are angles."""
+    motion = {"face": sample.face, "fps": np.float32(sample.fps)}
+    if sample.head_R is None:
+        motion["head"] = sample.head
+    else:
+        motion |= {"head_R": sample.head_R, "head_t": sample.head_t}
+    with atomic_write(path, "wb") as stream:
+        np.savez(stream, **motion)
+
+
 def write_sample_video(path: str | os.PathLike, sample: "Generated", renderer: Renderer) -> None:
     """Write the video of a sample with its own sound."""
     _write_video(path, renderer(sample), sample)
@@ -62,7 +69,7 @@ def write_sample_video(path: str | os.PathLike, sample: "Generated", renderer: R
 def write_grid_video(
     path: str | os.PathLike, samples: Sequence["Generated"], renderer: Renderer, sound_of: int = 0
 ) -> None:
-    """Write samples of one input side by side.
+    """Write samples of one input side by side, more than four in rows.
 
     Args:
         path: The video.
@@ -81,8 +88,12 @@ def write_grid_video(
 
 
 def _side_by_side(videos: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    columns = len(videos) if len(videos) <= MOST_IN_ROW else math.ceil(math.sqrt(len(videos)))
     for pictures in zip(*videos, strict=True):
-        yield np.concatenate(pictures, axis=1)
+        blank = [np.full_like(pictures[0], 255)] * (-len(pictures) % columns)
+        cells = [*pictures, *blank]
+        rows = [np.concatenate(cells[first : first + columns], axis=1) for first in range(0, len(cells), columns)]
+        yield np.concatenate(rows)
 
 
 def _write_video(path: str | os.PathLike, frames: Iterator[np.ndarray], sample: "Generated") -> None:
