@@ -208,9 +208,11 @@ find_config() {
 }
 
 # recipe_data_args: leave the recipe's own options as words for local/data.sh in data_args; exit 3 without a corpus.
+# With --debug a recipe that has local/example.sh makes a corpus of its own where none is named.
 recipe_data_args() {
   local name
   for name in "${recipe_roots[@]}"; do
+    [[ -n ${!name} || ${debug} == false || ! -f local/example.sh ]] || continue
     [[ -n ${!name} || ${dry_run} == true ]] || die 3 "this recipe needs your copy of the corpus; say where it is: --${name} DIR"$'\n'"${recipe_help}"
     [[ -d ${!name} || ${dry_run} == true ]] || die 3 "--${name}: no folder ${!name}"$'\n'"${recipe_help}"
   done

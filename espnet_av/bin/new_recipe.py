@@ -1,9 +1,10 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Start a recipe for a new dataset: ``espnet-av new-recipe my_corpus/avsr``.
+"""Start a recipe for a new dataset: ``espnet-av new-recipe --task avsr --name my_corpus``, or ``my_corpus/avsr``.
 
 Copies ``egs/TEMPLATE/<task>/new_recipe`` and the configuration of an existing recipe to ``egs/my_corpus/<task>``. The
-new recipe runs as it is on a plain folder layout; what is in ``local/`` is what to change.
+new recipe runs as it is on a plain folder layout, and with ``--debug`` on a tiny corpus of that layout which it makes
+itself; what is in ``local/`` is what to change.
 """
 
 import argparse
@@ -18,6 +19,34 @@ from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import UsageError, describe
 
 PLACE_NAME = "my_dataset"
+
+
+def templates(root: Path = ROOT) -> list[str]:
+    """Return the tasks that have a template."""
+    return sorted(path.parent.name for path in root.glob("egs/TEMPLATE/*/new_recipe"))
+
+
+def recipe_name(recipe: str | None, name: str | None, task: str | None) -> str:
+    """Return ``<dataset>/<task>`` of the two ways to say it.
+
+    >>> recipe_name(None, "my_corpus", "avsr")
+    'my_corpus/avsr'
+
+    Raises:
+        UsageError: When neither is whole, or both are given.
+    """
+    if recipe is not None and name is None and task is None:
+        return recipe
+    if recipe is None and name is not None and task is not None:
+        return f"{name}/{task}"
+    raise UsageError(
+        describe(
+            "how is the recipe called?",
+            got=[word for word in (recipe, name, task) if word],
+            allowed="<dataset>/<task>, or --name <dataset> --task <task>",
+            fix="espnet-av new-recipe --task avsr --name my_corpus",
+        )
+    )
 
 
 def make_recipe(name: str, source: str | None = None, root: Path = ROOT) -> Path:
@@ -38,9 +67,8 @@ def make_recipe(name: str, source: str | None = None, root: Path = ROOT) -> Path
     dataset, _, task = name.partition("/")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", dataset):
         raise UsageError(describe("bad name of a recipe", got=name, allowed="<dataset>/<task>, e.g. my_corpus/avsr"))
-    templates = sorted(path.parent.name for path in root.glob("egs/TEMPLATE/*/new_recipe"))
-    if task not in templates:
-        raise UsageError(describe("no template for this task", got=task, allowed=templates))
+    if task not in templates(root):
+        raise UsageError(describe("no template for this task", got=task, allowed=templates(root)))
     folder = root / "egs" / dataset / task
     if folder.exists():
         raise UsageError(describe("the recipe exists", got=str(folder), fix="choose another name, or remove it"))
@@ -61,7 +89,11 @@ def make_recipe(name: str, source: str | None = None, root: Path = ROOT) -> Path
 def get_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Start a recipe for a new dataset.")
-    parser.add_argument("name", help="<dataset>/<task>, e.g. my_corpus/avsr")
+    parser.add_argument(
+        "recipe", nargs="?", metavar="DATASET/TASK", help="e.g. my_corpus/avsr; or say it by --name and --task"
+    )
+    parser.add_argument("--name", metavar="DATASET", help="lower case letters, digits and underscores")
+    parser.add_argument("--task", help=f"one of {', '.join(templates())}")
     parser.add_argument("--like", help="recipe whose configuration is copied (default: mini_av/<task>)")
     return parser
 
@@ -69,13 +101,17 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> int:
     """Make the recipe and say what to do next."""
     args = get_parser().parse_args(cmd)
-    folder = make_recipe(args.name, args.like)
+    name = recipe_name(args.recipe, args.name, args.task)
+    folder = make_recipe(name, args.like)
     reader = next(name for name in ("local/prepare.py", "local/data.sh") if (folder / name).is_file())
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    option = f"--{name.partition('/')[0]}_root DIR"
     sys.stdout.write(
-        f"made {folder}\n"
-        f"  1. change {reader} to the layout of the corpus\n"
-        f"  2. bash {folder}/run.sh --help, then --debug, then all of it\n"
-        "  3. fill in README.md and add the recipe to the table of the project's README\n"
+        f"made {shown}\n"
+        f"  1. bash {shown}/run.sh --debug          all stages on a tiny corpus that it makes itself\n"
+        f"  2. change {reader} to the layout of your corpus; --debug {option} runs a few clips of it\n"
+        f"  3. bash {shown}/run.sh {option}\n"
+        "  4. fill in README.md and add the recipe to the table of the project's README\n"
     )
     return 0
 

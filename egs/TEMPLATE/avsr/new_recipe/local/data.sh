@@ -9,4 +9,10 @@ set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../.." && pwd)
 # shellcheck source=../../../../utils/path.sh
 . "${root}/utils/path.sh"
-exec python "$(dirname -- "${BASH_SOURCE[0]}")/prepare.py" "$@"
+reader=(python "$(dirname -- "${BASH_SOURCE[0]}")/prepare.py")
+if [[ ${ESPNET_AV_DEBUG:-false} == true && " $* " != *" --my_dataset_root "* ]]; then # remove this with example.sh
+  example=debug/example
+  bash "$(dirname -- "${BASH_SOURCE[0]}")/example.sh" "${example}"
+  reader+=(--my_dataset_root "${example}")
+fi
+exec "${reader[@]}" "$@"

@@ -15,5 +15,10 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../../.." && pwd)
 few=()
 [[ ${ESPNET_AV_DEBUG:-false} == false ]] || few=(--max_mixtures 8)
 
-exec python -m espnet_av.corpora.avss_layout --licence "the licence of my_dataset" "${few[@]}" \
-  "${@/#--my_dataset_root/--root}"
+reader=(python -m espnet_av.corpora.avss_layout --licence "the licence of my_dataset" "${few[@]}")
+if [[ ${ESPNET_AV_DEBUG:-false} == true && " $* " != *" --my_dataset_root "* ]]; then # remove this with example.sh
+  example=debug/example
+  bash "$(dirname -- "${BASH_SOURCE[0]}")/example.sh" "${example}"
+  reader+=(--root "${example}")
+fi
+exec "${reader[@]}" "${@/#--my_dataset_root/--root}"

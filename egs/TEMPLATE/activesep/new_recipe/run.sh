@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# An agent that moves to hear the sounds of my_dataset better, in generated houses: bash run.sh --my_dataset_root DIR [--help]
+set -euo pipefail
+recipe=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+folder=${PWD}
+cd "${recipe}"
+
+exec bash ../../TEMPLATE/activesep/activesep.sh --called_as "$0" "${folder}" "$#" \
+  --recipe_root my_dataset_root "${MY_DATASET_ROOT:-}" "folder with <class>/<clip>.wav" \
+  --recipe_option num_houses 2 "houses to learn in" \
+  --recipe_option new_houses 0 "further houses for validation and tests; 0: those of training, with other episodes" \
+  --dataset mini \
+  --config conf/train_policy_mini.yaml \
+  --passive_config conf/train_passive_mini.yaml \
+  --episode_start far \
+  --train_points 400 --valid_points 60 \
+  --train_episodes 800 --valid_episodes 24 --test_episodes 100 \
+  --policy_seeds "0 1 2" \
+  --search_first 2 --search_interval 2 \
+  --max_mover_agents 1 \
+  "$@"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Speech and a moving face, generated together, on my_dataset: bash run.sh --my_dataset_root DIR [--help]
+set -euo pipefail
+recipe=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+folder=${PWD}
+cd "${recipe}"
+
+exec bash ../../TEMPLATE/avgen/avgen.sh --called_as "$0" "${folder}" "$#" \
+  --recipe_root my_dataset_root "${MY_DATASET_ROOT:-}" "folder with audio, expression_codes, headpose" \
+  --head_vae_config conf/train_head_vae_mini.yaml \
+  --text_config conf/train_text_mini.yaml \
+  --vocoder_config conf/train_vocoder_mini.yaml \
+  --config conf/train_mini.yaml \
+  "$@"
