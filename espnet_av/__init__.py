@@ -13,7 +13,11 @@ __version__ = Path(__file__).with_name("version.txt").read_text(encoding="utf-8"
 
 #: Public name -> where it lives.
 _PUBLIC = {
+    "AVGenerator": "espnet_av.avgen.inference:AVGenerator",
     "AVSR": "espnet_av.avsr.inference:AVSR",
+    "ActiveSeparationAgent": "espnet_av.activesep.agent:ActiveSeparationAgent",
+    "Codec": "espnet_av.codec.inference:Codec",
+    "Separator": "espnet_av.avss.inference:Separator",
     "register": "espnet_av.registry:register",
 }
 

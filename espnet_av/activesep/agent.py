@@ -24,6 +24,8 @@ from espnet_av.activesep.memory import AcousticMemory
 from espnet_av.activesep.memory_buffer import MemoryBuffer
 from espnet_av.activesep.policy import ActiveSeparationPolicy, Decision
 from espnet_av.activesep.separators import PassiveSeparator, Separation
+from espnet_av.hub import Origin, Pretrained, locate_model
+from espnet_av.train.pretrained import resolve_device
 
 
 class Heard(NamedTuple):
@@ -45,7 +47,7 @@ class Heard(NamedTuple):
         return self.refined[-1]
 
 
-class ActiveSeparationAgent(nn.Module):
+class ActiveSeparationAgent(nn.Module, Pretrained):
     """Separators, memory and policy in the published sizes, or in others.
 
     Args:
@@ -53,6 +55,8 @@ class ActiveSeparationAgent(nn.Module):
         memory: Keywords of :class:`~espnet_av.activesep.memory.AcousticMemory`.
         policy: Keywords of :class:`~espnet_av.activesep.policy.ActiveSeparationPolicy`.
     """
+
+    system_name = "activesep"
 
     def __init__(
         self,
@@ -120,18 +124,35 @@ class ActiveSeparationAgent(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike, *, device: str | torch.device = "cpu"
+        cls,
+        source: str | os.PathLike,
+        *,
+        device: str | torch.device = "cpu",
+        revision: str | None = None,
+        cache_dir: str | os.PathLike | None = None,
     ) -> "ActiveSeparationAgent":
         """Load an agent in evaluation mode.
 
         Args:
-            source: Folder with ``config.yaml`` and weights of ours, or a checkpoint of the reference (``.pth``).
+            source: Folder with ``config.yaml`` and weights of ours, a checkpoint of the reference (``.pth``), or, where
+                no such path is, ``organisation/name`` of the Hugging Face hub.
             device: Where to put it.
+            revision: Branch, tag or commit of the hub.
+            cache_dir: Where files of the hub are kept; None: where its own programs keep them.
 
         Raises:
             MissingDataError: There is no such file.
             CheckpointError: The file is damaged, unsafe or of another model.
+            EnvironmentProblem: The hub cannot be reached.
         """
-        from espnet_av.activesep.convert import load_agent
+        from espnet_av.activesep.convert import find_weights_of, load_agent
 
-        return load_agent(source).to(device).eval()
+        path = locate_model(source, revision, cache_dir)
+        agent = load_agent(path).to(resolve_device(device)).eval()
+        checkpoint = find_weights_of(path)
+        agent.origin = Origin(checkpoint.parent, checkpoint)
+        return agent
+
+    def trained_network(self) -> nn.Module:
+        """Return the network whose weights are saved: the agent itself."""
+        return self

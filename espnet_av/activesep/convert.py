@@ -336,14 +336,28 @@ def original_names(kind: str | None, state: Mapping[str, Tensor]) -> tuple[str, 
     return kind, to_reference(state, passive_only=kind == PASSIVE)
 
 
-def _read_any(source: str | os.PathLike) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
-    """Return file, keywords from a configuration beside it, and tensors in names of ours."""
+def find_weights_of(source: str | os.PathLike) -> Path:
+    """Return the file of the weights that :func:`load_agent` and :func:`load_separator` read.
+
+    Raises:
+        MissingDataError: There is none.
+    """
+    return _find(source)[0]
+
+
+def _find(source: str | os.PathLike) -> tuple[Path, dict[str, Any]]:
+    """Return the file of the weights and the configuration beside it."""
     path = Path(source).expanduser()
     folder = path if path.is_dir() else path.parent
     config = load_yaml(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
     if path.is_dir() and config:
         path = find_weights(path, None, config.get("best_model_criterion"))
-    path = find_checkpoint(path)
+    return find_checkpoint(path), config
+
+
+def _read_any(source: str | os.PathLike) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """Return file, keywords from a configuration beside it, and tensors in names of ours."""
+    path, config = _find(source)
     state = load_weights(path) if config or path.suffix == ".safetensors" else read_foreign(path)
     if any(name.removeprefix("module.").startswith(ORIGINAL_PREFIX) for name in state):
         state = from_reference(state)[0]

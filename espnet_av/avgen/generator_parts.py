@@ -123,6 +123,15 @@ def choose_vocoder(
     return vocoder
 
 
+def vocoder_source(name: str | os.PathLike, folder: Path) -> str | os.PathLike | None:
+    """Return where the vocoder of :func:`choose_vocoder` lies; None where it needs no files."""
+    if str(name) in (NO_SOUND, GRIFFIN_LIM):
+        return None
+    if str(name) == AUTO or (str(name) in KINDS and not Path(name).exists()):
+        return folder / VOCODER if (folder / VOCODER).is_dir() else None
+    return Path(name).expanduser()
+
+
 def read_array(source: str | os.PathLike | np.ndarray | Tensor, dimensions: tuple[int, ...], width: int) -> np.ndarray:
     """Return an array or the content of a ``.npy`` file as float32.
 

@@ -29,6 +29,7 @@ from espnet_av.avgen.generator_parts import (
     AUTO,
     TEXT,
     TOKENS,
+    VOCODER,
     choose_vocoder,
     find_checkpoint,
     find_part,
@@ -37,6 +38,7 @@ from espnet_av.avgen.generator_parts import (
     load_text,
     mel_config,
     read_array,
+    vocoder_source,
 )
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.output import Generated
@@ -44,6 +46,7 @@ from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, SolverRules
 from espnet_av.avgen.sound_files import read_channels
 from espnet_av.avgen.vocoder import Vocoder
+from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.pretrained import resolve_device
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 from espnet_av.utils.files import sha256_file
@@ -79,7 +82,7 @@ class Partner:
     head: str | os.PathLike | np.ndarray | None = None
 
 
-class AVGenerator:
+class AVGenerator(Pretrained):
     """Generate speech and motion.
 
     Args:
@@ -98,6 +101,9 @@ class AVGenerator:
         CheckpointError: The vocoder was made for other spectrograms.
         EnvironmentProblem: There is no such device.
     """
+
+    system_name = "avgen"
+    weight_prefix = "avgen."
 
     def __init__(
         self,
@@ -132,12 +138,14 @@ class AVGenerator:
         silence: str | os.PathLike | None = None,
         head_vae: str | os.PathLike | None = None,
         statistics: str | os.PathLike | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike | None = None,
     ) -> "AVGenerator":
         """Load a generator.
 
         Args:
-            source: An experiment, a pack or a converted model (a folder, or the file of its weights); or a checkpoint
-                of AV-Flow as it is published.
+            source: An experiment, a pack or a converted model (a folder, or the file of its weights); a checkpoint of
+                AV-Flow as it is published; or, where no such path is, ``organisation/name`` of the Hugging Face hub.
             device: Where to compute.
             weights: A file of an experiment; None: the best.
             vocoder: ``auto`` (the one beside the model, else Griffin-Lim), ``griffinlim``, ``none``, ``bigvgan`` or
@@ -151,12 +159,15 @@ class AVGenerator:
             silence: ``.npy`` file with the vector of silence. None: ``silence.npy`` beside the recogniser, if any.
             head_vae: Of a published checkpoint, which has none; without it, latents are given as head poses.
             statistics: The same for the statistics of its data; in models of ours they replace those of training.
+            revision: Branch, tag or commit of the hub.
+            cache_dir: Where files of the hub are kept; None: where its own programs keep them.
 
         Raises:
             MissingDataError: A file is missing.
             CheckpointError: The weights do not fit, or are damaged.
+            EnvironmentProblem: The hub cannot be reached.
         """
-        path = Path(source).expanduser()
+        path = locate_model(source, revision, cache_dir)
         device = resolve_device(device)
         model = load_model(path, weights, head_vae=head_vae)
         if statistics is not None:
@@ -177,7 +188,14 @@ class AVGenerator:
         named = {"text_to_tokens": text_source, "token_model": sound_source, "vad": vad, "silence": silence}
         named |= {"head_vae": head_vae, "statistics": statistics}
         generator._parts = {name: str(value) for name, value in named.items() if value not in (None, "none")}
+        parts = {VOCODER: vocoder_source(vocoder, folder), TEXT: text_source, TOKENS: sound_source}
+        packed = {name: Path(part) for name, part in parts.items() if part is not None and Path(part).exists()}
+        generator.origin = Origin(folder, generator.checkpoint, packed)
         return generator
+
+    def trained_network(self) -> torch.nn.Module:
+        """Return the network whose weights are saved; the further models go along as they were loaded."""
+        return self.model
 
     def describe(self) -> dict[str, str]:
         """Return what samples depend on: the weights' file and digest, the vocoder, and the further models in use."""

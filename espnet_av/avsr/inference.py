@@ -29,6 +29,7 @@ from espnet_av.data.audio_input import AudioLike, load_audio
 from espnet_av.data.mouth_pixels import CROP_SIZE, center_crop, to_gray
 from espnet_av.data.types import load_npy, load_video_npz
 from espnet_av.data.video_io import read_video
+from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.loading import load_weights
 from espnet_av.train.pretrained import find_beside, find_weights, resolve_device
 from espnet_av.utils.errors import (
@@ -73,7 +74,7 @@ class Hypotheses:
         return self.text
 
 
-class AVSR:
+class AVSR(Pretrained):
     """Recognise speech from sound, lips or both.
 
     Args:
@@ -91,6 +92,9 @@ class AVSR:
         UsageError: Vocabulary and tokenizer differ in size, or the device has no such name.
         EnvironmentProblem: There is no such device.
     """
+
+    system_name = "avsr"
+    weight_prefix = PUBLISHED_PREFIX
 
     def __init__(
         self,
@@ -115,27 +119,33 @@ class AVSR:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | os.PathLike,
+        source: str | os.PathLike,
         *,
         device: str | torch.device = "cpu",
+        revision: str | None = None,
         weights: str | os.PathLike | None = None,
+        cache_dir: str | os.PathLike | None = None,
         **options: Any,
     ) -> "AVSR":
-        """Load a packed model or an experiment folder.
+        """Load a packed model, an experiment folder or a model of the hub.
 
         Args:
-            folder: Holds ``config.yaml`` (``model_conf``, ``token_list``, ``token_type`` and, for pieces, ``bpemodel``,
-                looked for beside it too) and weights.
+            source: Holds ``config.yaml`` (``model_conf``, ``token_list``, ``token_type`` and, for pieces, ``bpemodel``,
+                looked for beside it too) and weights; or, where no such folder is, ``organisation/name`` of the Hugging
+                Face hub.
             device: Where to compute.
+            revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
                 average of the best epochs and the best epoch.
+            cache_dir: Where files of the hub are kept; None: where its own programs keep them.
             **options: Keywords of :class:`AVSR`: ``beam_size``, ``ctc_weight``, ``search_options``.
 
         Raises:
             DataError: A file is missing or damaged.
             CheckpointError: The weights do not fit the configuration.
+            EnvironmentProblem: The hub cannot be reached.
         """
-        folder = Path(folder)
+        folder = locate_model(source, revision, cache_dir)
         path = folder / "config.yaml"
         if not path.is_file():
             raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
@@ -157,8 +167,12 @@ class AVSR:
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint} is of another model than {path}: {error}") from error
         recogniser = cls(model, tokenizer, device=device, **options)
-        recogniser.checkpoint = checkpoint
+        recogniser.checkpoint, recogniser.origin = checkpoint, Origin(folder, checkpoint)
         return recogniser
+
+    def trained_network(self) -> torch.nn.Module:
+        """Return the network whose weights are saved."""
+        return self.model
 
     @property
     def modalities(self) -> tuple[str, ...]:

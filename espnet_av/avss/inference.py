@@ -25,11 +25,12 @@ from torch import Tensor
 from espnet_av.avss.augment import PEAK, peak_gain
 from espnet_av.avss.choices import takes_lips
 from espnet_av.avss.lips import LipDescription, check_mouth, draw_variant, fit_lips, load_lips, read_mouth
-from espnet_av.avss.model import build_network, network_state
+from espnet_av.avss.model import NETWORK_PREFIX, build_network, network_state
 from espnet_av.avss.rtfsnet import EXTRA_KEYS
 from espnet_av.avss.windowing import WindowJoiner, WindowPlan, WindowRules, fade_in, plan_windows
 from espnet_av.data.audio_input import AudioLike, load_audio
 from espnet_av.data.av_clock import AVClock
+from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.conversion import load_strictly
 from espnet_av.train.loading import load_weights
 from espnet_av.train.pretrained import find_weights, resolve_device
@@ -78,7 +79,7 @@ class Separation:
     num_windows: int = 1
 
 
-class Separator:
+class Separator(Pretrained):
     """Separate the voices of a mixture.
 
     Args:
@@ -101,6 +102,9 @@ class Separator:
         UsageError: A value is out of range, or the device has no such name.
         EnvironmentProblem: There is no such device.
     """
+
+    system_name = "avss"
+    weight_prefix = NETWORK_PREFIX
 
     def __init__(
         self,
@@ -128,26 +132,32 @@ class Separator:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | os.PathLike,
+        source: str | os.PathLike,
         device: str | torch.device = "cpu",
         *,
+        revision: str | None = None,
         weights: str | os.PathLike | None = None,
+        cache_dir: str | os.PathLike | None = None,
         **options: Any,
     ) -> "Separator":
-        """Load a packed model or an experiment folder.
+        """Load a packed model, an experiment folder or a model of the hub.
 
         Args:
-            folder: Holds ``config.yaml`` (``model``, ``model_conf``, ``preprocessor_conf``) and weights.
+            source: Holds ``config.yaml`` (``model``, ``model_conf``, ``preprocessor_conf``) and weights; or, where no
+                such folder is, ``organisation/name`` of the Hugging Face hub.
             device: Where to compute.
+            revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
                 average of the best epochs and the best epoch.
+            cache_dir: Where files of the hub are kept; None: where its own programs keep them.
             **options: Keywords of :class:`Separator`; ``peak`` is that of the training unless it is given.
 
         Raises:
             DataError: A file is missing or damaged.
             CheckpointError: The weights do not fit the configuration.
+            EnvironmentProblem: The hub cannot be reached.
         """
-        folder = Path(folder)
+        folder = locate_model(source, revision, cache_dir)
         config = _read_config(folder)
         network = build_network(config.get("model"), config.get("model_conf") or {})
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
@@ -157,10 +167,14 @@ class Separator:
             raise CheckpointError(f"{checkpoint} is of another model than {folder}/config.yaml: {error}") from error
         options.setdefault("peak", (config.get("preprocessor_conf") or {}).get("peak", PEAK))
         separator = cls(network, device=device, **options)
-        separator.checkpoint = checkpoint
+        separator.checkpoint, separator.origin = checkpoint, Origin(folder, checkpoint)
         if config.get("lips"):
             separator.lips = LipDescription.from_dict(config["lips"], str(folder / "config.yaml"))
         return separator
+
+    def trained_network(self) -> torch.nn.Module:
+        """Return the network whose weights are saved."""
+        return self.network
 
     def __call__(
         self,

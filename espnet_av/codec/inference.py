@@ -27,11 +27,11 @@ from espnet_av.codec.choices import build_generator
 from espnet_av.codec.deploy import FoldedCodec, fold
 from espnet_av.codec.latency import look_ahead, look_back
 from espnet_av.codec.streaming import CodecStream, StreamingDecoder, StreamingEncoder, check_codes
+from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.conversion import load_strictly
 from espnet_av.train.loading import load_weights
 from espnet_av.train.pretrained import find_weights, resolve_device
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe
-from espnet_av.utils.hub import fetch_repository, is_hub_name
 
 GENERATOR_PREFIX = "codec.generator."
 LONG_SEC = 30.0  # longer recordings go through the network piece by piece
@@ -40,7 +40,7 @@ LONG_SEC = 30.0  # longer recordings go through the network piece by piece
 Wave = np.ndarray | Tensor
 
 
-class Codec:
+class Codec(Pretrained):
     """Code speech and decode it.
 
     The folded weights are what computes, so that changes of :attr:`generator` after the first use have no effect.
@@ -59,6 +59,9 @@ class Codec:
         EnvironmentProblem: There is no such device.
     """
 
+    system_name = "codec"
+    weight_prefix = GENERATOR_PREFIX
+
     def __init__(self, generator: nn.Module, *, device: str | torch.device = "cpu") -> None:
         self.device = resolve_device(device)
         self.generator = generator.to(self.device).eval()
@@ -71,6 +74,7 @@ class Codec:
         source: str | os.PathLike,
         device: str | torch.device = "cpu",
         *,
+        revision: str | None = None,
         weights: str | os.PathLike | None = None,
         cache_dir: str | os.PathLike | None = None,
     ) -> "Codec":
@@ -80,6 +84,7 @@ class Codec:
             source: An experiment folder, a packed or converted model (``config.yaml`` and weights), a published
                 checkpoint file, or ``organisation/name`` of the Hugging Face hub.
             device: Where to compute.
+            revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
                 average of the best epochs and the best epoch.
             cache_dir: Where files of the hub are kept.
@@ -88,12 +93,11 @@ class Codec:
             MissingDataError: There is no such model.
             DataError: A file is damaged or of another system.
             CheckpointError: The weights do not fit.
+            EnvironmentProblem: The hub cannot be reached.
         """
-        path = Path(source).expanduser()
+        path = locate_model(source, revision, cache_dir)
         if path.is_file() and path.suffix not in (".yaml", ".yml"):
             return cls._from_file(path, device)
-        if not path.exists() and is_hub_name(str(source)):
-            path = fetch_repository(str(source), cache_dir)
         folder = path.parent if path.is_file() else path
         config = _read_config(path if path.is_file() else folder / "config.yaml")
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
@@ -103,15 +107,19 @@ class Codec:
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint} is of another model than {folder}/config.yaml: {error}") from error
         codec = cls(generator, device=device)
-        codec.checkpoint = checkpoint
+        codec.checkpoint, codec.origin = checkpoint, Origin(folder, checkpoint)
         return codec
+
+    def trained_network(self) -> nn.Module:
+        """Return the network whose weights are saved."""
+        return self.generator
 
     @classmethod
     def _from_file(cls, path: Path, device: str | torch.device) -> "Codec":
         from espnet_av.codec.convert import load_generator, read_published
 
         codec = cls(load_generator(read_published(path)), device=device)
-        codec.checkpoint = path
+        codec.checkpoint, codec.origin = path, Origin(path.parent, path)
         return codec
 
     @property

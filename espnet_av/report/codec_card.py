@@ -110,7 +110,7 @@ def _decoding(exp_dir: Path) -> list[dict[str, Any]]:
 def _use(meta: Mapping[str, Any]) -> str:
     return (
         "```python\n"
-        "from espnet_av.codec.inference import Codec\n\n"
+        "from espnet_av import Codec\n\n"
         'codec = Codec.from_pretrained("path/of/this/folder")\n'
         "codes = codec.encode(wave, bitrate_kbps=6)  # wave (N,) at 24 kHz; codes (layers, 1, frames)\n"
         "wave = codec.decode(codes, num_samples=len(wave))\n"

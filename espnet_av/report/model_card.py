@@ -133,7 +133,7 @@ def _index_results(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _use(meta: Mapping[str, Any]) -> str:
     return (
         "```python\n"
-        "from espnet_av.avsr.inference import AVSR\n\n"
+        "from espnet_av import AVSR\n\n"
         'model = AVSR.from_pretrained("path/of/this/folder", device="cpu")\n'
         "# samples (N,) at 16 kHz; gray mouth crops uint8 (T, 96, 96) at 25 frames per second; or paths of both\n"
         "text = model(audio, video).text\n"

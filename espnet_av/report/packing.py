@@ -5,26 +5,27 @@
 import gzip
 import json
 import logging
-import os
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path, PureWindowsPath
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from espnet_av.report.experiment import read_config, read_json
-from espnet_av.report.licences import find_conflicts, ledger, trained_licences, unknown_licences
+from espnet_av.report.licences import LedgerEntry, find_conflicts, ledger, trained_licences, unknown_licences
 from espnet_av.report.model_card import model_card
+from espnet_av.report.parts import part_licences, write_parts
 from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
 from espnet_av.report.results import read_results, without_nan, write_json
 from espnet_av.report.sections import complexity_of_experiment
-from espnet_av.report.systems import system_of
+from espnet_av.report.systems import System, system_of
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import DataError, EspnetAVError, MissingDataError, UsageError, describe
 from espnet_av.utils.files import atomic_path, sha256_file
+from espnet_av.utils.folders import atomic_folder
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,9 @@ class PackOptions:
         archive: Also write ``<output_dir>.tar.gz``.
         lip_frontend: Of a separator: the lip-reading front end that goes into the pack, as
             :meth:`espnet_av.avss.lip_embedding.LipEmbedder.from_pretrained` takes it; None: users bring it.
+        parts: Of a generator: folders of the further models that go into the pack, by the name of their folder there:
+            ``vocoder``, ``text_to_tokens``, ``tokens``.
+        extras: Small files that belong to it, by the name that they get there.
     """
 
     checkpoint: str = "ave"
@@ -68,6 +72,8 @@ class PackOptions:
     name: str | None = None
     archive: bool = False
     lip_frontend: str | None = None
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    extras: Mapping[str, Path] = field(default_factory=dict)
 
 
 def pack_experiment(
@@ -94,34 +100,61 @@ def pack_experiment(
     config = read_config(exp_dir)
     if config is None:
         raise MissingDataError(describe(f"no {exp_dir / CONFIG}", fix="bash run.sh --stage 5 --stop_stage 5"))
-    entries = ledger(config, dump_dir)
-    _refuse_conflicts(trained_licences(entries), options.licence)
-    _refuse_foreign_folder(output_dir)
+    system = system_of(config, read_results(exp_dir) if (exp_dir / "results.json").is_file() else None)
+    entries = [*ledger(config, dump_dir), *part_licences(options.parts)]
+    refuse_conflicts(trained_licences(entries), options.licence)
+    refuse_foreign_folder(output_dir)
     checkpoint = choose_checkpoint(exp_dir, config, options.checkpoint)
     _warn_about_other_weights(exp_dir, checkpoint)
-    folder = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(parents=True)
-        weights = _write_weights(checkpoint, folder)
-        _write_config(config, exp_dir, folder)
-        meta = {
-            **_describe(exp_dir, config, options),
-            **_write_lip_front_end(config, options, folder),
-            "weights": weights,
-            "licences": [asdict(entry) for entry in entries],
-            "unknown_licences": unknown_licences(trained_licences(entries)),
-        }
-        meta = json.loads(without_paths(json.dumps(without_nan(meta))))
-        (folder / CARD).write_text(model_card(meta), encoding="utf-8")
-        meta["files"] = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-        write_json(folder / META, meta)
-        _move_into_place(folder, output_dir)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with atomic_folder(output_dir) as folder:
+        fill_pack(folder, exp_dir, config, checkpoint, entries, options, system)
     if options.archive:
         write_archive(output_dir, output_dir.with_name(output_dir.name + ".tar.gz"))
     return output_dir
+
+
+def fill_pack(
+    folder: Path,
+    exp_dir: Path,
+    config: Mapping[str, Any],
+    checkpoint: Path,
+    entries: Sequence[LedgerEntry],
+    options: PackOptions,
+    system: System,
+) -> dict[str, Any]:
+    """Write all files of a pack into an empty folder and return what ``meta.json`` holds.
+
+    Args:
+        folder: The folder.
+        exp_dir: Experiment folder, or that of a converted model.
+        config: Its configuration.
+        checkpoint: Its weights.
+        entries: What it was trained on.
+        options: How to pack.
+        system: What it is.
+    """
+    weights = write_weights(load_weights(checkpoint), folder, checkpoint.name)
+    _write_config(config, exp_dir, folder, system)
+    meta = {
+        **_describe(exp_dir, config, options, system),
+        **_write_lip_front_end(config, options, folder),
+        **write_parts(options.parts, options.extras, folder),
+        "weights": weights,
+        "licences": [asdict(entry) for entry in entries],
+        "unknown_licences": unknown_licences(trained_licences(entries)),
+    }
+    return write_meta(folder, meta)
+
+
+def write_meta(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the card and ``meta.json`` with the digests of all files of a pack; return what it holds."""
+    facts = {key: value for key, value in meta.items() if key != "files"}
+    facts = json.loads(without_paths(json.dumps(without_nan(facts))))
+    (folder / CARD).write_text(model_card(facts), encoding="utf-8")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / META)
+    facts["files"] = {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
+    write_json(folder / META, facts)
+    return facts
 
 
 def choose_checkpoint(exp_dir: Path, config: Mapping[str, Any], choice: str) -> Path:
@@ -159,17 +192,20 @@ def choose_checkpoint(exp_dir: Path, config: Mapping[str, Any], choice: str) -> 
     )
 
 
-def portable_config(config: Mapping[str, Any], token_list: Sequence[str] | None = None) -> dict[str, Any]:
+def portable_config(
+    config: Mapping[str, Any], token_list: Sequence[str] | None = None, system: System | None = None
+) -> dict[str, Any]:
     """Return the part of a training configuration that goes with the weights, without paths of this machine.
 
     Args:
         config: The training configuration.
         token_list: The tokens, in the order of their ids, of a model that writes text.
+        system: What it is; None: what the configuration tells.
 
     Raises:
         DataError: A value that must be kept is a path of this machine.
     """
-    system = system_of(config)
+    system = system or system_of(config)
     kept = {key: config[key] for key in (*system.model_keys, *TRAINING_KEYS) if config.get(key) is not None}
     if system.has_tokens:
         kept["token_list"] = list(token_list or ())
@@ -178,10 +214,8 @@ def portable_config(config: Mapping[str, Any], token_list: Sequence[str] | None 
     if isinstance(preprocess, Mapping):
         kept["preprocessor_conf"] = {key: value for key, value in preprocess.items() if key not in system.training_only}
     for key, value in kept.items():
-        path = None if key == "token_list" else _find_path(value)
-        if path is not None:
-            fix = f"train with a {key} without absolute paths"
-            raise DataError(describe(f"{key} holds a path of this machine, which a pack cannot keep", path, fix=fix))
+        if key != "token_list":
+            _refuse_paths(key, value)
     return kept
 
 
@@ -197,7 +231,7 @@ def verify_pack(folder: str | Path) -> dict[str, Any]:
     if not isinstance(meta, Mapping) or not isinstance(meta.get("files"), Mapping):
         raise MissingDataError(describe(f"{folder} is no packed model: it has no usable {META}"))
     for name, digest in meta["files"].items():
-        path = folder / Path(name).name
+        path = folder / _name_inside(str(name), folder)
         if not path.is_file():
             raise MissingDataError(describe(f"{path} is missing", fix="pack or download the model again"))
         if sha256_file(path) != digest:
@@ -222,7 +256,8 @@ def write_archive(folder: str | Path, archive: str | Path) -> Path:
     return Path(archive)
 
 
-def _refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
+def refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
+    """Raise :class:`LicenceConflict` where weights of data with these licences may not have that licence."""
     conflicts = find_conflicts(licences, model_licence)
     if conflicts:
         raise LicenceConflict(
@@ -235,7 +270,8 @@ def _refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
         logger.warning("the data licence '%s' is not known here; check it before you pass the model on", text)
 
 
-def _refuse_foreign_folder(output_dir: Path) -> None:
+def refuse_foreign_folder(output_dir: Path) -> None:
+    """Raise :class:`UsageError` where a folder holds something that is no pack."""
     if output_dir.exists() and (
         not output_dir.is_dir() or (any(output_dir.iterdir()) and not (output_dir / META).is_file())
     ):
@@ -253,10 +289,11 @@ def _warn_about_other_weights(exp_dir: Path, checkpoint: Path) -> None:
             return
 
 
-def _write_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
+def write_weights(state: Mapping[str, "torch.Tensor"], folder: Path, source: str) -> dict[str, Any]:
+    """Write the weights of a pack and return what ``meta.json`` says of them; ``source`` is where they come from."""
     from safetensors.torch import save_file
 
-    state = _unshared(load_weights(checkpoint))
+    state = _unshared(state)
     path = folder / WEIGHTS
     path.touch()  # with the usual permissions, which the library would make private
     mode = path.stat().st_mode
@@ -264,7 +301,7 @@ def _write_weights(checkpoint: Path, folder: Path) -> dict[str, Any]:
     path.chmod(mode)
     return {
         "file": WEIGHTS,
-        "source": checkpoint.name,
+        "source": source,
         "sha256": sha256_file(path),
         "bytes": path.stat().st_size,
         "num_tensors": len(state),
@@ -285,9 +322,9 @@ def _unshared(state: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
     return own
 
 
-def _write_config(config: Mapping[str, Any], exp_dir: Path, folder: Path) -> None:
-    tokens = _write_tokens(config, exp_dir, folder) if system_of(config).has_tokens else None
-    text = yaml.safe_dump(portable_config(config, tokens), sort_keys=True, allow_unicode=True)
+def _write_config(config: Mapping[str, Any], exp_dir: Path, folder: Path, system: System) -> None:
+    tokens = _write_tokens(config, exp_dir, folder) if system.has_tokens else None
+    text = yaml.safe_dump(portable_config(config, tokens, system), sort_keys=True, allow_unicode=True)
     (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
@@ -319,7 +356,7 @@ def _write_lip_front_end(config: Mapping[str, Any], options: PackOptions, folder
     for path in (above / META, above / "pack" / META, above.parent / META):  # a pack of ours names its licence
         licence = (read_json(path) or {}).get("licence")
         if licence:
-            _refuse_conflicts([licence], options.licence)
+            refuse_conflicts([licence], options.licence)
             break
     embedder = LipEmbedder.from_pretrained(source)
     require_same_front_end(LipDescription.from_dict(config["lips"], CONFIG), embedder.describe(), source)
@@ -337,9 +374,8 @@ def _asset(path: str, exp_dir: Path, key: str) -> Path:
     )
 
 
-def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions) -> dict[str, Any]:
+def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions, system: System) -> dict[str, Any]:
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
-    system = system_of(config, results)
     try:
         complexity = complexity_of_experiment(exp_dir, config)
     except EspnetAVError as error:
@@ -362,17 +398,19 @@ def _describe(exp_dir: Path, config: Mapping[str, Any], options: PackOptions) ->
     }
 
 
-def _move_into_place(folder: Path, output_dir: Path) -> None:
-    old = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.old")
-    if output_dir.exists():
-        os.rename(output_dir, old)
-    try:
-        os.rename(folder, output_dir)
-    except OSError:
-        if old.exists():
-            os.rename(old, output_dir)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def _refuse_paths(key: str, value: Any) -> None:
+    path = _find_path(value)
+    if path is not None:
+        fix = f"train with a {key} without absolute paths"
+        raise DataError(describe(f"{key} holds a path of this machine, which a pack cannot keep", path, fix=fix))
+
+
+def _name_inside(name: str, folder: Path) -> PurePosixPath:
+    """Return a name of ``meta.json`` as a path; it is not trusted."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DataError(describe(f"{folder / META} names a file outside of the pack", got=name))
+    return path
 
 
 def _find_path(value: Any) -> str | None:

@@ -1,17 +1,18 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Models of the Hugging Face hub: downloaded once into a cache folder, with errors that say what to do."""
+"""Models of the Hugging Face hub: downloaded once into a cache folder, uploaded, with errors that say what to do."""
 
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_av.utils.errors import EnvironmentProblem, MissingDataError, describe
+from espnet_av.utils.errors import EnvironmentProblem, MissingDataError, describe, usage_error
 from espnet_av.utils.files import is_disk_full
 from espnet_av.utils.optional import require
 
-MODEL_FILES = ("*.safetensors", "*.pth", "*.bin", "*.json", "*.yaml", "*.txt", "*.model")
+MODEL_FILES = ("*.safetensors", "*.pth", "*.bin", "*.json", "*.yaml", "*.txt", "*.model", "*.npy", "*.npz", "*.md")
+MAIN = "main"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LOGIN = "accept the conditions on the web page of the repository, then run: hf auth login"
 
@@ -31,27 +32,36 @@ def fetch_repository(
     *,
     patterns: Sequence[str] | None = MODEL_FILES,
     repo_type: str = "model",
+    revision: str | None = None,
 ) -> Path:
     """Download a repository, or take it from the cache; without network the cache must hold it.
+
+    A connection that breaks is taken up where it broke; after an end by force, whole files are not fetched again.
 
     Args:
         name: ``organisation/name``.
         cache_dir: Where files are kept; None takes the hub library's own folder.
         patterns: Files to download; None: all.
         repo_type: ``model`` or ``dataset``.
+        revision: Branch, tag or commit; None: the newest of ``main``.
 
     Returns:
         The folder with the files.
 
     Raises:
-        MissingDataError: There is no such repository, or it is private or gated and the account may not read it.
+        MissingDataError: There is no such repository or revision, or it is private or gated and the account may not
+            read it.
         EnvironmentProblem: The package ``huggingface_hub`` is missing, or the hub cannot be reached.
         OSError: The disk is full.
     """
     hub = require("huggingface_hub", "hub")
     try:
         folder = hub.snapshot_download(
-            name, repo_type=repo_type, cache_dir=cache_dir, allow_patterns=None if patterns is None else list(patterns)
+            name,
+            repo_type=repo_type,
+            revision=revision,
+            cache_dir=cache_dir,
+            allow_patterns=None if patterns is None else list(patterns),
         )
     except Exception as error:  # the library raises its own, those of the HTTP client, OSError and ValueError
         if is_disk_full(error):  # the command line tells what to do
@@ -82,3 +92,63 @@ def explain_hub_error(
     where = f"{cache_dir or 'the cache'} does not hold '{name}'"
     fix = f"connect this machine, or download elsewhere (hf download {name}) and pass the folder"
     return EnvironmentProblem(describe(f"the hub cannot be reached and {where} ({first})", fix=fix))
+
+
+def upload_folder(
+    folder: str | os.PathLike,
+    name: str,
+    *,
+    revision: str | None = None,
+    private: bool | None = None,
+    message: str = "Upload the model",
+    token: str | None = None,
+) -> str:
+    """Upload a folder as one commit of a repository, which is made where there is none.
+
+    Args:
+        folder: Its files, hidden ones left out.
+        name: ``organisation/name``.
+        revision: Branch, made where there is none; None: ``main``.
+        private: Of a new repository: whether only its owners see it. None: what the account says.
+        message: Title of the commit.
+        token: Access token; None: that of ``hf auth login`` or ``HF_TOKEN``.
+
+    Returns:
+        The commit, which ``revision`` of :func:`fetch_repository` takes.
+
+    Raises:
+        UsageError: The name has another form.
+        EnvironmentProblem: The package ``huggingface_hub`` is missing, the hub cannot be reached, or the account may
+            not write there.
+    """
+    if not is_hub_name(name):
+        usage_error("not a name of the hub", got=name, allowed="organisation/name")
+    client = require("huggingface_hub", "hub").HfApi(token=token)
+    try:
+        client.create_repo(name, private=private, exist_ok=True)
+        if revision not in (None, MAIN):
+            client.create_branch(name, branch=revision, exist_ok=True)
+        commit = client.upload_folder(
+            folder_path=folder, repo_id=name, revision=revision, commit_message=message, ignore_patterns=[".*"]
+        )
+    except Exception as error:  # the library raises its own, those of the HTTP client, OSError and ValueError
+        raise explain_upload_error(error, name) from error
+    return str(commit.oid)
+
+
+def explain_upload_error(error: Exception, name: str) -> EnvironmentProblem:
+    """Turn an error of an upload into one of ours.
+
+    Args:
+        error: What was raised.
+        name: The repository that was to be written.
+    """
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if status in (401, 403) or type(error).__name__ == "LocalTokenNotFoundError":
+        fix = "run 'hf auth login' with a token that may write, or pass token"
+        return EnvironmentProblem(describe(f"the hub does not let this account write to '{name}' ({first})", fix=fix))
+    if status is not None:
+        return EnvironmentProblem(describe(f"the hub did not take the upload to '{name}' ({first})", got=status))
+    fix = "connect this machine and try again; what has been uploaded is not sent again"
+    return EnvironmentProblem(describe(f"'{name}' could not be uploaded ({first})", fix=fix))

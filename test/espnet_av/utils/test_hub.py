@@ -69,7 +69,8 @@ def test_a_repository_becomes_a_folder(monkeypatch, tmp_path):
 
     monkeypatch.setattr(hub, "require", lambda *_: types.SimpleNamespace(snapshot_download=snapshot_download))
     assert hub.fetch_repository("org/model", "kept", patterns=["*.json"]) == tmp_path
-    assert asked == {"name": "org/model", "cache_dir": "kept", "allow_patterns": ["*.json"], "repo_type": "model"}
+    named = {"name": "org/model", "cache_dir": "kept", "repo_type": "model", "revision": None}
+    assert asked == {**named, "allow_patterns": ["*.json"]}
 
 
 def test_names():
