@@ -26,6 +26,7 @@ from espnet_av.utils.files import atomic_write
 
 #: Measured between points or counted in the picture; larger means more of it.
 MEASURES = ("opening", "width", "upper_raise", "lower_tuck", "teeth", "press", "jaw", "smile", "brow", "blink")
+_LEAST_MOTION = 0.005  # of the opening, in eyes
 MIN_FRAMES = 50  # to learn a talker from
 NUM_LOOKS = 4  # principal pictures of the mouth
 #: The controls in their order, opening first; names that the drawn face knows have its meaning.
@@ -39,17 +40,19 @@ _FINE = 2  # times finer is the picture in which teeth are counted
 _EYE_CORNERS = (33, 263)
 _LIDS = ((159, 145), (386, 374))
 _EYE_WIDTHS = ((33, 133), (263, 362))
-_BROWS = ((105, 159), (66, 159), (334, 386), (296, 386))
+_BROWS = (105, 66, 334, 296)
 _INNER_LIPS = ((13, 14), (82, 87), (312, 317))
 _INNER_OUTLINE = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 _CORNERS, _NOSE_TIP, _CHEEKS = (61, 291), (1, 4, 5), (50, 280, 205, 425)
 _BELOW_NOSE, _LIP_TOP, _LIP_BOTTOM, _CHIN, _FOREHEAD = 2, 0, 17, 152, 10
 
 _JUMP_EYES, _JUMP_SIZE = 0.15, 0.08  # a frame this far from its neighbours is a slip of the mesh
-_TOOTH_LEVEL = 0.75  # of the green of the cheeks: lips and the hollow of the mouth are darker
+_TOOTH_LEVEL = 0.68  # of the green of the cheeks: lips and the hollow of the mouth are darker
 _HEAD_SIGMA = 1.5  # frames; heads are slow
 _CLOSED = 0.1  # opening below which the face is taken to rest
-_RANGES = {"opening": (10, 99), "teeth": (10, 99), "blink": (50, 99.7)}  # percentiles of 0 and 1
+_PARTED = 0.25  # opening from which lips cannot press each other
+_FOLLOWERS = ("upper_raise", "lower_tuck", "press", "smile")  # told from what is usual at the same opening
+_RANGES = {"opening": (10, 99), "teeth": (10, 97), "blink": (50, 99.7)}  # percentiles of 0 and 1
 _TURNED = ("width", "upper_raise", "lower_tuck", "press", "jaw", "smile", "brow")  # seem to change as the head turns
 
 
@@ -192,7 +195,7 @@ def _measure_points(upright: np.ndarray) -> np.ndarray:
         "press": -above(_LIP_TOP, upper) - above(lower, _LIP_BOTTOM),
         "jaw": above(_BELOW_NOSE, _CHIN),
         "smile": np.mean([above(corner, upper) for corner in _CORNERS], axis=0),
-        "brow": np.mean([above(*pair) for pair in _BROWS], axis=0),
+        "brow": -upright[:, list(_BROWS), 1].mean(axis=1),
         "blink": -lids,
     }
     return np.stack([values[name] for name in MEASURES], axis=1)
@@ -241,26 +244,32 @@ class Talker:
             raise DataError(describe("too few frames with a face to learn from", len(measures), "50 or more"))
         self.place = np.median(places, axis=0)
         self._turns = self._learn_turns(clips)
-        upright = measures - self._seeming(places)
-        opening = upright[:, 0]
-        low, high = np.percentile(opening, _RANGES["opening"])
-        resting = upright[opening < low + _CLOSED * (high - low)]
         self.zero, self.unit = np.zeros(len(MEASURES)), np.ones(len(MEASURES))
+        self._opened = np.zeros((2, len(MEASURES)))
+        upright = measures - self._seeming(places)
+        low, high = np.percentile(upright[:, 0], _RANGES["opening"])
+        if high - low < _LEAST_MOTION:
+            raise DataError(describe("the mouth does not move", high - low, "a talking face", "check the clips"))
+        opening = (upright[:, 0] - low) / (high - low)
+        self._learn_units(upright, opening)
+        self.mean_picture, self.looks = _principal_pictures(
+            np.concatenate([flat_pictures(clip)[::3] for clip in clips])
+        )
+
+    def _learn_units(self, upright: np.ndarray, opening: np.ndarray) -> None:
+        """Learn 0 and 1 of all measures ``(frames, M)``, and how some of them go with the opening ``(frames,)``."""
+        rest = opening < _CLOSED
         for column, name in enumerate(MEASURES):
             values = upright[:, column]
             if name in _RANGES:
                 zero, one = np.percentile(values, _RANGES[name])
             else:
-                zero = np.median(resting[:, column])
-                one = zero + np.abs(np.percentile(values, [1, 99])[slice(None) if name == "width" else 1] - zero).max()
+                zero = np.median(values[rest])
+                if name in _FOLLOWERS:
+                    self._opened[:, column] = np.linalg.lstsq(_bend(opening), values - zero, rcond=None)[0]
+                    values = values - _bend(opening) @ self._opened[:, column]
+                one = zero + np.abs(np.percentile(values, [1, 99]) - zero).max()
             self.zero[column], self.unit[column] = zero, max(one - zero, 1e-4)
-        pictures = np.concatenate([flat_pictures(clip)[::3] for clip in clips])
-        self.mean_picture = pictures.mean(axis=0)
-        _, spread, rows = np.linalg.svd(pictures - self.mean_picture, full_matrices=False)
-        rows = rows[:NUM_LOOKS] * np.sign(rows[:NUM_LOOKS].sum(axis=1, keepdims=True))
-        self.looks = rows / np.maximum(3 * spread[:NUM_LOOKS, None] / np.sqrt(len(pictures)), 1e-9)
-        if not np.isfinite(self.looks).all() or high - low < 1e-4:
-            raise DataError(describe("the mouth does not move", high - low, "a talking face", "check the clips"))
 
     def _learn_turns(self, clips: Sequence[FaceMotion]) -> np.ndarray:
         """Return how measures of a face seem to change with its turn, ``(2, M)``, from clips with other turns."""
@@ -281,9 +290,11 @@ class Talker:
         """Return clean controls at the rate of the clip, float64 ``(T, K)``: gaps filled, jitter smoothed."""
         from scipy.signal import savgol_filter
 
-        places = fill(clip.places, clip.seen)
-        smooth_places = _smooth_head(places)
-        values = (fill(clip.measures, clip.seen) - self._seeming(smooth_places) - self.zero) / self.unit
+        places = _smooth_head(fill(clip.places, clip.seen))
+        values = fill(clip.measures, clip.seen) - self._seeming(places) - self.zero
+        opening = values[:, 0] / self.unit[0]
+        values = (values - _bend(opening) @ self._opened) / self.unit
+        values[:, MEASURES.index("press")] *= (1 - opening / _PARTED).clip(0, 1)
         looks = np.zeros((len(clip.seen), NUM_LOOKS))
         looks[clip.seen] = (flat_pictures(clip) - self.mean_picture) @ self.looks.T
         values = np.concatenate([values, fill(looks, clip.seen)], axis=1)
@@ -297,6 +308,20 @@ class Talker:
         shift = np.stack([x - self.place[0], y - self.place[1]]) / (half * usual)
         turn = np.stack([nose_x - self.place[4], nose_y - self.place[5]]) / half
         return np.stack([angle, *shift, eyes / usual, *turn], axis=1)
+
+
+def _bend(opening: np.ndarray) -> np.ndarray:
+    """Return what a measure that goes with the opening ``(T,)`` is made of, ``(T, 2)``."""
+    return np.stack([opening, opening**2], axis=1)
+
+
+def _principal_pictures(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean ``(pixels,)`` of pictures ``(count, pixels)`` and the rows ``(4, pixels)`` that give looks."""
+    mean = pictures.mean(axis=0)
+    variances, columns = np.linalg.eigh(np.cov(pictures.T, bias=True))
+    rows, variances = columns.T[::-1][:NUM_LOOKS], variances[::-1][:NUM_LOOKS]
+    signs = np.sign(rows[np.arange(NUM_LOOKS), np.abs(rows).argmax(axis=1)])
+    return mean, rows * signs[:, None] / np.maximum(3 * np.sqrt(np.maximum(variances, 0)), 1e-6)[:, None]
 
 
 def _smooth_head(places: np.ndarray) -> np.ndarray:
