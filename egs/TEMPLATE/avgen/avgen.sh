@@ -147,7 +147,9 @@ pack() {
 read -r -a train_options < <(training_options)
 source_tables=() # of a corpus that lies ready: stage 1 looks at it again when they change
 for root_name in "${recipe_roots[@]}"; do
-  [[ ! -d ${!root_name} ]] || source_tables+=("${!root_name}")
+  for folder_name in "" /audio /headpose "/${subject:-audio}"; do
+    [[ ! -d ${!root_name}${folder_name} ]] || source_tables+=("${!root_name}${folder_name}")
+  done
 done
 made=()
 for name in "${systems[@]}"; do
