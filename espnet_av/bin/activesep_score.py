@@ -28,7 +28,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.report import activesep_results as shown
     from espnet_av.report.experiment import read_config, read_stages
     from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now
-    from espnet_av.report.results import RESULTS_JSON, RESULTS_MARKDOWN, markdown_table, write_json
+    from espnet_av.report.results import RESULTS_MARKDOWN, markdown_table, write_results
     from espnet_av.utils.files import atomic_write
 
     config = read_config(args.exp_dir) or {}
@@ -40,12 +40,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
         "best": read_best(args.exp_dir),
         "date": utc_now(),
         "commit": source_commit(),
+        "train_commit": config.get("git_commit"),
+        "bootstrap": {"unit": "episode", "num_resamples": None, "level": 0.95, "seed": None},
         "seed": config.get("seed"),
         "config_digest": config_digest(config),
         "versions": package_versions(),
         "command": f"espnet-av score activesep --exp_dir EXP {shlex.join(words)}",
     }
-    write_json(args.exp_dir / RESULTS_JSON, results)
+    write_results(args.exp_dir, results)
     with atomic_write(args.exp_dir / RESULTS_MARKDOWN) as stream:
         stream.write(shown.results_markdown(results, read_stages(args.exp_dir), args.exp_dir.resolve().name))
     sys.stdout.write(markdown_table(*shown.main_table(results["rows"]), right=2) + "\n")

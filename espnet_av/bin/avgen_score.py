@@ -186,7 +186,6 @@ def collect_results(
     }
     bootstrap = {"unit": "recording", "num_resamples": options.num_resamples, "level": LEVEL, "seed": options.seed}
     return {
-        "format": 1,
         "task": TASK,
         "date": utc_now(),
         **origin,
@@ -200,11 +199,11 @@ def collect_results(
 
 def write_results(results: dict[str, Any], folder: Path) -> None:
     """Write ``results.json`` and ``RESULTS.md``."""
+    from espnet_av.report import results as files
     from espnet_av.report.avgen_results import results_markdown
     from espnet_av.report.experiment import read_stages
-    from espnet_av.report.results import write_json
 
-    write_json(folder / "results.json", results)
+    files.write_results(folder, results)
     text = results_markdown(results, read_stages(folder), folder.name)
     with atomic_write(folder / "RESULTS.md") as stream:
         stream.write(text)

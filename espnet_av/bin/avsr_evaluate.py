@@ -146,12 +146,13 @@ def make_identity(args: argparse.Namespace, spec: "RecogniserSpec") -> dict[str,
 
 def write_results(args: argparse.Namespace, found: dict[str, Any], identity: dict[str, Any], command: str) -> None:
     """Write ``results.json`` and ``RESULTS.md`` and print the table."""
+    from espnet_av.report import results as files
     from espnet_av.report.provenance import package_versions, source_commit, utc_now
-    from espnet_av.report.results import results_markdown, wer_table, write_json
+    from espnet_av.report.results import results_markdown, wer_table
 
     folder = args.output_dir_name
     results = {
-        "format": 1,
+        "task": "avsr",
         "date": utc_now(),
         "commit": source_commit(),
         "command": command,
@@ -167,7 +168,7 @@ def write_results(args: argparse.Namespace, found: dict[str, Any], identity: dic
         "model": identity,
         **found,
     }
-    write_json(folder / "results.json", results)
+    files.write_results(folder, results)
     with atomic_write(folder / "RESULTS.md") as stream:
         stream.write(results_markdown(results, [], f"{args.model_type} on {args.dataset_name}"))
     sys.stdout.write(f"\n{wer_table(results['rows'])}\n\nresults: {folder / 'RESULTS.md'}\n")

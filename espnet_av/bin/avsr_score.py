@@ -59,7 +59,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     args = get_parser().parse_args(command_line)
     if args.exp_dir is None and not args.pairs:
         usage_error("nothing to score", fix="pass --exp_dir DIR, or --pairs SET MODALITY REF HYP")
-    from espnet_av.report.results import results_markdown, wer_table, write_json
+    from espnet_av.report.results import results_markdown, wer_table, write_results
     from espnet_av.report.scoring import ScoreOptions, read_key_file, score_decode, write_set
 
     options = ScoreOptions(
@@ -81,7 +81,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     if args.exp_dir is not None:
         from espnet_av.report.experiment import read_stages
 
-        write_json(args.exp_dir / "results.json", results)
+        results = write_results(args.exp_dir, results)
         text = results_markdown(results, read_stages(args.exp_dir), args.exp_dir.name)
         with atomic_write(args.exp_dir / "RESULTS.md") as stream:
             stream.write(text)
@@ -115,7 +115,7 @@ def collect_results(
         "command": shlex.join(["python", "-m", "espnet_av.bin.avsr_score", *command_line]),
     }
     return {
-        "format": 1,
+        "task": "avsr",
         "date": utc_now(),
         **origin,
         "versions": package_versions(),

@@ -157,7 +157,6 @@ def collect_results(
         "command": shlex.join(["python", "-m", "espnet_av.bin.avss_score", *command_line]),
     }
     return {
-        "format": 1,
         "task": TASK,
         "date": utc_now(),
         **origin,
@@ -176,11 +175,11 @@ def collect_results(
 
 def write_results(results: dict[str, Any], exp_dir: Path) -> None:
     """Write ``results.json`` and ``RESULTS.md``."""
+    from espnet_av.report import results as files
     from espnet_av.report.experiment import read_stages
-    from espnet_av.report.results import write_json
     from espnet_av.report.separation_results import results_markdown
 
-    write_json(exp_dir / "results.json", results)
+    files.write_results(exp_dir, results)
     text = results_markdown(results, read_stages(exp_dir), exp_dir.name)
     with atomic_write(exp_dir / "RESULTS.md") as stream:
         stream.write(text)

@@ -259,7 +259,6 @@ def collect_results(
     }
     bootstrap = {"unit": "recording", "num_resamples": options.num_resamples, "level": LEVEL, "seed": options.seed}
     return {
-        "format": 1,
         "task": TASK,
         "date": utc_now(),
         **origin,
@@ -288,11 +287,11 @@ def scorer_versions() -> dict[str, str]:
 
 def write_results(results: dict[str, Any], exp_dir: Path) -> None:
     """Write ``results.json`` and ``RESULTS.md``."""
+    from espnet_av.report import results as files
     from espnet_av.report.codec_results import results_markdown
     from espnet_av.report.experiment import read_stages
-    from espnet_av.report.results import write_json
 
-    write_json(exp_dir / "results.json", results)
+    files.write_results(exp_dir, results)
     text = results_markdown(results, read_stages(exp_dir), exp_dir.name)
     with atomic_write(exp_dir / "RESULTS.md") as stream:
         stream.write(text)

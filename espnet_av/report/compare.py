@@ -103,6 +103,8 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
                 unknown.append(Finding(*key, shown, 0, "not recorded everywhere"))
             continue
         influence, why = _judge(key, known, runs)
+        if key == ("data", "test sets"):
+            shown = _only_there(facts)
         findings.append(Finding(*key, shown, influence, why))
     findings = _without_echoes(findings)
     order = {area: number for number, area in enumerate(AREAS)}
@@ -248,6 +250,17 @@ def _counts_when_absent(key: tuple[str, str]) -> bool:
     if key[0] == "data":
         return not key[1].endswith((": references", ": scored items"))
     return key[0] in ("code", "seed", "environment", "scoring", "training")
+
+
+def _only_there(facts: Sequence[Fact | None]) -> tuple[str, ...]:
+    """Name the test sets that only some experiments scored."""
+    common = set.intersection(*(set(fact.value) if fact else set() for fact in facts))
+    texts = []
+    for fact in facts:
+        own = [name for name in (fact.value if fact else ()) if name not in common]
+        more = f", and {len(own) - 3} more" if len(own) > 3 else ""
+        texts.append(f"{len(common)} common" + (f"; {', '.join(own[:3])}{more}" if own else ""))
+    return tuple(texts)
 
 
 def _cut(text: str, most: int = 40) -> str:

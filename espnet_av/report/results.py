@@ -14,6 +14,7 @@ from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
 
 RESULTS_JSON = "results.json"
+FORMAT = 1
 RESULTS_MARKDOWN = "RESULTS.md"
 MODALITY_TITLES = {"av": "audio-visual", "audio": "audio only", "video": "video only"}
 ABSENT = "–"
@@ -32,6 +33,30 @@ def write_json(path: str | Path, content: Any) -> None:
     with atomic_write(path) as stream:
         json.dump(without_nan(content), stream, indent=2, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
+
+
+def write_results(folder: str | Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``results.json`` of any task: what is given, and its figures in the form that all tasks share.
+
+    Args:
+        folder: Experiment folder.
+        results: Rows and where they come from; ``format`` is added, and ``scores`` of
+            :mod:`espnet_av.report.scores`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DataError: It does not fit ``results.schema.json``; nothing is written.
+    """
+    from espnet_av.report.schema import check_results
+    from espnet_av.report.scores import score_dicts
+
+    path = Path(folder) / RESULTS_JSON
+    content = without_nan({"format": FORMAT, **results, "scores": score_dicts(results)})
+    check_results(content, str(path))
+    write_json(path, content)
+    return content
 
 
 def without_nan(content: Any) -> Any:
