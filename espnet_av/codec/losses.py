@@ -60,15 +60,24 @@ class LogMelSpectrogram(nn.Module):
         num_mels: Number of bands ``K``.
         fmin: Lower end in Hz.
         fmax: Upper end in Hz; None: half of the sample rate.
+        floor_db: Level in dB (RMS, full scale 0) of white noise whose mean power is added to the spectrum, so that what
+            is softer hardly counts; None: values are cut at 1e-10 only, as published.
     """
 
     def __init__(
-        self, sample_rate: int, n_fft: int, num_mels: int, fmin: float = 0.0, fmax: float | None = None
+        self,
+        sample_rate: int,
+        n_fft: int,
+        num_mels: int,
+        fmin: float = 0.0,
+        fmax: float | None = None,
+        floor_db: float | None = None,
     ) -> None:
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("filters", mel_filters(sample_rate, n_fft, num_mels, fmin, fmax), persistent=False)
+        self.floor = 0.0 if floor_db is None else 10 ** (floor_db / 10) * float(self.window.square().sum())
 
     def forward(self, wav: Tensor) -> Tensor:
         """Return ``(B, M, K)`` for ``(B, T)``."""
@@ -78,7 +87,7 @@ class LogMelSpectrogram(nn.Module):
             wav, self.n_fft, self.n_fft // 4, window=self.window, pad_mode=mode, return_complex=True
         ).transpose(1, 2)
         power = spectrum.real.square() + spectrum.imag.square()
-        magnitude = power.clamp(min=FLOOR).sqrt()
+        magnitude = (power + self.floor).clamp(min=FLOOR).sqrt()
         return (magnitude @ self.filters).clamp(min=FLOOR).log()
 
 
@@ -94,6 +103,8 @@ class MultiScaleMelLoss(nn.Module):
             published code never uses; ``n_ffts`` with 2048 and ``num_mels`` with 320 use it.
         fmin: Lower end in Hz.
         fmax: Upper end in Hz; None: half of the sample rate.
+        floor_db: Level in dB below which sound hardly counts (:class:`LogMelSpectrogram`). Digital silence, which no
+            codec reaches, otherwise rules the loss of a short training.
 
     Raises:
         UsageError: ``n_ffts`` and ``num_mels`` differ in length.
@@ -106,12 +117,13 @@ class MultiScaleMelLoss(nn.Module):
         num_mels: Sequence[int] = (10, 20, 40, 80, 160),
         fmin: float = 0.0,
         fmax: float | None = None,
+        floor_db: float | None = None,
     ) -> None:
         super().__init__()
         if len(n_ffts) != len(num_mels) or not n_ffts:
             usage_error("n_ffts and num_mels of the mel loss must be of one length", got=(list(n_ffts), list(num_mels)))
         pairs = zip(n_ffts, num_mels, strict=True)
-        self.scales = nn.ModuleList(LogMelSpectrogram(sample_rate, n, k, fmin, fmax) for n, k in pairs)
+        self.scales = nn.ModuleList(LogMelSpectrogram(sample_rate, n, k, fmin, fmax, floor_db) for n, k in pairs)
         self.alphas = [math.sqrt(n_fft - 1) for n_fft in n_ffts]
         self.norm = sum(alpha + 1 for alpha in self.alphas)
 

@@ -234,3 +234,14 @@ def test_weights_of_the_codec_alone():
     own = model.generator.state_dict()
     trained = {f"codec.{name}": tensor for name, tensor in model.state_dict().items()}
     assert network_state(trained).keys() == own.keys() == network_state(own).keys()
+
+
+def test_softer_than_the_floor_hardly_counts() -> None:
+    """Digital silence against sound 30 dB below the floor is a small error; without the floor it is the largest."""
+    torch.manual_seed(0)
+    soft, loud = torch.randn(1, 1, 4800) * 10 ** (-90 / 20), torch.randn(1, 1, 4800) * 10 ** (-20 / 20)
+    published, floored = MultiScaleMelLoss(), MultiScaleMelLoss(floor_db=-60.0)
+    silence = torch.zeros_like(soft)
+    assert floored(silence, soft) < 1e-4 < 1 < published(silence, soft)
+    assert floored(silence, loud) > 1  # and a loud error stays one
+    assert floored(loud, 0.5 * loud).item() == pytest.approx(published(loud, 0.5 * loud).item(), rel=0.01)
