@@ -20,6 +20,7 @@ from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
+from espnet_av.utils.untrusted import load_npy
 
 if TYPE_CHECKING:
     from espnet_av.avgen.model import AVGenModel
@@ -148,15 +149,16 @@ def read_array(source: str | os.PathLike | np.ndarray | Tensor, dimensions: tupl
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
         if not Path(source).is_file():
-            raise MissingDataError(describe("no such file", name))
+            raise MissingDataError(describe("no such file", name, fix="check the path, or leave it out"))
         try:
-            source = np.load(source, allow_pickle=False)
+            source = load_npy(source)
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{name} is no .npy file ({error}); fix: make it again") from error
     array = source.numpy() if isinstance(source, Tensor) else np.asarray(source)
     if array.ndim not in dimensions or array.shape[-1] != width or array.dtype.kind != "f" or 0 in array.shape:
         allowed = f"floats, {' or '.join(map(str, dimensions))} axes, {width} values in the last"
-        raise DataError(describe(f"{name} has another form", (str(array.dtype), array.shape), allowed))
+        fix = "make it again with the model and layout that the generator was trained with"
+        raise DataError(describe(f"{name} has another form", (str(array.dtype), array.shape), allowed, fix))
     if not np.isfinite(array).all():
         raise DataError(f"{name} holds values that are not finite; fix: make it again")
     return np.ascontiguousarray(array, dtype=np.float32)

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RATES = ("token", "mel")
+PARTNER_DRIFT_SEC = 0.1  # that a partner may end before the actor
+MOST_CHANNELS = 2  # actor and partner
 
 #: A file, or sound in [-1, 1] at 16 kHz ``(N,)`` or ``(C, N)``.
 SoundLike = str | os.PathLike | np.ndarray | Tensor
@@ -72,14 +74,16 @@ class Partner:
     Attributes:
         audio: The voice.
         tokens: Tokens of it, instead.
-        expression: ``(F, 55)`` or a ``.npy`` file of them, evenly spread over the duration.
+        expression: ``(F, 55)`` at 30 Hz, or a ``.npy`` file of them.
         head: ``(F, 3)``, likewise.
+        pad: Let a partner who ends before the actor be silent and keep still; otherwise that is an error.
     """
 
     audio: SoundLike | None = None
     tokens: TokensLike | None = None
     expression: str | os.PathLike | np.ndarray | None = None
     head: str | os.PathLike | np.ndarray | None = None
+    pad: bool = False
 
 
 class AVGenerator(Pretrained):
@@ -277,6 +281,11 @@ class AVGenerator(Pretrained):
         source = tokens if isinstance(tokens, (str, os.PathLike)) else "tokens"
         array = read_array(tokens, (2, 3), self.model.token_dim)
         frames = torch.from_numpy(array if array.ndim == 3 else array[None])
+        if len(frames) > MOST_CHANNELS:
+            allowed = "1 or 2: actor, partner"
+            raise DataError(
+                describe(f"{source}: too many channels", len(frames), allowed, "cut the array to (2, M, 29)")
+            )
         if not frames.shape[1]:
             raise DataError(describe(f"{source}: there are no token frames", tuple(frames.shape)))
         if rate == "mel":
@@ -286,7 +295,7 @@ class AVGenerator(Pretrained):
         return resample_linear(frames, mel_rate_length(frames.shape[1]), 1)
 
     def read_partner(self, partner: Partner, num_frames: int, tokens_rate: str = "token") -> dict[str, Tensor]:
-        """Return the partner's streams ``(num_frames, ...)``: cut where they are longer, neutral where they end.
+        """Return the partner's streams ``(num_frames, ...)``: cut where they are longer.
 
         Args:
             partner: What is known.
@@ -295,9 +304,9 @@ class AVGenerator(Pretrained):
 
         Raises:
             UsageError: Nothing of the partner is given.
-            DataError: A stream has another shape.
+            DataError: A stream has another shape, or ends before the actor.
         """
-        if all(value is None for value in vars(partner).values()):
+        if all(value is None for value in (partner.audio, partner.tokens, partner.expression, partner.head)):
             usage_error("nothing of the partner is given", fix="give the voice, tokens of it or features of the face")
         if partner.audio is not None:
             tokens = self.read_sound(partner.audio)[0]
@@ -305,6 +314,9 @@ class AVGenerator(Pretrained):
             tokens = self.read_tokens(partner.tokens, tokens_rate)[0]
         else:
             tokens = torch.from_numpy(self.extractor.silence).expand(num_frames, -1)
+        self._check_partner_length(
+            partner, partner.tokens if partner.audio is None else partner.audio, tokens, num_frames
+        )
         tokens = tokens[:num_frames]
         if len(tokens) < num_frames:
             rest = tokens[-1] if self._load_extractor is None else torch.from_numpy(self.extractor.silence)
@@ -314,12 +326,24 @@ class AVGenerator(Pretrained):
         sizes = (PARTNER_DIMS["expression"], PARTNER_DIMS["head"])
         features = zip(("expression", "head"), (partner.expression, partner.head), middle.split(sizes), strict=True)
         for name, given, neutral in features:
-            if given is None:
-                streams[f"other_{name}"] = neutral.expand(num_frames, -1)
-            else:
+            stream = neutral.expand(num_frames, -1)
+            if given is not None:
                 array = torch.from_numpy(read_array(given, (2,), PARTNER_DIMS[name]))
-                streams[f"other_{name}"] = resample_linear(array, num_frames, 0)
+                stream = resample_linear(array, max(1, round(len(array) / MOTION_RATE * MEL_RATE)), 0)
+                self._check_partner_length(partner, given, stream, num_frames)
+                stream = torch.cat((stream, stream[-1:].expand(max(0, num_frames - len(stream)), -1)))[:num_frames]
+            streams[f"other_{name}"] = stream
         return streams
+
+    @staticmethod
+    def _check_partner_length(partner: Partner, given: Any, stream: Tensor, num_frames: int) -> None:
+        """Refuse a stream of the partner that ends before the actor, but for what clocks and rounding lose."""
+        if partner.pad or num_frames - len(stream) <= PARTNER_DRIFT_SEC * MEL_RATE:
+            return
+        source = f"'{given}'" if isinstance(given, (str, os.PathLike)) else "what is given"
+        got, allowed = f"{len(stream) / MEL_RATE:.2f} s", f"{num_frames / MEL_RATE:.2f} s or more"
+        fix = "give as much of the partner, cut the actor (max_seconds), or let the partner be silent then (pad)"
+        raise DataError(describe(f"the partner is shorter than the actor: {source}", got, allowed, fix))
 
     # ---------------------------------------------------------------- generation
 

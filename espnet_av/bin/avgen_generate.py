@@ -49,6 +49,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--partner_tokens", type=Path, default=None, help=".npy file of its tokens")
     group.add_argument("--partner_expression", type=Path, default=None, help=".npy file (frames, 55)")
     group.add_argument("--partner_head", type=Path, default=None, help=".npy file (frames, 3)")
+    group.add_argument("--pad_partner", action="store_true", help="let a partner who ends before the actor be silent")
     group = parser.add_argument_group("pictures")
     renderers = ("auto", "none", "plots", "sketch", "mesh", "codec")
     group.add_argument("--renderer", choices=renderers, default="auto", help="what is drawn")
@@ -161,7 +162,7 @@ def _partner(args: argparse.Namespace) -> "Partner | None":
         return None
     from espnet_av.avgen.inference import Partner
 
-    return Partner(*given)
+    return Partner(*given, pad=args.pad_partner)
 
 
 def write(samples: "Sequence[Generated]", args: argparse.Namespace, renderer: "Renderer | None") -> list[Path]:

@@ -76,6 +76,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice")
     group.add_argument("--partner_tokens", default=None, metavar="NPY", help="tokens of it")
     group.add_argument("--partner_smirk", default=None, metavar="NAME", help="NAME--expression.npy, NAME--headpose.npy")
+    group.add_argument("--pad_partner", action="store_true", help="let a partner who ends before the actor be silent")
     return parser
 
 
@@ -251,7 +252,7 @@ def read_partner(args: argparse.Namespace) -> "Partner | None":
         if file is not None and not Path(file).is_file():
             fix = f"check {option}, or leave the partner out"
             raise MissingDataError(describe("a file of the partner is missing", str(file), fix=fix))
-    return Partner(args.partner_audio, args.partner_tokens, *files)
+    return Partner(args.partner_audio, args.partner_tokens, *files, pad=args.pad_partner)
 
 
 def choose_renderer(generator: "AVGenerator", args: argparse.Namespace) -> "Renderer | None":
