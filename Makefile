@@ -10,12 +10,13 @@ INSTALL_OPTIONS ?= --venv $(VENV)
 DEMO_OPTIONS ?=
 TEST_OPTIONS ?=
 TEST_JOBS ?= 2
+FAULT_OPTIONS ?=
 
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export ESPNET_AV_PYTHON := $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help env doctor demo test test-slow check format bench clean clean-env
+.PHONY: help env doctor demo test test-slow faults check format bench clean clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ test: env ## Run the tests
 
 test-slow: env ## Run the tests that take minutes
 	@$(PYTHON) -m pytest -m slow $(TEST_OPTIONS)
+
+faults: env ## Hurt trainings and stages: kills, full disks, damaged files, wrong clocks (FAULT_OPTIONS="--only disk")
+	@$(PYTHON) test/trust/fault_campaign.py $(FAULT_OPTIONS)
 
 check: env ## Check style: ruff, ShellCheck and the house rules
 	@$(PYTHON) -m ruff check .

@@ -162,7 +162,7 @@ class SentencePieceTokenizer(Tokenizer):
         path = Path(units)
         if not path.is_file():
             raise MissingDataError(describe("no unit list", got=str(path)))
-        pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        pairs = [line.split() for line in _read_list(path).splitlines() if line.strip()]
         expected = [str(number) for number in range(1, len(pairs) + 1)]
         if not pairs or pairs[0][0] != UNK or [pair[-1] for pair in pairs] != expected:
             wanted = "'<unk> 1', 'piece 2', ..."
@@ -222,6 +222,13 @@ def _texts(lines: Iterable[str]) -> list[str]:
     return texts
 
 
+def _read_list(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8; fix: iconv -t UTF-8") from error
+
+
 def _load_model(path: Path) -> Any:
     if not path.is_file():
         raise MissingDataError(describe("no SentencePiece model", got=str(path), fix="run stage 4 (tokens)"))
@@ -246,7 +253,7 @@ def load_tokenizer(token_type: str, tokens: str | os.PathLike, bpe_model: str | 
     path = Path(tokens)
     if not path.is_file():
         raise MissingDataError(describe("no token list", got=str(path), fix="run stage 4 (tokens)"))
-    return build_tokenizer(token_type, path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), bpe_model)
+    return build_tokenizer(token_type, _read_list(path).removesuffix("\n").split("\n"), bpe_model)
 
 
 def build_tokenizer(token_type: str, tokens: Sequence[str], bpe_model: str | os.PathLike | None = None) -> Tokenizer:

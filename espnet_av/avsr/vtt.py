@@ -20,9 +20,10 @@ from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-_TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d)\.(\d{3})"
+_TIME = r"(?:([0-9]{2,6}):)?([0-5][0-9]):([0-5][0-9])\.([0-9]{3})"
 _TIMING = re.compile(rf"\s*{_TIME}\s+-->\s+{_TIME}(?:\s.*)?")
-_TAGS = re.compile(r"</?(?:[cvbiu]|ruby|rt|lang)(?:[.\s][^>]*)?>|<(?:\d+:)?\d\d:\d\d\.\d{3}>")
+_TAGS = re.compile(r"</?(?:[cvbiu]|ruby|rt|lang)(?:[.\s][^<>]*)?>|<(?:[0-9]{1,6}:)?[0-9][0-9]:[0-9][0-9]\.[0-9]{3}>")
+_LONG_NUMBER = re.compile(r"&#[0-9]{8,}")  # no character has it, and it may be longer than numbers can be
 _NO_CAPTION = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 
@@ -133,6 +134,7 @@ def _caption(first: int, block: list[str]) -> Caption | str | None:
     if end < start:
         return f"{first + row}: ends before it starts, {block[row].strip()[:60]!r}"
     text = " ".join(_TAGS.sub("", line).strip() for line in block[row + 1 :])
+    text = _LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)
     return Caption(start, end, " ".join(html.unescape(text).split()))
 
 

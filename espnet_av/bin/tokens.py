@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_av.utils.cli import run_main
-from espnet_av.utils.errors import MissingDataError, describe
+from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -63,13 +63,20 @@ def load_tokens_dir(folder: Path) -> "Tokenizer":
 
     Raises:
         MissingDataError: It was not written, or not to the end.
+        DataError: Its description is damaged.
     """
     from espnet_av.avsr.tokenizer import load_tokenizer
 
     meta = folder / META
     if not meta.is_file():
         raise MissingDataError(describe("no tokens", got=str(meta), fix="run stage 4"))
-    token_type = json.loads(meta.read_text(encoding="utf-8"))["token_type"]
+    try:
+        content = json.loads(meta.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{meta}: no JSON ({str(error)[:200]}); fix: run stage 4 again") from error
+    token_type = content.get("token_type") if isinstance(content, dict) else None
+    if token_type not in ("bpe", "char", "word"):
+        raise DataError(describe(f"{meta} names no type of tokens", got=str(token_type)[:40], fix="run stage 4 again"))
     return load_tokenizer(token_type, folder / TOKENS, folder / BPE_MODEL)
 
 

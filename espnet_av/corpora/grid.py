@@ -27,6 +27,7 @@ from espnet_av.utils.folders import atomic_folder, remove_leftovers
 logger = logging.getLogger(__name__)
 
 ALIGN_TICKS_PER_SEC = 25000  # the times of .align files
+_TICKS = re.compile(r"[0-9]{1,15}")
 SILENCES = ("sil", "sp")
 SPELLING = (  # what each letter of a file name stands for
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
@@ -134,11 +135,12 @@ def read_align(path: str | Path) -> list[Word]:
     words = []
     for number, line in enumerate(_read_lines(path), 1):
         fields = line.split()
-        if len(fields) != 3 or not (fields[0].isdigit() and fields[1].isdigit()) or int(fields[0]) > int(fields[1]):
+        is_timed = len(fields) == 3 and all(_TICKS.fullmatch(field) for field in fields[:2])
+        if not is_timed or int(fields[0]) > int(fields[1]):
             raise DataError(
                 describe(
                     f"{path}, line {number} is no alignment",
-                    got=line,
+                    got=line[:80],
                     allowed="START END WORD",
                     fix="fetch the file again, or remove it: the words are then taken from its name",
                 )

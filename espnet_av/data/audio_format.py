@@ -97,7 +97,7 @@ def read_items(data: DataDir) -> list[AudioItem]:
         for key, value in table.items():
             if value.rstrip().endswith("|"):
                 raise DataError(
-                    describe(f"{data / name}: '{key}' is a command, and commands are not run", value, "a path")
+                    describe(f"{data / name}: '{key[:200]}' is a command, and commands are not run", value, "a path")
                 )
     spans = {utt: (utt, None) for utt in recordings}
     if data.has("segments"):
@@ -118,13 +118,16 @@ def _read_segment(
         recording, start, end = fields[0], float(fields[1]), float(fields[2])
     except (IndexError, ValueError) as error:
         raise DataError(
-            describe(f"{data / 'segments'}: malformed line '{utt} {line}'", allowed="<id> <recording> <start> <end>")
+            describe(
+                f"{data / 'segments'}: malformed line '{f'{utt} {line}'[:200]}'",
+                allowed="<id> <recording> <start> <end>",
+            )
         ) from error
     if recording not in recordings:
         raise DataError(describe(f"{data / 'segments'}: wav.scp has no such recording", recording))
     if not 0 <= start < end:
         raise DataError(
-            describe(f"{data / 'segments'}: bad times of '{utt}'", (start, end), "0 <= start < end in seconds")
+            describe(f"{data / 'segments'}: bad times of '{utt[:200]}'", (start, end), "0 <= start < end in seconds")
         )
     return recording, (start, end)
 
@@ -155,6 +158,25 @@ class _UnusableError(DataError):
         self.reason = reason
 
 
+def _decode_all(path: Path) -> None:
+    """Decode a file to its end, a part at a time.
+
+    Raises:
+        DataError: It is damaged somewhere, or shorter than it says.
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(str(path)) as sound:
+            frames = sum(len(block) for block in sound.blocks(1 << 16, dtype="int16"))
+            if frames != sound.frames:
+                raise DataError(describe(f"{path} is cut off", f"{frames} samples", f"{sound.frames} samples"))
+    except (soundfile.SoundFileError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read as sound ({error})") from error
+
+
 def _format_file(
     source: str, span: tuple[float, float] | None, rules: FormatRules, notes: list[str]
 ) -> tuple[str, int]:
@@ -174,6 +196,8 @@ def _format_file(
         raise _UnusableError("empty", f"{path} holds no samples")
     is_right = info.samplerate == rules.sample_rate and info.channels == 1 and info.subtype == "PCM_16"
     if is_right and span is None and path.suffix.lower() == suffix:
+        if suffix != ".wav":  # a damaged frame shows only when it is decoded
+            _decode_all(path)
         return os.path.abspath(path), info.frames
     start = 0 if span is None else round(span[0] * info.samplerate)
     length = None if span is None else round(span[1] * info.samplerate) - start

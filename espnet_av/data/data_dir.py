@@ -73,10 +73,13 @@ def read_scp(path: str | os.PathLike, *, allow_empty: bool = False) -> dict[str,
     for number, key, value in iter_lines(path):
         if key in table:
             raise DataError(
-                f"{path}:{number}: duplicate id '{key}' (first in line {seen[key]}); fix: remove or rename one of them"
+                f"{path}:{number}: duplicate id '{key[:200]}' (first in line {seen[key]}); "
+                "fix: remove or rename one of them"
             )
         if not value and not allow_empty:
-            raise DataError(f"{path}:{number}: malformed line, '{key}' has no value; fix: write '{key} VALUE'")
+            raise DataError(
+                f"{path}:{number}: malformed line, '{key[:200]}' has no value; fix: write '{key[:200]} VALUE'"
+            )
         table[key], seen[key] = value, number
     return table
 
@@ -95,8 +98,8 @@ def read_ints(path: str | os.PathLike) -> dict[str, int]:
     table = {}
     for key, value in read_scp(path).items():
         number = value.split(",")[0]
-        if not number.isascii() or not number.isdigit():
-            raise DataError(describe(f"{path}: '{key}' has no whole number", value, "0, 1, 2, ..."))
+        if not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise DataError(describe(f"{path}: '{key[:200]}' has no whole number", value[:40], "0, 1, 2, ..."))
         table[key] = int(number)
     return table
 
@@ -158,7 +161,7 @@ class DataDir:
             if len(fields) != 2:
                 raise DataError(f"{self.path}/streams:{number}: malformed line; allowed: <file> <name> <type>")
             if any(fields[0] == stream.name for stream in found):
-                raise DataError(f"{self.path}/streams:{number}: the name '{fields[0]}' occurs twice")
+                raise DataError(f"{self.path}/streams:{number}: the name '{fields[0][:200]}' occurs twice")
             found.append(Stream(file, *fields))
         return found
 
@@ -185,9 +188,9 @@ class DataDir:
         if not path.is_file():
             return {}
         try:
-            meta = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: no JSON ({error})") from error
+            meta = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: no JSON ({str(error)[:200]})") from error
         if not isinstance(meta, dict):
             raise DataError(describe(f"{path}: must hold an object", type(meta).__name__))
         return meta

@@ -14,6 +14,7 @@ EXIT_MISSING_DATA = 3
 EXIT_BAD_ENVIRONMENT = 4
 EXIT_STAGE_FAILED = 5
 EXIT_REQUEUE = 99  # training saved its state after SIGTERM and wants to be started again
+LONGEST_QUOTE = 1000  # characters of a value that a message shows
 
 
 class EspnetAVError(Exception):
@@ -56,7 +57,8 @@ def describe(what: str, got: object = None, allowed: object = None, fix: str | N
     """
     parts = [what]
     if got is not None:
-        parts.append(f"got {got!r}")
+        found = repr(got)
+        parts.append(f"got {found}" if len(found) <= LONGEST_QUOTE else f"got {found[:LONGEST_QUOTE]}...")
     if allowed is not None:
         listed = ", ".join(map(str, allowed)) if isinstance(allowed, (list, tuple, set, frozenset)) else str(allowed)
         parts.append(f"allowed: {listed}")

@@ -1,0 +1,343 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bench on which recipes are hurt: a copy of the recipes, runs of single stages, kills, and what came out."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fault_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM = Path(__file__).with_name("warm_python.py")
+PYTHON = f"""#!/usr/bin/env bash
+if [[ ${{1-}} == -m && ${{2-}} == espnet_av.* ]]; then exec "{sys.executable}" -I -S "{WARM}" call "@socket@" "$@"; fi
+exec "{sys.executable}" "$@"
+"""
+LONGEST_SEC = 300.0
+#: Moments and durations, which two runs do not share: all other bytes they must.
+MOMENTS = re.compile(
+    rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?|\d\d:\d\d:\d\d|"
+    rb'"[a-z_]*(?:time|_s|_sec|_mb|rtf|speed|share|created|seconds)[a-z_]*": ?-?[\d.e+-]+'
+)
+
+
+@dataclass
+class Line:
+    """One line of the table: what was done to what, how often, and what was lost.
+
+    Attributes:
+        kind: As ``--only`` takes it, e.g. ``kill-format``.
+        what: In words.
+        tried: How often.
+        lost: A sentence for each loss.
+        notes: What else was seen, counted.
+        seconds: How long it took.
+        skipped: Why nothing was tried.
+    """
+
+    kind: str
+    what: str
+    tried: int = 0
+    lost: list[str] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    skipped: str = ""
+
+    def note(self, what: str) -> None:
+        """Count something that was seen."""
+        self.notes[what] = self.notes.get(what, 0) + 1
+
+    def check(self, good: bool, loss: str) -> bool:
+        """Note a loss unless all is well; return whether it is."""
+        if not good:
+            self.lost.append(loss)
+        return good
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a driver: its number, its name, and the paths below the recipe that are its outputs."""
+
+    number: str
+    name: str
+    outputs: tuple[str, ...]
+
+
+AVSR = (
+    Stage("1", "prepare", ("data",)),
+    Stage("2", "format", ("dump/formatted", "dump/mouth")),
+    Stage("3", "filter", ("dump/train", "dump/valid", "dump/test")),
+    Stage("4", "tokens", ("data/tokens", "exp/x/stats")),
+    Stage("5", "train", ("exp/x",)),
+    Stage("6", "infer", ("exp/x/decode",)),
+    Stage("7", "score", ("exp/x/results.json", "exp/x/RESULTS.md")),
+    Stage("8", "report", ("exp/x/report.html",)),
+    Stage("9", "pack", ("exp/x/pack",)),
+)
+AVSS = (
+    Stage("1", "prepare", ("data",)),
+    Stage("2", "format", ("dump",)),
+    Stage("3", "filter", ("dump/filtered",)),
+    Stage("4", "lips", ("dump/train", "dump/valid", "dump/test", "dump/lips")),
+)
+
+
+class Bench:
+    """A copy of a recipe in a folder of its own, with a Python that starts at once.
+
+    Args:
+        place: An empty folder.
+        task: ``avsr`` or ``avss``.
+        seed: Of the moments of kills.
+    """
+
+    def __init__(self, place: Path, task: str = "avsr", seed: int = 0) -> None:
+        self.place, self.task = place, task
+        self.folder = place / "egs" / "grid" / task
+        self.stages = {stage.name: stage for stage in (AVSR if task == "avsr" else AVSS)}
+        self.dice = random.Random(seed)
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, dict[str, str]] = {}
+        self.corpus = place.parent / "corpus"
+        self._server: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Bench":
+        no_data = shutil.ignore_patterns("__pycache__", "data", "dump", "exp", "debug", "downloads")
+        for name in ("utils", "egs"):
+            shutil.copytree(ROOT / name, self.place / name, ignore=no_data)
+        (self.place / "espnet_av").symlink_to(ROOT / "espnet_av")
+        python = self.place / "tools" / "venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(PYTHON.replace("@socket@", str(self.place / "socket")))
+        python.chmod(0o755)
+        if not self.corpus.exists():
+            fault_corpus.write_corpus(self.corpus)
+        command = [sys.executable, str(WARM), "serve", str(self.place / "socket")]
+        self._server = subprocess.Popen(command, env=self.environ(), stdin=subprocess.DEVNULL)
+        while not (self.place / "socket").exists():
+            if self._server.poll() is not None:
+                raise RuntimeError("the waiting Python did not start")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_all()
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """Return the environment of runs."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("ESPNET_AV", "GRID_ROOT"))}
+        return {**clean, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1", **more}
+
+    def command(self, name: str, *words: str) -> list[str]:
+        """Return the command line that runs one stage."""
+        number = self.stages[name].number
+        common = ["--grid_root", str(self.corpus), "--roi", "center", "--nj", "1", "--tag", "x", "--test_sets", "test"]
+        common += ["--test_list", str(self.corpus / "test.list"), "--valid_list", str(self.corpus / "valid.list")]
+        if self.task == "avsr":
+            common += ["--interferer_snrs", "", "--modalities", "av", "--video_only_sets", "none"]
+            common += [f"--{kind}config={self.corpus / f'{file}.yaml'}" for kind, file in _CONFIGS]
+        else:
+            common += ["--lip_frontend", "random", "--lip_variants", "2", "--mix_sec", "0.6", "--train_mixtures", "6"]
+            common += ["--valid_mixtures", "2", "--test_mixtures", "2", "--pair_kinds", "same_speaker"]
+        return ["bash", "run.sh", *common, "--stage", number, "--stop_stage", number, *words]
+
+    def start(self, name: str, *words: str, **environ: str) -> subprocess.Popen:
+        """Start a stage; what it says goes to the file ``said``."""
+        with open(self.place / "said", "wb") as said:
+            return subprocess.Popen(
+                self.command(name, *words),
+                cwd=self.folder,
+                env=self.environ(**environ),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, name: str, *words: str, **environ: str) -> tuple[int, str]:
+        """Run a stage to its end; return its exit code and what it and its logs said. A hang is exit code 124."""
+        process = self.start(name, *words, **environ)
+        try:
+            code = process.wait(LONGEST_SEC)
+        except subprocess.TimeoutExpired:
+            self.kill(process)
+            code = 124
+        said = (self.place / "said").read_text(errors="replace")
+        for log in sorted(self.folder.glob(f"exp/*/logs/{name}.*.log")):
+            said += log.read_text(errors="replace")
+        return code, said
+
+    def kill(self, process: subprocess.Popen, how: str = "all") -> None:
+        """Kill a run with SIGKILL: ``all`` its processes, as when a machine dies, or only its ``job`` or ``driver``."""
+        jobs = descendants(self._server.pid)
+        if how == "driver":
+            process.kill()
+        else:
+            victims = jobs if how == "job" else [process.pid, *descendants(process.pid), *jobs]
+            for pid in victims:
+                signal_process(pid)
+        process.wait()
+        if how == "all":
+            self.end_all()
+
+    def end_all(self) -> None:
+        """Wait until no job is left, or kill it."""
+        last = time.monotonic() + 20
+        while self._server is not None and (jobs := descendants(self._server.pid)):
+            if time.monotonic() > last:
+                for pid in jobs:
+                    signal_process(pid)
+            time.sleep(0.005)
+
+    def mark(self, name: str, state: str) -> Path | None:
+        """Return the mark ``started`` or ``done`` of a stage, None where there is none."""
+        stage = self.stages[name]
+        found = [*self.folder.glob(f"*/.stages/{stage.number}.{name}.{state}")]
+        found += self.folder.glob(f"exp/*/.stages/{stage.number}.{name}.{state}")
+        return found[0] if found else None
+
+    # ------------------------------------------------------------------------------------------------ states
+
+    def keep(self, name: str) -> None:
+        """Keep the state of all folders as the one before stage ``name``."""
+        copy_folders(self.folder, self.place / "before" / name)
+
+    def restore(self, name: str) -> None:
+        """Go back to the state before stage ``name``."""
+        copy_folders(self.place / "before" / name, self.folder)
+
+    def outputs(self, name: str) -> dict[str, str]:
+        """Return path -> digest of what a stage made."""
+        if name == "train":
+            return training_facts(self.folder / "exp" / "x")
+        found = {}
+        for output in self.stages[name].outputs:
+            place = self.folder / output
+            files = [place] if place.is_file() else sorted(place.rglob("*"))
+            for path in files:
+                hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
+                if path.is_file() and not hidden and not (name == "prepare" and "tokens" in path.parts):
+                    found[str(path.relative_to(self.folder))] = digest(path)
+        return found
+
+    def differences(self, name: str) -> list[str]:
+        """Return what differs from the outputs of the undisturbed run."""
+        found, wanted = self.outputs(name), self.facts[name]
+        return sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
+
+    def prepare(self, last: str) -> None:
+        """Run all stages up to ``last`` undisturbed; keep the state before each, their times and their outputs."""
+        for name in self.stages:
+            if name not in self.facts:
+                self.keep(name)
+                process, began = self.start(name), 0.0
+                while process.poll() is None:
+                    began = began or (time.monotonic() if self.mark(name, "started") else 0.0)
+                    time.sleep(0.005)
+                if process.returncode != 0:
+                    said = (self.place / "said").read_text(errors="replace")
+                    raise RuntimeError(f"the undisturbed stage {name} failed:\n{said}")
+                self.seconds[name] = max(0.2, time.monotonic() - began)
+                self.facts[name] = self.outputs(name)
+            if name == last:
+                return
+
+
+_CONFIGS = (("", "train"), ("infer_", "infer"))
+
+
+def copy_folders(source: Path, target: Path) -> None:
+    """Let ``data``, ``dump`` and ``exp`` below ``target`` be those below ``source``, times included."""
+    for name in ("data", "dump", "exp"):
+        empty_folder(target / name)
+        if (source / name).exists():
+            shutil.copytree(source / name, target / name, symlinks=True, dirs_exist_ok=True)
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove a folder; one that is a disk of its own is emptied."""
+    if not folder.is_mount():
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below ``pid`` that live."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, queue = [], [pid]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def signal_process(pid: int) -> None:
+    """Send SIGKILL to a process that may be gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def digest(path: Path) -> str:
+    """Return the digest of a file without its moments and durations."""
+    content = path.read_bytes()
+    if path.suffix in (".json", ".html", ".md", ".txt", ".yaml"):
+        content = MOMENTS.sub(b"", content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def training_facts(exp: Path) -> dict[str, str]:
+    """Return the weights, states and history of a finished training as digests, without durations."""
+    from espnet_av.train.checkpoint import CheckpointStore, read_tensors
+    from espnet_av.train.reporting import read_history
+
+    if not (exp / "checkpoint.pth").exists():
+        return {}
+    facts = {f"state.{key}": tree_digest(value) for key, value in CheckpointStore(exp).load().items()}
+    for path in sorted(exp.glob("*.pth")):
+        if not path.name.startswith("checkpoint"):
+            facts[path.name] = tree_digest(read_tensors(path))
+    facts["history"] = tree_digest(read_history(exp / "history.jsonl"))
+    facts["config.yaml"] = digest(exp / "config.yaml")
+    return facts
+
+
+def tree_digest(value: object) -> str:
+    """Return a digest of nested tensors and plain values, without durations and memory."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        data = value.detach().contiguous().view(-1).view(torch.uint8) if value.numel() else value.view(-1)
+        text = f"{value.dtype}{tuple(value.shape)}" + hashlib.sha256(data.numpy().tobytes()).hexdigest()
+    elif isinstance(value, dict):
+        kept = {str(k): v for k, v in value.items() if not str(k).endswith(("_sec", "_share", "_mb"))}
+        text = json.dumps({key: tree_digest(item) for key, item in sorted(kept.items())})
+    elif isinstance(value, (list, tuple)):
+        text = json.dumps([tree_digest(item) for item in value])
+    else:
+        text = repr(value)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""Hurt trainings and stages in every way that machines do, and tell what was tried and what was lost: nothing.
+
+    python test/trust/fault_campaign.py [--kills 200] [--only KIND] [--minutes M] [--seed S] [--json FILE]
+
+KIND is a kind of ``--list`` or the first part of its name: ``kill``, ``kill-train``, ``disk``, ``checkpoint``, ...
+All happens on a corpus of twelve clips in a folder that is removed in the end. Ends with exit code 1 when something was
+lost, with what and how; the same seed hurts the same things at the same moments, as far as clocks allow.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import fault_clock  # noqa: E402
+import fault_damage  # noqa: E402
+import fault_disk  # noqa: E402
+import fault_kills  # noqa: E402
+import fault_media  # noqa: E402
+from fault_bench import Bench, Line  # noqa: E402
+
+#: Stage -> its share of the kills, in percent.
+KILLS = {
+    "train": 34,
+    "prepare": 6,
+    "format": 14,
+    "filter": 8,
+    "tokens": 6,
+    "lips": 8,
+    "infer": 8,
+    "score": 6,
+    "report": 4,
+    "pack": 6,
+}
+CHECKPOINTS = (("checkpoint.pth",), ("checkpoint.sha256",), ("checkpoint.prev.pth",))
+BOTH = ("checkpoint.pth", "checkpoint.prev.pth")
+MEDIA = ("wav", "flac", "mp4", "npz", "scp")
+KINDS = (
+    *(f"kill-{name}" for name in KILLS),
+    *(f"disk-{name}" for name in fault_disk.FOLDERS),
+    *(f"checkpoint-{name}" for name in ("pth", "sha256", "prev.pth", "both", "best", "averaged")),
+    *(f"media-{name}" for name in MEDIA),
+    "clock-marks",
+    "clock-jumps",
+)
+
+
+class Campaign:
+    """What is to be tried, on which benches.
+
+    Args:
+        place: An empty folder.
+        args: Of the command line.
+    """
+
+    def __init__(self, place: Path, args: argparse.Namespace) -> None:
+        self.place, self.args = place, args
+        self.deadline = time.monotonic() + args.minutes * 60
+        self._benches: dict[str, Bench] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Campaign":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def bench(self, task: str = "avsr") -> Bench:
+        """Return the bench of a task, with dice of its own for each use."""
+        if task not in self._benches:
+            self._benches[task] = self._stack.enter_context(Bench(self.place / task, task))
+        return self._benches[task]
+
+    def lines(self, kinds: list[str]) -> Iterator[Line]:
+        """Try what is wanted and yield a line for each kind."""
+        for kind in kinds:
+            yield self.try_kind(kind)
+
+    def try_kind(self, kind: str) -> Line:
+        """Try one kind."""
+        family, _, name = kind.partition("-")
+        if time.monotonic() > self.deadline:
+            return Line(kind, "", skipped="the time was over (--minutes)")
+        if family == "media":
+            return fault_media.damage_media(self.place, name, self.times(20), self.args.seed, self.deadline)
+        bench = self.bench("avss" if kind == "kill-lips" else "avsr")
+        bench.dice = random.Random(f"{self.args.seed} {kind}")
+        if family == "kill":
+            return fault_kills.kill_stage(
+                bench, name, share_of(self.args.kills, name, kinds_of("kill", self.args.only)), self.deadline
+            )
+        if family == "disk":
+            return fault_disk.fill_disk(bench, name, self.times(5), self.deadline)
+        if family == "checkpoint":
+            return self.damage(bench, name)
+        if name == "marks":
+            return fault_clock.shift_marks(bench, "pack")
+        return fault_clock.jump(bench, ("format", "filter", "train", "infer", "score", "report"))
+
+    def damage(self, bench: Bench, name: str) -> Line:
+        """Damage a file of checkpoints or weights."""
+        if name == "best":
+            return fault_damage.damage_weights(bench, "valid.*best.pth", self.times(10), self.deadline)
+        if name == "averaged":
+            return fault_damage.damage_weights(bench, "valid.*.ave*.pth", self.times(10), self.deadline)
+        names = BOTH if name == "both" else (f"checkpoint.{name}",)
+        return fault_damage.damage_checkpoint(bench, names, self.times(10), self.deadline)
+
+    def times(self, full: int) -> int:
+        """Return how often something is tried that a campaign of 200 kills tries ``full`` times."""
+        return max(1, min(full, round(full * self.args.kills / 200)))
+
+
+def kinds_of(family: str, only: str | None) -> list[str]:
+    """Return the wanted kinds of a family; an empty family stands for all."""
+    return [kind for kind in KINDS if kind.startswith(family) and (not only or f"{kind}-".startswith(f"{only}-"))]
+
+
+def share_of(kills: int, name: str, wanted: list[str]) -> int:
+    """Deal the kills to the stages by their shares; all of them are dealt.
+
+    >>> sum(share_of(200, kind[5:], kinds_of("kill", None)) for kind in kinds_of("kill", None))
+    200
+    """
+    names = [kind.removeprefix("kill-") for kind in wanted]
+    before = sum(KILLS[other] for other in names[: names.index(name)])
+    total = sum(KILLS[other] for other in names)
+    return kills * (before + KILLS[name]) // total - kills * before // total
+
+
+def table(lines: list[Line]) -> str:
+    """Return the lines as a table for people."""
+    rows = [("kind", "what was tried", "tried", "lost", "seconds", "seen")]
+    for line in lines:
+        seen = line.skipped and f"skipped: {line.skipped}"
+        seen = seen or ", ".join(f"{what} {count}" for what, count in sorted(line.notes.items()))
+        rows.append((line.kind, line.what, str(line.tried), str(len(line.lost)), f"{line.seconds:.0f}", seen))
+    tried, lost = (sum(values) for values in ([line.tried for line in lines], [len(line.lost) for line in lines]))
+    rows.append(("all", "", str(tried), str(lost), f"{sum(line.seconds for line in lines):.0f}", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    numbers: tuple[Callable, ...] = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust)
+    text = "\n".join(
+        "  ".join(put(row[column], widths[column]) for column, put in enumerate(numbers)) + f"  {row[5]}".rstrip()
+        for row in rows
+    )
+    losses = [f"LOST in {line.kind}: {loss}" for line in lines for loss in line.lost]
+    return "\n".join([text, *losses, "nothing was lost" if not losses else f"{len(losses)} losses"])
+
+
+def write_json(path: Path, lines: list[Line], args: argparse.Namespace) -> None:
+    """Write the table for programs."""
+    content = {
+        "seed": args.seed,
+        "kills": args.kills,
+        "tried": sum(line.tried for line in lines),
+        "lost": sum(len(line.lost) for line in lines),
+        "lines": [vars(line) for line in lines],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="kills in all; other damage is tried in proportion")
+    parser.add_argument("--only", metavar="KIND", help="only this kind, or all that begin with it")
+    parser.add_argument("--minutes", type=float, default=240.0, help="start nothing new after so long")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=Path("fault_campaign.json"), help="where the table goes as JSON")
+    parser.add_argument("--list", action="store_true", help="show the kinds")
+    return parser
+
+
+def main(cmd: list[str] | None = None) -> int:
+    """Run the campaign."""
+    args = get_parser().parse_args(cmd)
+    kinds = kinds_of("", args.only)
+    if args.list or not kinds:
+        sys.stdout.write("\n".join(KINDS) + "\n")
+        return 0 if args.list else 2
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="faults.") as folder, Campaign(Path(folder), args) as campaign:
+        for line in campaign.lines(kinds):
+            lines.append(line)
+            sys.stdout.write(f"{line.kind}: {line.tried} tried, {len(line.lost)} lost, {line.seconds:.0f} s\n")
+            sys.stdout.flush()
+            write_json(args.json, lines, args)
+    sys.stdout.write("\n" + table(lines) + "\n")
+    return int(any(line.lost for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
