@@ -12,6 +12,7 @@ told in distances of the outer eye corners ("eyes") unless said otherwise; x to 
 """
 
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ class FaceMotion:
             with np.load(path, allow_pickle=False) as archive:
                 content = {name: archive[name] for name in archive.files}
             return cls(float(content.pop("fps")), **content)
-        except (ValueError, OSError, EOFError, KeyError, TypeError) as error:
+        except (ValueError, OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(
                 describe(f"{path} cannot be read ({error})", fix="delete it and run stage 1 again")
             ) from error
