@@ -15,6 +15,7 @@ from espnet_av.corpora.face_identity import Identity, make_identity
 from espnet_av.corpora.face_motion import POSE
 from espnet_av.corpora.face_renderer import FaceRenderer, MotionTracks
 from espnet_av.corpora.talk_controls import CONTROLS, controls_to_tracks, head_to_pose
+from espnet_av.corpora.talk_controls import GAZE_UNIT
 from espnet_av.corpora.visemes import ARTICULATION
 from espnet_av.utils.errors import DataError, describe
 
@@ -68,7 +69,7 @@ class Sketch:
             return np.zeros(length, dtype=np.float32) if column is None else controls[:, column]
 
         articulation = np.stack([control(name).clip(*LIMITS.get(name, (0.0, 1.0))) for name in ARTICULATION], axis=1)
-        gaze = np.stack((control("gaze_x"), control("gaze_y")), axis=1).clip(-0.06, 0.06)
+        gaze = GAZE_UNIT * np.stack((control("gaze_x"), control("gaze_y")), axis=1).clip((-0.9, -0.36), (0.9, 0.36))
         return MotionTracks(articulation, head_track(sample), control("blink").clip(0, 1), gaze)
 
 
