@@ -14,8 +14,7 @@ from espnet_av.avgen.render.head_angles import head_angles
 from espnet_av.corpora.face_identity import Identity, make_identity
 from espnet_av.corpora.face_motion import POSE
 from espnet_av.corpora.face_renderer import FaceRenderer, MotionTracks
-from espnet_av.corpora.talk_controls import CONTROLS, controls_to_tracks, head_to_pose
-from espnet_av.corpora.talk_controls import GAZE_UNIT
+from espnet_av.corpora.talk_controls import CONTROLS, GAZE_UNIT, controls_to_tracks, head_to_pose
 from espnet_av.corpora.visemes import ARTICULATION
 from espnet_av.utils.errors import DataError, describe
 
