@@ -152,7 +152,9 @@ class _Camera:
 
 def _face_normals(corners: np.ndarray) -> np.ndarray:
     """Return unit normals ``(F, 3)``, toward the viewer where a face is seen from outside."""
-    normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, -1] - corners[:, 1 if corners.shape[1] == 4 else 0])
+    four = corners.shape[1] == 4
+    first = corners[:, 2] - corners[:, 0] if four else corners[:, 1] - corners[:, 0]
+    normals = np.cross(first, corners[:, 3] - corners[:, 1] if four else corners[:, 2] - corners[:, 0])
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
