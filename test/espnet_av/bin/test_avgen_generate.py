@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``espnet-av generate``: a video, sound or a folder out of text, sound or tokens."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,15 +11,24 @@ import torch
 import yaml
 
 from espnet_av.avgen.choices import build_model
+from espnet_av.avgen.hifigan import HiFiGAN
 from espnet_av.avgen.inference import AVGenerator
 from espnet_av.avgen.score_files import load_sample
-from espnet_av.bin import avgen_generate
+from espnet_av.bin import avgen_generate, avgen_pack
 from espnet_av.bin.cli import main
-from espnet_av.utils.errors import CheckpointError, MissingDataError, UsageError
+from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError
 
 CONF = {
     "face_dim": 12,
     "transformer_conf": {"d_model": 32, "hidden_dim": 32, "num_heads": 2, "window_per_layer": [[4, 2], [3, 1]]},
+}
+HIFIGAN = {
+    "upsample_rates": [16, 16],
+    "upsample_kernel_sizes": [32, 32],
+    "upsample_initial_channel": 16,
+    "resblock": "2",
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 3]],
 }
 
 
@@ -107,6 +118,88 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(model, tmp_path, opt
     with pytest.raises(kind, match=hint):
         run(model, tmp_path / "x.mp4", *options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def experiment(model, tmp_path_factory):
+    """The same generator as an experiment with its parts in other places, and a basis of its codes."""
+    place = tmp_path_factory.mktemp("experiment")
+    folder = place / "exp"
+    folder.mkdir()
+    config = {
+        "model": "avflow",
+        "model_conf": CONF,
+        "head_vae": None,
+        "best_model_criterion": [["valid", "loss", "min"]],
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.copy(model / "valid.loss.best.pth", folder)
+    rows = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 3)))[0].T
+    np.savez(place / "face_basis.npz", Q=rows.astype(np.float32), names=np.array(["opening", "width", "blink"]))
+    vocoder = {"model": "hifigan", "model_conf": HIFIGAN, "mel_conf": {"num_mels": 80}}
+    (place / "vocoder").mkdir()
+    (place / "vocoder" / "config.yaml").write_text(yaml.safe_dump(vocoder))
+    weights = HiFiGAN(**HIFIGAN, weight_norm=False).state_dict()
+    torch.save(
+        {f"vocoder.generator.{name}": value for name, value in weights.items()}, place / "vocoder" / "v.best.pth"
+    )
+    return place
+
+
+def test_a_pack_speaks_text_anywhere(model, experiment, tmp_path, capsys):
+    """Vocoder, model of texts and meaning of the codes go along."""
+    parts = ("--vocoder", experiment / "vocoder", "--text_to_tokens", model / "text_to_tokens")
+    basis = ("--face_basis", experiment / "face_basis.npz")
+    made = ("--exp_dir", experiment / "exp", "--output_dir", tmp_path / "pack", "--dump_dir", tmp_path)
+    licence = ("--licence", "not redistributable")
+    avgen_pack.main([str(word) for word in (*made, *parts, *basis, *licence)])
+    shutil.move(tmp_path / "pack", tmp_path / "elsewhere")
+    capsys.readouterr()
+    run(tmp_path / "elsewhere", tmp_path / "x.mp4", "--text", "HELLO THERE", "--renderer", "mesh")
+    assert capsys.readouterr().out == f"{tmp_path}/x.mp4\n"
+    import av
+
+    with av.open(str(tmp_path / "x.mp4")) as clip:
+        assert clip.streams.video[0].width == 288 and clip.streams.audio
+    generator = AVGenerator.from_pretrained(tmp_path / "elsewhere")
+    assert type(generator.vocoder.network).__name__ == "HiFiGAN"
+
+
+@pytest.mark.parametrize(
+    ("mel_conf", "hint"),
+    [
+        ({"num_mels": 80, "fmax": 11025.0}, "fmax.*11025"),
+        ({"num_mels": 80, "sample_rate": 24000}, "sample_rate.*24000"),
+    ],
+)
+def test_a_vocoder_of_another_mel_is_refused(model, experiment, tmp_path, mel_conf, hint):
+    vocoder = shutil.copytree(experiment / "vocoder", tmp_path / "vocoder")
+    config = {"model": "hifigan", "model_conf": HIFIGAN, "mel_conf": mel_conf}
+    (vocoder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(CheckpointError, match=hint):
+        run(model, tmp_path / "x.mp4", "--text", "HELLO", "--vocoder", vocoder)
+    assert not (tmp_path / "x.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "hint"),
+    [
+        (("--text", ""), UsageError, "nothing to say.*word at least"),
+        (("--text", " ... "), UsageError, "nothing to say.*word at least"),
+        (("--text", "ROOM 101"), UsageError, "cannot be spoken.*'01'.*letters A-Z.*spell out"),
+        (("--text", "CAFÉ Ω"), UsageError, "cannot be spoken.*Ω"),
+        (("--tokens", "wide.npy"), DataError, "wide.npy has another form.*32.*29 values.*again"),
+        (("--tokens", "turned.npy"), DataError, "turned.npy has another form.*29 values"),
+        (("--tokens", "many.npy"), DataError, "many.npy: too many channels.*3.*1 or 2"),
+    ],
+)
+def test_bad_input_is_named_with_what_would_be_right(model, tmp_path, monkeypatch, options, kind, hint):
+    monkeypatch.chdir(tmp_path)
+    for name, shape in (("wide", (1, 40, 32)), ("turned", (29, 40)), ("many", (3, 40, 29))):
+        np.save(f"{name}.npy", np.zeros(shape, np.float32))
+    with pytest.raises(kind, match=hint):
+        run(model, "x.mp4", *options)
+    assert not (tmp_path / "x.mp4").exists()
 
 
 def test_help_needs_no_torch():
