@@ -15,8 +15,9 @@ from espnet_av.report.complexity import card_rows
 from espnet_av.report.experiment import read_config
 from espnet_av.report.licences import LedgerEntry, ledger
 from espnet_av.report.provenance import package_version, utc_now
-from espnet_av.report.published import Published, read_published
+from espnet_av.report.published import Published, compare_scores, read_published
 from espnet_av.report.results import MODALITY_TITLES, percent, read_results
+from espnet_av.report.scores import collect_scores
 from espnet_av.report.separation_results import KIND_TITLES
 from espnet_av.report.systems import System, system_of
 from espnet_av.report.worst import worst_section
@@ -168,11 +169,11 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
     if found.system.name == "avss":
         parts = _separation(found, complexity, published, options)
     elif found.system.name == "codec":
-        parts = _codec(found, complexity, options)
+        parts = _codec(found, complexity, published, options)
     elif found.system.name == "avgen":
-        parts = _generation(found, complexity, options)
+        parts = _generation(found, complexity, published, options)
     elif found.system.name == "activesep":
-        parts = _active_separation(found, complexity, options)
+        parts = _active_separation(found, complexity, published, options)
     else:
         parts = _recognition(found, complexity, published, options)
     subtitle = [part for part in (_sets_phrase(results), (results or {}).get("date")) if part]
@@ -244,7 +245,7 @@ def _separation(found: _Found, cost: Any, published: Published, options: ReportO
     }
 
 
-def _codec(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
+def _codec(found: _Found, cost: Any, published: Published, options: ReportOptions) -> dict[str, Any]:
     from espnet_av.report import codec_sections as codec
     from espnet_av.report.codec_card import cost_rows
     from espnet_av.report.codec_plots import training_panels
@@ -266,6 +267,7 @@ def _codec(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
     return {
         "cards": codec.headline_cards(found.results, history, cost),
         "results": result_part,
+        "comparison": _beside(found, published),
         "training": sections.training_section(found.exp_dir, found.config, training_panels(history)),
         "examples": examples,
         "data": codec.data_section(found.dump_dir),
@@ -273,7 +275,7 @@ def _codec(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
     }
 
 
-def _generation(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
+def _generation(found: _Found, cost: Any, published: Published, options: ReportOptions) -> dict[str, Any]:
     from espnet_av.report import avgen_sections as generation
     from espnet_av.report.avgen_card import cost_rows
     from espnet_av.report.avgen_plots import PANELS
@@ -286,6 +288,7 @@ def _generation(found: _Found, cost: Any, options: ReportOptions) -> dict[str, A
     return {
         "cards": generation.headline_cards(found.results, history, cost),
         "results": result_part,
+        "comparison": _beside(found, published),
         "training": sections.training_section(found.exp_dir, found.config, PANELS),
         "examples": generation.examples_section(
             found.exp_dir,
@@ -298,9 +301,10 @@ def _generation(found: _Found, cost: Any, options: ReportOptions) -> dict[str, A
     }
 
 
-def _active_separation(found: _Found, cost: Any, options: ReportOptions) -> dict[str, Any]:
+def _active_separation(found: _Found, cost: Any, published: Published, options: ReportOptions) -> dict[str, Any]:
     from espnet_av.report import activesep_sections as active
     from espnet_av.report.activesep_card import cost_rows
+    from espnet_av.report.activesep_results import published_systems
 
     result_part = active.results_section(found.results)
     training = active.training_section(found.exp_dir, found.config)
@@ -316,11 +320,17 @@ def _active_separation(found: _Found, cost: Any, options: ReportOptions) -> dict
     return {
         "cards": active.headline_cards(found.results, cost),
         "results": result_part,
+        "comparison": _beside(found, published if published.systems else published_systems()),
         "training": training,
         "examples": examples,
         "data": active.data_section(found.dump_dir),
         "complexity": cost_rows(cost) if cost else [],
     }
+
+
+def _beside(found: _Found, published: Published) -> dict[str, Any]:
+    """Our scores beside published metrics; nothing before stage 7."""
+    return compare_scores(collect_scores(found.results), published) if found.results else {}
 
 
 def _alignment(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:

@@ -5,11 +5,12 @@
 note: how the numbers compare                 # one paragraph, optional
 systems:
   - name: AV-HuBERT large
-    modality: av                              # av, audio or video
+    modality: av                              # av, audio or video; may be left out beside metrics
     trained_on: LRS3 433 h                    # optional
     source: where the numbers stand           # required: a number without a source is no number
     wer: {test: 1.4}                          # set -> word error rate in percent, of recognisers
     si_snri: {test: 14.1}                     # set -> SI-SNR improvement in dB, of separators
+    metrics: {test: {closure_f1: 0.96}}       # set -> metric -> number, of any task, by the names of its scores
     other: {clustering F1: 0.815}             # further figures as they stand there, optional
 """
 
@@ -23,11 +24,13 @@ import yaml
 
 from espnet_av.report.experiment import MODALITY_ORDER, modality_order, noise_condition, set_order
 from espnet_av.report.results import ABSENT, MODALITY_TITLES, percent
+from espnet_av.report.scores import Score
 from espnet_av.report.session_results import SessionResult
 from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.untrusted import read_yaml
 
 FILE_KEYS = {"note", "systems"}
-SYSTEM_KEYS = {"name", "modality", "trained_on", "source", "wer", "si_snri", "other"}
+SYSTEM_KEYS = {"name", "modality", "trained_on", "source", "wer", "si_snri", "metrics", "other"}
 REQUIRED_KEYS = ("name", "modality", "source")
 MAX_WER_PERCENT = 1000.0
 MAX_SI_SNRI_DB = 100.0
@@ -46,6 +49,7 @@ class PublishedSystem:
         wer: Test set -> word error rate as a fraction, lower is better.
         other: Further figures as text.
         si_snri: Test set -> SI-SNR improvement in dB, higher is better.
+        metrics: Test set -> metric -> value in the unit of our scores.
     """
 
     name: str
@@ -55,6 +59,7 @@ class PublishedSystem:
     wer: Mapping[str, float] = field(default_factory=dict)
     other: Mapping[str, str] = field(default_factory=dict)
     si_snri: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def read_published(path: str | Path | None) -> Published:
         return Published()
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(describe(f"{path} is not plain YAML ({error})", fix="correct the file")) from error
     if not isinstance(content, dict) or not isinstance(content.get("systems"), list):
@@ -158,6 +163,50 @@ def comparison(ours: Sequence[OwnResult], published: Published) -> dict[str, Any
     }
 
 
+def compare_scores(scores: Sequence[Score], published: Published) -> dict[str, Any]:
+    """Return the table of our scores and published metrics, one column per set and metric, of any task.
+
+    Args:
+        scores: Of the experiment; systems without one of the published figures are left out.
+        published: What others report.
+
+    Returns:
+        As :func:`comparison`; empty without published metrics.
+    """
+    systems = [system for system in published.systems if system.metrics]
+    wanted = list(
+        dict.fromkeys((name, metric) for item in systems for name, row in item.metrics.items() for metric in row)
+    )
+    if not wanted:
+        return {}
+    ours: dict[str, dict[tuple[str, str], Score]] = {}
+    for score in scores:
+        if (score.set, score.metric) in wanted:
+            ours.setdefault(score.system, {})[score.set, score.metric] = score
+    titles = {(score.set, score.metric): score for score in scores}
+    sources = list(dict.fromkeys(system.source for system in systems))
+    rows = [
+        [f"this experiment, {name}", "", *(table[key].cell() if key in table else ABSENT for key in wanted)]
+        for name, table in ours.items()
+    ]
+    for system in systems:
+        values = [system.metrics.get(name, {}).get(metric) for name, metric in wanted]
+        cells = [ABSENT if value is None else f"{value:.4g}" for value in values]
+        rows.append([f"{system.name} [{sources.index(system.source) + 1}]", system.trained_on, *cells])
+    return {
+        "header": ["system", "trained on", *(_score_title(key, titles.get(key)) for key in wanted)],
+        "rows": rows,
+        "num_ours": len(ours),
+        "sources": [f"[{number}] {source}" for number, source in enumerate(sources, 1)],
+        "note": published.note,
+    }
+
+
+def _score_title(key: tuple[str, str], score: Score | None) -> str:
+    unit = f" ({score.unit})" if score and score.unit else ""
+    return f"{key[0]}, {score.title if score else key[1]}{unit}"
+
+
 def _improvements(ours: Sequence[OwnResult], published: Published) -> dict[str, Any]:
     """The table of :func:`comparison` for separators."""
     sets = sorted({name for system in published.systems for name in system.si_snri}, key=set_order)
@@ -210,10 +259,11 @@ def _read_system(item: Any, where: str) -> PublishedSystem:
     if not isinstance(item, dict):
         raise DataError(describe(f"{where} is no mapping", got=type(item).__name__, allowed=sorted(SYSTEM_KEYS)))
     _check_keys(item, SYSTEM_KEYS, where)
-    absent = [key for key in REQUIRED_KEYS if not isinstance(item.get(key), str) or not item[key].strip()]
+    required = [key for key in REQUIRED_KEYS if key != "modality" or "metrics" not in item]
+    absent = [key for key in required if not isinstance(item.get(key), str) or not item[key].strip()]
     if absent:
         raise DataError(describe(f"{where} lacks text for {', '.join(absent)}", fix="add it"))
-    if item["modality"] not in MODALITY_ORDER:
+    if item.get("modality", MODALITY_ORDER[0]) not in MODALITY_ORDER:
         raise DataError(describe(f"{where}: unknown modality", got=item["modality"], allowed=MODALITY_ORDER))
     wer, other, si_snri = (item.get(key) or {} for key in ("wer", "other", "si_snri"))
     for key, mapping in (("wer", wer), ("other", other), ("si_snri", si_snri)):
@@ -227,13 +277,24 @@ def _read_system(item: Any, where: str) -> PublishedSystem:
             raise DataError(describe(f"{where}: si_snri of {name}", got=value, allowed="dB, -100 to 100"))
     return PublishedSystem(
         name=item["name"],
-        modality=item["modality"],
+        modality=item.get("modality", MODALITY_ORDER[0]),
         source=item["source"],
         trained_on=str(item.get("trained_on") or ""),
         wer={str(name): value / 100 for name, value in wer.items()},
         other={str(name): str(value) for name, value in other.items()},
         si_snri={str(name): float(value) for name, value in si_snri.items()},
+        metrics=_read_metrics(item.get("metrics") or {}, where),
     )
+
+
+def _read_metrics(content: Any, where: str) -> dict[str, dict[str, float]]:
+    if not isinstance(content, dict) or not all(isinstance(row, dict) for row in content.values()):
+        raise DataError(describe(f"{where}: metrics", got=content, allowed="{set: {metric: number}}"))
+    for name, row in content.items():
+        for metric, value in row.items():
+            if not _is_number(value):
+                raise DataError(describe(f"{where}: {metric} of {name}", got=value, allowed="a number"))
+    return {str(name): {str(metric): float(value) for metric, value in row.items()} for name, row in content.items()}
 
 
 def _is_number(value: Any) -> bool:
