@@ -109,7 +109,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     sys.stdout.write(
         f"made {shown}\n"
         f"  1. bash {shown}/run.sh --debug          all stages on a tiny corpus that it makes itself\n"
-        f"  2. change {reader} to the layout of your corpus; --debug {option} runs a few clips of it\n"
+        f"  2. change {shown}/{reader} to the layout of your corpus; --debug {option} runs a few clips of it\n"
         f"  3. bash {shown}/run.sh {option}\n"
         "  4. fill in README.md and add the recipe to the table of the project's README\n"
     )

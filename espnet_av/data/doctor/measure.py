@@ -64,7 +64,7 @@ class Measured:
         sound: Measures of the sound; None without, or where it cannot be read.
         video_sec: Length of the pictures; None without.
         lags: Correlation at every ratio of speed and lag ``(R, L)``; None where lips and sound were not compared.
-        sharp: Correlation at every lag of what changes quickly ``(L,)``.
+        sharp: Correlation at every lag, half of it of what changes quickly ``(L,)``.
         sound_digest: Of the samples.
         video_digest: Of the pictures.
         print: Fingerprint of the sound.

@@ -20,7 +20,7 @@ REACH = 8  # frames round a lag whose shape is compared
 TREND = 25  # frames: what changes more slowly is left out of the sharp curve
 SMOOTH = np.array([0.06, 0.24, 0.4, 0.24, 0.06])  # Gauss of one frame
 RATIOS = 1.0 + 0.007 * np.arange(-8, 9)  # 24 to 25 fps is 1.042
-USUAL_SHAPE = np.exp(-0.5 * np.square(np.arange(-MAX_LAG, MAX_LAG + 1) / 3.5))
+USUAL_SHAPE = np.exp(-0.5 * np.square(np.arange(-MAX_LAG, MAX_LAG + 1) / 2.0))
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,11 @@ def lag_map(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -
 
 
 def sharp_curve(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -> np.ndarray:
-    """Return the correlation ``(L,)`` of what changes within a second; its top is narrower, and less sure."""
+    """Return the correlation ``(L,)`` of which half is that of what changes within a second: its top is narrower."""
     cues = [motion] if dark is None else [motion, dark]
     sound = _without_trend(envelope)
-    return np.mean([_correlations(_without_trend(cue)[None], sound)[0] for cue in cues], axis=0)
+    quick = [_correlations(_without_trend(cue)[None], sound)[0] for cue in cues]
+    return np.mean([*quick, *(_correlations(cue[None], envelope)[0] for cue in cues)], axis=0)
 
 
 def _without_trend(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mixture_trees import make_layout
 
-from espnet_av.bin.new_recipe import make_recipe
+from espnet_av.bin.new_recipe import main, make_recipe, recipe_name, templates
 from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import MissingDataError, UsageError
 
@@ -93,3 +93,30 @@ def test_unknown_source(root: Path) -> None:
     """The recipe to copy from must exist."""
     with pytest.raises(MissingDataError):
         make_recipe("lip_news/avsr", source="gird/avsr", root=root)
+
+
+def test_two_ways_to_name_a_recipe() -> None:
+    """A recipe is called <dataset>/<task>, or by two options; anything else says how to."""
+    assert recipe_name("lip_news/avsr", None, None) == recipe_name(None, "lip_news", "avsr") == "lip_news/avsr"
+    for words in ([], ["--task", "avsr"], ["--name", "lip_news"], ["lip_news/avsr", "--task", "avss"]):
+        with pytest.raises(UsageError, match="--task avsr --name my_corpus"):
+            main(words)
+    assert templates() == ["activesep", "avgen", "avsr", "avss", "codec"]
+
+
+@pytest.mark.parametrize("task", ["avss", "activesep"])
+def test_first_stage_on_a_corpus_of_its_own(root: Path, task: str) -> None:
+    """With --debug the reader of a new recipe needs no corpus: it reads one that it makes."""
+    (root / "egs" / "mini_av" / task / "conf").mkdir(parents=True)
+    shutil.copy(root / "egs" / "mini_av" / "avsr" / "run.sh", root / "egs" / "mini_av" / task)
+    folder = make_recipe(f"lip_news/{task}", root=root)
+    environment = {**os.environ, "ESPNET_AV_PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "ESPNET_AV_DEBUG": "true"}
+    environment.pop("ESPNET_AV_VENV", None)
+    command = ["bash", "local/data.sh", "--output_dir", "debug/data", "--seed", "0"]
+    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    made = {"avss": "train/mix.scp", "activesep": "classes.json"}[task]
+    assert (folder / "debug" / "data" / made).is_file() and (folder / "debug" / "example").is_dir()
+    environment["ESPNET_AV_DEBUG"] = "false"  # without --debug there is no corpus unless it is named
+    answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 2 and "root" in answer.stderr
