@@ -124,8 +124,17 @@ class Campaign:
 
 
 def kinds_of(family: str, only: str | None) -> list[str]:
-    """Return the wanted kinds of a family; an empty family stands for all."""
-    return [kind for kind in KINDS if kind.startswith(family) and (not only or f"{kind}-".startswith(f"{only}-"))]
+    """Return the wanted kinds of a family; an empty family stands for all.
+
+    >>> kinds_of("", "clock,disk-train")
+    ['disk-train', 'clock-marks', 'clock-jumps']
+    """
+    wanted = (only or "").split(",")
+    return [
+        kind
+        for kind in KINDS
+        if kind.startswith(family) and (not only or any(f"{kind}-".startswith(f"{name}-") for name in wanted))
+    ]
 
 
 def share_of(kills: int, name: str, wanted: list[str]) -> int:
@@ -175,7 +184,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="kills in all; other damage is tried in proportion")
-    parser.add_argument("--only", metavar="KIND", help="only this kind, or all that begin with it")
+    parser.add_argument("--only", metavar="KIND,...", help="only these kinds, and all that begin so")
     parser.add_argument("--minutes", type=float, default=240.0, help="start nothing new after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("fault_campaign.json"), help="where the table goes as JSON")

@@ -22,8 +22,8 @@ def small_disk(folder: Path) -> Iterator[None]:
     Raises:
         PermissionError: The user may not.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     empty_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={LARGE}", "tmpfs", str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

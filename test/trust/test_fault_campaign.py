@@ -1,0 +1,138 @@
+# Copyright 2026 espnet_av authors
+# SPDX-License-Identifier: Apache-2.0
+"""The fault campaign notices what it is for: each kind of loss is shown to it once."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import fault_campaign
+import fault_kills
+import fault_media
+import numpy as np
+import pytest
+from fault_bench import Bench, Line, digest, tree_digest
+from fault_damage import ALL, flip_late_bit, truncate
+
+from espnet_av.train.checkpoint import CheckpointStore, read_tensors, write_tensors
+from espnet_av.utils.errors import CheckpointError
+
+
+def lines(*losses):
+    return [Line("kill-train", "x", tried=3, lost=list(losses), notes={"not done": 3}), Line("disk-train", "y")]
+
+
+def test_kills_are_dealt_to_all_kinds_of_stages():
+    kinds = fault_campaign.kinds_of("kill", None)
+    counts = {kind: fault_campaign.share_of(200, kind[5:], kinds) for kind in kinds}
+    assert sum(counts.values()) == 200 and min(counts.values()) >= 8
+    assert fault_campaign.kinds_of("kill", "kill-train,disk") == ["kill-train"]
+    assert fault_campaign.share_of(7, "train", ["kill-train"]) == 7
+    assert set(fault_campaign.kinds_of("", None)) == set(fault_campaign.KINDS)
+
+
+def test_the_table_tells_losses_and_what_was_left_out():
+    text = fault_campaign.table(lines())
+    assert text.splitlines()[1].split()[:2] == ["kill-train", "x"] and text.endswith("nothing was lost")
+    text = fault_campaign.table([*lines("weights differ"), Line("disk-format", "z", skipped="no right to mount")])
+    assert "LOST in kill-train: weights differ" in text and "1 losses" in text and "skipped: no right to mount" in text
+
+
+def test_a_loss_ends_the_campaign_with_exit_code_1(tmp_path, monkeypatch, capsys):
+    losses = ["cut"]
+    monkeypatch.setattr(fault_media, "damage_media", lambda *_: Line("media-wav", "w", tried=1, lost=losses))
+    command = ["--only", "media-wav", "--json", str(tmp_path / "out.json")]
+    assert fault_campaign.main(command) == 1
+    assert json.loads((tmp_path / "out.json").read_text())["lost"] == 1
+    losses.clear()
+    assert fault_campaign.main(command) == 0
+    assert "nothing was lost" in capsys.readouterr().out
+    assert fault_campaign.main(["--only", "nothing"]) == 2
+
+
+@pytest.mark.parametrize("damage", ALL, ids=lambda damage: damage.__name__)
+def test_damage_changes_a_file_and_no_other_name_of_it(tmp_path, damage):
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(np.random.default_rng(0).bytes(20_000))
+    other.hardlink_to(path)
+    before = other.read_bytes()
+    damage(path, random.Random(0))
+    assert path.read_bytes() != before and other.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", fault_campaign.MEDIA)
+def test_damaged_media_cost_no_whole_ones(tmp_path, kind):
+    line = fault_media.damage_media(tmp_path, kind, 2, 0, time.monotonic() + 60)
+    assert line.tried == 2 and line.lost == []
+
+
+def test_a_reader_that_takes_damaged_media_is_noticed(tmp_path, monkeypatch):
+    from espnet_av.data import audio_format
+
+    monkeypatch.setattr(audio_format, "_decode_all", lambda path: None)
+    line = fault_media.damage_media(tmp_path, "flac", 5, 0, time.monotonic() + 60)
+    assert "kept, and cannot be read" in line.lost[0]
+
+
+def test_a_reader_that_fails_or_hangs_is_noticed(monkeypatch):
+    monkeypatch.setattr(fault_media, "LONGEST_SEC", 1)
+    assert fault_media.call(lambda words: 1 / 0)[0] == "lost"
+    assert fault_media.call(lambda words: time.sleep(5)) == ("lost", "TooSlowError: no end after 1 s")
+    assert fault_media.call(lambda words: None)[0] == "ok"
+
+
+def test_digests_leave_out_moments_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    digests = []
+    for content in ('{"at": "2026-01-02T03:04:05+0000", "wer": 0.5}', '{"at": "2027-11-12T13:14:15Z", "wer": 0.5}'):
+        path.write_text(content)
+        digests.append(digest(path))
+    path.write_text('{"at": "2026-01-02T03:04:05+0000", "wer": 0.6}')
+    assert digests[0] == digests[1] != digest(path)
+    assert tree_digest({"a": [1, 2.0], "x_sec": 3}) == tree_digest({"a": [1, 2.0], "x_sec": 4})
+    assert tree_digest({"a": 1}) != tree_digest({"a": 2})
+
+
+def write_states(folder: Path) -> CheckpointStore:
+    store = CheckpointStore(folder)
+    for step in (1, 2):
+        store.save({"step": step, "weights": np.full(5000, step / 3.0)})
+    return CheckpointStore(folder)
+
+
+def test_a_flipped_bit_in_weights_is_noticed(tmp_path):
+    import torch
+
+    for number in range(20):
+        write_tensors(tmp_path / "best.pth", {"weights": torch.arange(5000.0)})
+        flip_late_bit(tmp_path / "best.pth", random.Random(number))
+        with pytest.raises(CheckpointError, match="best.pth is damaged"):
+            read_tensors(tmp_path / "best.pth")
+
+
+def test_a_damaged_list_of_digests_costs_no_checkpoint(tmp_path, caplog):
+    for number in range(10):
+        store = write_states(tmp_path / str(number))
+        truncate(tmp_path / str(number) / "checkpoint.sha256", random.Random(number))
+        assert store.load()["step"] == 2
+        assert "checkpoint.sha256 is damaged" in caplog.text
+        caplog.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["format", "train"])
+def test_kills_of_a_stage(tmp_path, name):
+    with Bench(tmp_path / "avsr") as bench:
+        line = fault_kills.kill_stage(bench, name, 3, time.monotonic() + 600)
+    assert line.tried == 3 and line.lost == []
+
+
+@pytest.mark.slow
+def test_half_written_outputs_that_are_taken_for_done_are_noticed(tmp_path):
+    with Bench(tmp_path / "avsr") as bench:
+        bench.prepare("prepare")
+        text = bench.folder / "data" / "train" / "text"
+        text.write_text(text.read_text()[:10])
+        assert bench.mark("prepare", "done") is not None
+        assert bench.differences("prepare") == ["data/train/text"]
