@@ -10,6 +10,7 @@ from pathlib import Path
 
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
+from espnet_av.utils.untrusted import parse_json
 
 NUM_CLASSES = 102
 
@@ -64,8 +65,8 @@ class ClassTable:
         if not path.is_file():
             raise MissingDataError(describe("no such table of classes", got=str(path)))
         try:
-            return cls._from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
-        except json.JSONDecodeError as error:
+            return cls._from_json(parse_json(path.read_bytes()), str(path))
+        except ValueError as error:
             raise DataError(describe(f"{path} is no JSON ({error})")) from error
 
     @classmethod

@@ -36,7 +36,7 @@ from espnet_av.train.conversion import (
 )
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import load_weights
-from espnet_av.train.pretrained import find_weights
+from espnet_av.train.pretrained import build_for, find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, UsageError, describe, usage_error
 from espnet_av.utils.files import sha256_file
@@ -381,7 +381,8 @@ def load_agent(source: str | os.PathLike, model_conf: Mapping[str, Any] | None =
         raise CheckpointError(
             describe(f"{path} holds separators alone", fix="train a policy from it; load_separator() reads it")
         )
-    agent = build(AGENT, merge_conf(merge_conf(agent_conf(state), conf), model_conf))
+    wanted = merge_conf(merge_conf(agent_conf(state), conf), model_conf)
+    agent = build_for(path, lambda: build(AGENT, wanted))
     load_strictly(agent, state)
     return agent.eval()
 

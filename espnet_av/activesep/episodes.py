@@ -15,6 +15,7 @@ import numpy as np
 from espnet_av.activesep.classes import NUM_CLASSES, check_label
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 from espnet_av.utils.files import atomic_write
+from espnet_av.utils.untrusted import gunzip, parse_json
 
 GOAL_RADIUS = 1e-5
 
@@ -113,8 +114,11 @@ def episode_from_json(found: Any, where: str = "episode", *, num_classes: int = 
             sounds=sounds,
             distances=found.get("all_geodesic_distances"),
         )
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(describe(f"{where}: malformed episode ({error!r})", got=str(found)[:80])) from error
+    except DataError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {str(error)[:80]}"
+        raise DataError(describe(f"{where}: malformed episode ({reason})", got=_brief(found))) from error
     if len(episode.goals) != len(sounds) or not sounds:
         raise DataError(
             describe(
@@ -124,6 +128,13 @@ def episode_from_json(found: Any, where: str = "episode", *, num_classes: int = 
     if any(sound.start_idx < 0 for sound in sounds):
         raise DataError(describe(f"{name}: start_idx out of range", [s.start_idx for s in sounds], "0 or more seconds"))
     return episode
+
+
+def _brief(found: Any) -> str:
+    try:
+        return str(found)[:80]
+    except (RecursionError, ValueError):  # nested too deep, or a number too long to be written
+        return type(found).__name__
 
 
 def _numbers(values: Sequence[float], count: int) -> tuple[float, ...]:
@@ -166,8 +177,7 @@ def read_episodes(
     top = _read_json(path)
     episodes = list(_episodes_of(top, path, num_classes))
     if "content_scenes_path" in top:
-        pattern = top["content_scenes_path"].replace("{data_path}", str(path.parent)).replace("{scene}", "*")
-        content = sorted(Path(pattern).parent.glob(Path(pattern).name))
+        content = _content_files(top["content_scenes_path"], path)
     else:
         content = sorted(path.parent.glob("content/*.json.gz"))
     wanted = set(scenes)
@@ -183,6 +193,16 @@ def read_episodes(
     return episodes
 
 
+def _content_files(pattern: Any, path: Path) -> list[Path]:
+    """Return the content files that a top file names by a pattern with ``{data_path}`` and ``{scene}``."""
+    try:
+        place = Path(pattern.replace("{data_path}", str(path.parent)).replace("{scene}", "*"))
+        return sorted(place.parent.glob(place.name))
+    except (AttributeError, ValueError, NotImplementedError) as error:
+        allowed = "{data_path}/content/{scene}.json.gz"
+        raise DataError(describe(f"{path}: bad content_scenes_path", got=_brief(pattern), allowed=allowed)) from error
+
+
 def _episodes_of(found: dict, path: Path, num_classes: int) -> Iterable[Episode]:
     if not isinstance(found, dict) or not isinstance(found.get("episodes"), list):
         raise DataError(describe(f"{path} holds no episodes", allowed='{"episodes": [...]}'))
@@ -194,7 +214,7 @@ def _read_json(path: Path) -> Any:
         raise MissingDataError(describe("no such file of episodes", got=str(path), fix="check data_path and split"))
     try:
         content = path.read_bytes()
-        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        return parse_json(gunzip(content) if path.suffix == ".gz" else content)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(describe(f"{path} is no JSON that can be read ({error})")) from error
 

@@ -21,6 +21,7 @@ from espnet_av.activesep.scene_files import AZIMUTHS, SAMPLE_RATE, Observation
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress
+from espnet_av.utils.untrusted import load_npy, open_npz, parse_json
 
 if TYPE_CHECKING:
     from espnet_av.activesep.scene import SceneStore
@@ -43,23 +44,27 @@ class PackedScene:
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder)
         try:
-            described = json.loads((self.folder / "scene.json").read_text(encoding="utf-8"))
+            described = parse_json((self.folder / "scene.json").read_bytes())
             if described.get("format") != FORMAT:
                 raise DataError(
                     describe(f"{self.folder}: unknown format", described.get("format"), FORMAT, "pack the scene again")
                 )
-            self._rirs = np.load(self.folder / "rirs.npy", mmap_mode="r", allow_pickle=False)
-            with np.load(self.folder / "rir_index.npz", allow_pickle=False) as index:
+            self._rirs = load_npy(self.folder / "rirs.npy", mmap=True)
+            with open_npz(self.folder / "rir_index.npz") as index:
                 self._offset, self._length, self._scale = index["offset"], index["length"], index["scale"]
             self._rgb, self._depth = (
-                np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-                if (self.folder / name).is_file()
-                else None
+                load_npy(self.folder / name, mmap=True) if (self.folder / name).is_file() else None
                 for name in ("rgb.npy", "depth.npy")
             )
         except FileNotFoundError as error:
             raise MissingDataError(
                 describe("a packed scene lacks a file", error.filename, fix="pack it again")
+            ) from error
+        except DataError:
+            raise
+        except (ValueError, KeyError, AttributeError) as error:
+            raise DataError(
+                describe(f"{self.folder}: a damaged packed scene ({error})", fix="pack it again")
             ) from error
         self.points = np.array(described["points"], dtype=np.float64).reshape(-1, 3)
         positions = {int(node): position for node, position in described["nodes"].items()}

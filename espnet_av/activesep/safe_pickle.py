@@ -3,30 +3,28 @@
 """Pickles that corpora force upon us, read without running anything that is not on a short list.
 
 Graphs, cached observations and data points of SoundSpaces are pickles. A pickle names classes and calls them; here
-only the names of :data:`ALLOWED` exist: plain containers, arrays, and stand-ins that keep what they are given.
+only the names of :data:`ALLOWED` exist: plain containers, arrays of numbers and text, and stand-ins that keep what they
+are given. A pickle can also ask for memory out of proportion to its size; that is counted.
 This is the one module that imports ``pickle``.
 """
 
 import codecs
 import collections
+import functools
 import io
 import os
 import pickle
-from collections.abc import Mapping
+import pickletools
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
+from espnet_av.utils.plain_arrays import STAND_INS, ForeignClassError
 
 _PROTOCOL = 3  # which Python 3.6 can read, for which the published programs were written
-_make_array = np.empty(0).__reduce__()[0]  # NumPy's own; where it lies differs between versions
-
-
-class ForeignClassError(DataError):
-    """A pickle that names something outside the allow-list; nothing of it was run."""
+_MEMORY_PER_BYTE, _FREE_MEMORY = 64, 1 << 20  # what containers may take, by the size of the pickle
 
 
 class Record:
@@ -64,18 +62,6 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
-def _reconstruct(kind: type, shape: tuple, typecode: bytes) -> np.ndarray:
-    if kind is not np.ndarray:
-        raise ForeignClassError(describe("a pickle holds an array of a foreign class", got=str(kind)))
-    return _make_array(np.ndarray, (0,), b"b")
-
-
-def _scalar(kind: np.dtype, content: bytes = b"") -> Any:
-    if not isinstance(kind, np.dtype) or kind.hasobject or not isinstance(content, bytes):
-        raise ForeignClassError(describe("a pickle holds a NumPy scalar that is no number", got=str(kind)))
-    return np.frombuffer(content, kind)[0].item()
-
-
 #: (module, name) in the pickle -> what stands for it here.
 ALLOWED: Mapping[tuple[str, str], Any] = {
     ("builtins", "dict"): dict,
@@ -84,15 +70,12 @@ ALLOWED: Mapping[tuple[str, str], Any] = {
     ("builtins", "set"): set,
     ("__builtin__", "dict"): dict,
     ("__builtin__", "list"): list,
+    ("__builtin__", "tuple"): tuple,
+    ("__builtin__", "set"): set,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
     ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
+    **{tuple(name.rsplit(".", 1)): stand_in for name, stand_in in STAND_INS.items()},
     ("networkx.classes.graph", "Graph"): GraphRecord,
     ("networkx.classes.reportviews", "NodeView"): Record,
     ("networkx.classes.reportviews", "EdgeView"): Record,
@@ -103,8 +86,23 @@ ALLOWED: Mapping[tuple[str, str], Any] = {
 }
 
 
+#: Those that copy what they are given.
+_COPYING = (dict, list, tuple, set, collections.OrderedDict, collections.defaultdict, _encode)
+
+
 class _Reader(pickle.Unpickler):
     """An unpickler to which nothing but :data:`ALLOWED` exists."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._left = _FREE_MEMORY + _MEMORY_PER_BYTE * len(content)
+
+    def _charge(self, make: Callable, *arguments: Any) -> Any:
+        """Call one of :data:`_COPYING` if there is memory for it."""
+        self._left -= 64 + 8 * sum(len(argument) for argument in arguments if isinstance(argument, Sized))
+        if self._left < 0:
+            raise ForeignClassError(describe("the pickle asks for much more memory than its size"))
+        return make(*arguments)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name in the pickle."""
@@ -112,11 +110,25 @@ class _Reader(pickle.Unpickler):
             raise ForeignClassError(
                 describe("the pickle names a class that is not allowed; nothing of it was run", got=f"{module}.{name}")
             )
-        return ALLOWED[module, name]
+        found = ALLOWED[module, name]
+        return functools.partial(self._charge, found) if found in _COPYING else found
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse objects that lie outside the file."""
         raise ForeignClassError(describe("the pickle refers to something outside of it", got=str(pid)))
+
+
+_DAMAGES = (
+    *(pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError, ImportError),
+    *(OverflowError, MemoryError, RecursionError, UnicodeError),
+)
+
+
+def _refuse_large_memo(content: bytes) -> None:
+    """Raise where a pickle numbers an object so that the table of all numbers would fill the memory."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
+            raise pickle.UnpicklingError(f"object number {argument} in {len(content)} bytes")
 
 
 def loads(content: bytes, name: str = "pickle") -> Any:
@@ -128,15 +140,16 @@ def loads(content: bytes, name: str = "pickle") -> Any:
 
     Raises:
         ForeignClassError: It names a class that is not allowed; nothing was run.
-        DataError: It is damaged.
+        DataError: It is damaged, or claims more memory than it holds.
     """
     try:
-        return _Reader(io.BytesIO(content)).load()
+        _refuse_large_memo(content)
+        return _Reader(content).load()
     except ForeignClassError as error:
         raise ForeignClassError(
             f"{name}: {error}; fix: take the file from its publisher again, or leave it out"
         ) from None
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except _DAMAGES as error:
         raise DataError(
             describe(f"{name} is no pickle that can be read ({error})", fix="fetch or write it again")
         ) from error

@@ -17,7 +17,7 @@ from espnet_av.avgen.model import network_state
 from espnet_av.avgen.vocoder import Vocoder, load_vocoder
 from espnet_av.avgen.vocoder_choices import GRIFFIN_LIM
 from espnet_av.train.loading import load_into, load_weights
-from espnet_av.train.pretrained import find_weights
+from espnet_av.train.pretrained import build_for, find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
 from espnet_av.utils.untrusted import load_npy
@@ -55,10 +55,10 @@ def load_model(
     if path.is_file() and not (folder / "config.yaml").is_file():
         return _load_published(path, head_vae)
     config = load_yaml(folder / "config.yaml")
-    if "model_conf" not in config:
+    if not isinstance(config.get("model_conf"), dict):
         raise CheckpointError(describe(f"{folder}/config.yaml tells no model", sorted(config)[:5], "model_conf"))
     checkpoint = find_checkpoint(path, weights)
-    model = build_model(config.get("model"), config["model_conf"])
+    model = build_for(checkpoint, lambda: build_model(config.get("model"), config["model_conf"]))
     try:
         state = network_state(load_weights(checkpoint))
     except CheckpointError as error:

@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
 from espnet_av.avgen.banded_attention import banded_attention, banded_mask
@@ -31,6 +30,7 @@ from espnet_av.avgen.flow import masked_mean
 from espnet_av.avgen.pose import HeadStatistics
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import find_weights
+from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, describe, usage_error
 
 WINDOW = 16  # frames seen on both sides, 0.19 s at the rate of the mel
@@ -234,7 +234,7 @@ def load_head_vae(
     path = Path(path)
     conf: dict[str, Any] = {"window": window}
     if path.is_dir():
-        config = yaml.safe_load((path / "config.yaml").read_text()) if (path / "config.yaml").is_file() else {}
+        config = load_yaml(path / "config.yaml") if (path / "config.yaml").is_file() else {}
         conf = dict(config.get("model_conf") or {})
         path = find_weights(path, weights, config.get("best_model_criterion"))
     state = load_weights(path)

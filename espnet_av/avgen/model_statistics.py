@@ -13,6 +13,7 @@ from torch import nn
 
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.untrusted import open_npz
 
 #: Statistics of the published system: of the mel. Its face codes are used as they are.
 REFERENCE_MEL_MEAN, REFERENCE_MEL_STD = -5.5366, 2.1161
@@ -86,7 +87,7 @@ def read_statistics(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise MissingDataError(describe("no statistics of the data", got=str(path), fix="run stage 4"))
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             found = {name: archive[name] for name in STATISTICS if name in archive.files}
     except (ValueError, OSError, EOFError) as error:
         raise DataError(describe(f"{path}: damaged statistics ({error})", fix="run stage 4 again")) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.untrusted import load_npy
 
 EXPRESSION_DIM, HEAD_DIM = 55, 3
 PARTS = ("expression", "headpose")
@@ -44,7 +45,7 @@ def read_range(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     for end in ("min", "max"):
         files = [Path(folder) / f"{part}_{end}.npy" for part in PARTS]
         try:
-            ends.append(np.concatenate([np.load(file, allow_pickle=False).reshape(-1) for file in files]))
+            ends.append(np.concatenate([load_npy(file).reshape(-1) for file in files]))
         except FileNotFoundError as error:
             fix = "compute the statistics of the set"
             raise MissingDataError(describe(f"no range of the partner's face: {error.filename}", fix=fix)) from error

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from espnet_av.avgen.clock import resample_linear
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.untrusted import load_npy, open_npz
 
 POSE_DIM = 7  # 4 of the quaternion, 3 of the translation
 ANGLE_DIM = 4  # neck and head, of data that holds joint angles
@@ -220,9 +221,9 @@ def _read_statistics(path: Path) -> tuple[np.ndarray, np.ndarray]:
     fix = "run the stage that computes statistics"
     try:
         if path.is_dir():
-            parts = [np.load(path / f"{name}.npy", allow_pickle=False).reshape(-1) for name in STATISTICS_FILES]
+            parts = [load_npy(path / f"{name}.npy").reshape(-1) for name in STATISTICS_FILES]
             return np.concatenate(parts[::2]), np.concatenate(parts[1::2])
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             return archive["head_mean"], archive["head_std"]
     except (FileNotFoundError, KeyError) as error:
         raise MissingDataError(describe(f"{path}: no statistics of the head ({error})", fix=fix)) from error

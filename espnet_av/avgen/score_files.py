@@ -26,6 +26,7 @@ from espnet_av.avgen.beats import MOTION_FPS
 from espnet_av.data.audio_io import resample_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.untrusted import load_npy, open_npz
 
 FACE_TABLES = ("face.scp", "expression.scp", "expression_codes.scp")
 HEAD_TABLES = ("head.scp", "headpose.scp")
@@ -214,7 +215,7 @@ def find_basis(data_dir: str | Path, named: str | Path | None = None) -> FaceBas
     elif not Path(named).is_file():
         raise MissingDataError(describe("no face basis", got=named, fix="check --face_basis"))
     try:
-        with np.load(named, allow_pickle=False) as archive:
+        with open_npz(named) as archive:
             content = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError) as error:
         raise DataError(describe(f"{named} cannot be read ({error})", fix="run stage 1 again")) from error
@@ -252,7 +253,7 @@ def load_sample(folder: str | Path) -> Take:
 
     folder = Path(folder)
     try:
-        with np.load(folder / MOTION, allow_pickle=False) as archive:
+        with open_npz(folder / MOTION) as archive:
             content = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError) as error:
         what = f"{folder / MOTION} cannot be read ({error})"
@@ -350,7 +351,7 @@ def _load(
 ) -> np.ndarray:
     """Read an array, or the frames of it between two times."""
     try:
-        array = np.load(path, mmap_mode="r" if span else None, allow_pickle=False)
+        array = load_npy(path, mmap=bool(span))
     except (ValueError, OSError, EOFError) as error:
         raise DataError(describe(f"{path} cannot be read ({error})", fix="make it again")) from error
     if span:

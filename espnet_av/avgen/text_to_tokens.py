@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from espnet_av.avgen.alignment import log_prior, maximum_path, prior_loss
@@ -38,6 +37,7 @@ from espnet_av.avgen.solvers import integrate
 from espnet_av.avgen.text import TABLES, TextFrontEnd
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import find_weights, resolve_device
+from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, UsageError, describe, usage_error
 
 TOKEN_DIM = 29
@@ -382,7 +382,7 @@ def load_text_to_tokens(
     """
     path, conf = Path(path), None
     if path.is_dir():
-        config = yaml.safe_load((path / "config.yaml").read_text()) if (path / "config.yaml").is_file() else {}
+        config = load_yaml(path / "config.yaml") if (path / "config.yaml").is_file() else {}
         conf = config.get("model_conf")
         path = find_weights(path, weights, config.get("best_model_criterion"))
     state = network_state(load_weights(path))

@@ -23,6 +23,7 @@ from espnet_av.avgen.vad import MODES, silent_frames
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import find_weights, resolve_device
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe, usage_error
+from espnet_av.utils.untrusted import load_npy, read_yaml
 
 MODEL_PREFIX = "tokens."  # what leads the names of a training's weights
 CHUNK_SEC = 100.0
@@ -194,7 +195,7 @@ def read_silence(path: str | os.PathLike) -> np.ndarray:
     if not Path(path).is_file():
         raise MissingDataError(describe("no vector of silence", str(path), fix="run the extraction of tokens first"))
     try:
-        vector = np.load(path, allow_pickle=False)
+        vector = load_npy(path)
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is no .npy file ({error})") from error
     if vector.shape != (NUM_LABELS,) or vector.dtype.kind != "f" or not np.isfinite(vector).all():
@@ -216,7 +217,7 @@ def _load_trained(folder: Path) -> nn.Module:
     from espnet_av.avgen.ctc_tokens import CTCTokens
 
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = read_yaml(folder / "config.yaml")
     except yaml.YAMLError as error:
         raise DataError(f"{folder}/config.yaml is no configuration of a token model ({error})") from error
     if not isinstance(config, dict) or config.get("model") != "ctc_tokens":

@@ -36,6 +36,7 @@ from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import find_weights, resolve_device
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
+from espnet_av.utils.untrusted import parse_json, read_yaml
 
 #: What leads the names of a training's weights.
 GENERATOR_PREFIX = "vocoder.generator."
@@ -255,7 +256,7 @@ def load_vocoder(source: str | os.PathLike, device: str | torch.device = "cpu", 
 
 def _load_trained(folder: Path, weights: Path | None) -> tuple[nn.Module, MelConfig]:
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = read_yaml(folder / "config.yaml")
     except yaml.YAMLError as error:
         raise DataError(f"{folder}/config.yaml is no configuration of a vocoder ({error})") from error
     if not isinstance(config, dict) or "mel_conf" not in config:
@@ -279,7 +280,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         fix = "keep the config.json of the publication beside its weights"
         raise MissingDataError(describe("no configuration of a vocoder", str(path), fix=fix))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise CheckpointError(f"{path} is no JSON ({error})") from error
     if not isinstance(content, dict):

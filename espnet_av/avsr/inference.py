@@ -31,7 +31,7 @@ from espnet_av.data.types import load_npy, load_video_npz
 from espnet_av.data.video_io import read_video
 from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.loading import load_weights
-from espnet_av.train.pretrained import find_beside, find_weights, resolve_device
+from espnet_av.train.pretrained import build_for, find_beside, find_weights, resolve_device
 from espnet_av.utils.errors import (
     CheckpointError,
     DataError,
@@ -39,6 +39,7 @@ from espnet_av.utils.errors import (
     describe,
     usage_error,
 )
+from espnet_av.utils.untrusted import read_yaml
 
 SAMPLE_RATE = 16000
 FPS = 25
@@ -150,18 +151,25 @@ class AVSR(Pretrained):
         if not path.is_file():
             raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config = read_yaml(path)
             tokens = config["token_list"]
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no configuration of a recogniser ({error!r})") from error
-        if not isinstance(tokens, list):
-            tokens = find_beside(folder, tokens).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        packed = (folder / "meta.json").is_file()
+        if not isinstance(tokens, (str, list)) or not all(isinstance(token, str) for token in tokens):
+            raise DataError(describe(f"{path}: token_list", str(tokens)[:60], "texts, or the name of a file with them"))
+        if isinstance(tokens, str):
+            path_of_tokens = find_beside(folder, tokens, only_beside=packed)
+            tokens = path_of_tokens.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         bpe_model = config.get("bpemodel")
         tokenizer = build_tokenizer(
-            config.get("token_type", "bpe"), tokens, None if bpe_model is None else find_beside(folder, bpe_model)
+            config.get("token_type", "bpe"),
+            tokens,
+            None if bpe_model is None else find_beside(folder, bpe_model, only_beside=packed),
         )
-        model = build_model(config.get("model"), tokenizer.vocab_size, config.get("model_conf"), str(path))
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
+        arguments = config.get("model"), tokenizer.vocab_size, config.get("model_conf"), str(path)
+        model = build_for(checkpoint, lambda: build_model(*arguments))
         try:
             load_state(model, load_weights(checkpoint))
         except CheckpointError as error:

@@ -10,7 +10,6 @@ Sizes come from the tensors themselves, then from ``config.json`` beside them, t
 built without memory and must have exactly the names and shapes of the file.
 """
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe, usage_error
 from espnet_av.utils.files import sha256_file
+from espnet_av.utils.untrusted import parse_json
 
 if TYPE_CHECKING:
     from espnet_av.avsr.inference import AVSR
@@ -66,8 +66,8 @@ def read_tensors_of(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".json":
         return read_foreign(path)
     try:
-        parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        parts = sorted(set(parse_json(path.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} is no index of weights ({error!r})") from error
     state: dict[str, Tensor] = {}
     for name in parts:
@@ -133,7 +133,7 @@ def _configuration_beside(kind: str, path: Path) -> dict[str, Any]:
     if kind == "avhubert" or not config.is_file():
         return {}
     try:
-        fields = json.loads(config.read_text(encoding="utf-8"))
+        fields = parse_json(config.read_bytes())
     except ValueError as error:
         raise DataError(f"{config} is no JSON ({error})") from error
     translate = convert_auto_avsr.auto_avsr_config_to_keywords if kind == "auto_avsr" else convert.config_to_keywords

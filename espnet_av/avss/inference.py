@@ -33,8 +33,9 @@ from espnet_av.data.av_clock import AVClock
 from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.conversion import load_strictly
 from espnet_av.train.loading import load_weights
-from espnet_av.train.pretrained import find_weights, resolve_device
+from espnet_av.train.pretrained import build_for, find_weights, resolve_device
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe, usage_error
+from espnet_av.utils.untrusted import load_npy, read_yaml
 
 CLOCK = AVClock()
 UNSEEN_CHOICES = ("mute", "no_video")
@@ -159,8 +160,8 @@ class Separator(Pretrained):
         """
         folder = locate_model(source, revision, cache_dir)
         config = _read_config(folder)
-        network = build_network(config.get("model"), config.get("model_conf") or {})
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
+        network = build_for(checkpoint, lambda: build_network(config.get("model"), config.get("model_conf") or {}))
         try:
             load_state(network, load_weights(checkpoint))
         except CheckpointError as error:
@@ -265,7 +266,7 @@ class Separator(Pretrained):
         if isinstance(lips, (str, os.PathLike)):
             name = os.fspath(lips)
             is_array = Path(name).suffix == ".npy"
-            if is_array and np.load(name, mmap_mode="r", allow_pickle=False).dtype.kind == "f":
+            if is_array and load_npy(name, mmap=True).dtype.kind == "f":
                 return np.asarray(draw_variant(load_lips(name)))
             lips = read_mouth(name)
         array = lips.detach().cpu().numpy() if isinstance(lips, Tensor) else np.asarray(lips)
@@ -438,7 +439,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except yaml.YAMLError as error:
         raise DataError(f"{path} is no configuration of a separator ({error})") from error
     if not isinstance(config, dict):

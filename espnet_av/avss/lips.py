@@ -20,6 +20,7 @@ from espnet_av.data.data_dir import DataDir
 from espnet_av.data.mouth_pixels import to_gray
 from espnet_av.data.types import DEFAULT_CLOCK, load_npy
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.untrusted import open_npz
 
 MAX_LIP_DRIFT = 1.0  # frames by which lips may be longer or shorter than the sound
 NPZ_KEYS = ("data", "video")  # of the lip-reading tools, and of our own stage 2
@@ -75,7 +76,7 @@ def check_mouth(frames: np.ndarray, name: str, min_size: int = 88) -> np.ndarray
 
 def _read_npz(path: Path) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             for key in NPZ_KEYS:
                 if key in archive.files:
                     return archive[key]

@@ -141,10 +141,12 @@ def read_score_config(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    from espnet_av.utils.untrusted import read_yaml
+
     if not path.is_file():
         raise MissingDataError(describe(f"no scoring configuration {path}", fix="check --config"))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except yaml.YAMLError as error:
         raise DataError(describe(f"{path} is not plain YAML ({error})")) from error
     if content is None or isinstance(content, Mapping):

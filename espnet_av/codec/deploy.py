@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.optional import require
+from espnet_av.utils.untrusted import parse_json
 
 FORMAT = "espnet_av.codec.deploy"
 FORMAT_VERSION = 1
@@ -383,7 +384,7 @@ def load_folded(path: str | os.PathLike) -> FoldedCodec:
             metadata = stream.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CheckpointError(describe(f"{path} is no folded codec", got=metadata.get("format")))
-            structure = json.loads(metadata["codec"])
+            structure = parse_json(metadata["codec"])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
         if structure["version"] != FORMAT_VERSION:
             got, fix = structure["version"], "export the model again with this version"

@@ -30,8 +30,9 @@ from espnet_av.codec.streaming import CodecStream, StreamingDecoder, StreamingEn
 from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.conversion import load_strictly
 from espnet_av.train.loading import load_weights
-from espnet_av.train.pretrained import find_weights, resolve_device
+from espnet_av.train.pretrained import build_for, find_weights, resolve_device
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError, describe
+from espnet_av.utils.untrusted import read_yaml
 
 GENERATOR_PREFIX = "codec.generator."
 LONG_SEC = 30.0  # longer recordings go through the network piece by piece
@@ -101,7 +102,7 @@ class Codec(Pretrained):
         folder = path.parent if path.is_file() else path
         config = _read_config(path if path.is_file() else folder / "config.yaml")
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
-        generator = build_generator(config.get("model"), config.get("model_conf") or {})
+        generator = build_for(checkpoint, lambda: build_generator(config.get("model"), config.get("model_conf") or {}))
         try:
             load_strictly(generator, generator_state(load_weights(checkpoint)))
         except CheckpointError as error:
@@ -249,7 +250,7 @@ def _read_config(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except yaml.YAMLError as error:
         raise DataError(f"{path} is no configuration of a codec ({error})") from error
     if not isinstance(config, dict):

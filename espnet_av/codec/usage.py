@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from espnet_av.data.data_dir import read_scp
+from espnet_av.utils.untrusted import load_npy
 
 logger = logging.getLogger(__name__)
 CODEBOOK_SIZE = 1024
@@ -64,7 +65,7 @@ def codebook_usage(folder: str | Path, codebook_size: int = CODEBOOK_SIZE) -> li
     """Return :func:`summarise_usage` of all codes of a decoded set; empty where there are none or they are broken."""
     files = find_codes(folder)
     try:
-        counts = count_codes((np.load(path, allow_pickle=False) for path in files.values()), codebook_size)
+        counts = count_codes((load_npy(path) for path in files.values()), codebook_size)
     except (OSError, ValueError) as error:
         logger.warning("%s: the use of the codebooks is not known: %s", folder, error)
         return []

@@ -21,6 +21,7 @@ from typing import IO
 
 from espnet_av.utils.errors import DataError, EnvironmentProblem, describe
 from espnet_av.utils.files import sha256_file
+from espnet_av.utils.untrusted import BoundedTarInfo, read_member
 
 logger = logging.getLogger(__name__)
 TIMEOUT_SEC = 1800
@@ -154,7 +155,7 @@ def read_files(path: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 name = member.name.removeprefix("./")
                 if member.isfile() and wanted.fullmatch(name):
-                    yield name, archive.extractfile(member).read()
+                    yield name, read_member(archive, member)
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise DataError(
             describe(f"{path} cannot be read ({error})", fix="remove it and run the stage again")
@@ -174,7 +175,7 @@ def _open_data(stream: IO[bytes], path: Path) -> Iterator[tarfile.TarFile]:
             if name.endswith(".zst"):
                 yield from _open_by_dpkg(path)
             else:
-                with tarfile.open(fileobj=stream, mode="r|*") as archive:
+                with tarfile.open(fileobj=stream, mode="r|*", tarinfo=BoundedTarInfo) as archive:
                     yield archive
             return
         stream.seek(int(size) + int(size) % 2, os.SEEK_CUR)
@@ -186,5 +187,5 @@ def _open_by_dpkg(path: Path) -> Iterator[tarfile.TarFile]:
     if shutil.which("dpkg-deb") is None:
         raise EnvironmentProblem(describe(f"{path} is compressed with zstd", fix="install dpkg, which reads it"))
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+        with tarfile.open(fileobj=process.stdout, mode="r|", tarinfo=BoundedTarInfo) as archive:
             yield archive

@@ -42,6 +42,7 @@ from espnet_av.data.data_dir import DataDir, read_scp
 from espnet_av.data.drops import Drops, write_json
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import MissingDataError, describe
+from espnet_av.utils.untrusted import load_npy
 
 logger = logging.getLogger(__name__)
 AUDIO, FACE, HEAD = "audio", "expression_codes", "headpose"
@@ -174,7 +175,7 @@ def mean_rotation(root: str | Path) -> list[float] | None:
     path = Path(root) / HEAD_STATISTICS / "head_qvec_mean.npy"
     if not path.is_file():
         return None
-    return [float(value) for value in np.load(path, allow_pickle=False).reshape(-1)]
+    return [float(value) for value in load_npy(path).reshape(-1)]
 
 
 def write_ranges(root: str | Path) -> None:
@@ -195,7 +196,7 @@ def write_ranges(root: str | Path) -> None:
     train = [each for each in find_segments(root) if in_subset(each.uid, "train")]
     if not train or not all(each.has_partner for each in train):
         raise MissingDataError(describe(f"{root}: no training segments with a partner", fix="add the partner's files"))
-    vectors = torch.cat([pose_to_vector(torch.from_numpy(np.load(each.head))) for each in train])
+    vectors = torch.cat([pose_to_vector(torch.from_numpy(load_npy(each.head))) for each in train])
     vectors[:, :4] *= torch.where(vectors[:, :1] < 0, -1.0, 1.0)
     found = HeadStatistics.from_vectors(vectors)
     (root / HEAD_STATISTICS).mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,7 @@ def write_ranges(root: str | Path) -> None:
         np.save(root / HEAD_STATISTICS / f"head_{name}_std.npy", found.std[columns].numpy())
     (root / PARTNER_RANGE).mkdir(parents=True, exist_ok=True)
     for part, files in zip(PARTS, ("other_expression", "other_head"), strict=True):
-        values = np.concatenate([np.load(getattr(each, files)) for each in train])
+        values = np.concatenate([load_npy(getattr(each, files)) for each in train])
         np.save(root / PARTNER_RANGE / f"{part}_min.npy", values.min(axis=0))
         np.save(root / PARTNER_RANGE / f"{part}_max.npy", values.max(axis=0))
 

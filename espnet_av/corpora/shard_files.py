@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Protocol
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError, describe
 from espnet_av.utils.hub import explain_hub_error, is_hub_name
 from espnet_av.utils.optional import require
+from espnet_av.utils.untrusted import parse_yaml
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".parquet", ".arrow")
 _NUMBER = r"(?:[-.]\d+|_\d{3,})?(?:-of-\d+)?"  # of a shard: train-00007, train_000007, train-00007-of-00010
@@ -270,7 +271,7 @@ def _declared(repository: Repository, files: Sequence[str]) -> dict[str, dict[st
     import yaml
 
     try:
-        meta = yaml.safe_load(head.group(1))
+        meta = parse_yaml(head.group(1))
         configs = (meta or {}).get("configs") or []
         return {str(entry.get("config_name", "default")): _data_files(entry) for entry in configs}
     except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:

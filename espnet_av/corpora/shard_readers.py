@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from espnet_av.utils.errors import DataError
 from espnet_av.utils.optional import require
+from espnet_av.utils.untrusted import BoundedTarInfo, read_member
 
 #: Key of the sample, its fields, and the position to go on at.
 Row = tuple[str, dict[str, Any], int]
@@ -52,7 +53,7 @@ def _read_tar(stream: BinaryIO, path: str, start: int, mode: str = "r:") -> Iter
     key, fields = None, {}
     try:
         stream.seek(start)
-        with tarfile.open(fileobj=stream, mode=mode) as archive:
+        with tarfile.open(fileobj=stream, mode=mode, tarinfo=BoundedTarInfo) as archive:
             for member in iter(archive.next, None):
                 archive.members.clear()  # tarfile would remember every member of a shard of many gigabytes
                 if not member.isfile():
@@ -63,7 +64,7 @@ def _read_tar(stream: BinaryIO, path: str, start: int, mode: str = "r:") -> Iter
                     yield key, fields, member.offset
                     fields = {}
                 key = name
-                fields[field.lower()] = archive.extractfile(member).read()
+                fields[field.lower()] = read_member(archive, member)
             end = archive.offset
             archive.fileobj.seek(end)
             if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile ends there in silence

@@ -32,6 +32,7 @@ from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataErr
 from espnet_av.utils.files import atomic_write, is_disk_full
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
+from espnet_av.utils.untrusted import load_npy, open_npz
 
 logger = logging.getLogger(__name__)
 MADE_HERE = {
@@ -342,9 +343,9 @@ def load_crops(path: str | os.PathLike) -> np.ndarray:
     """Read a crop file of any format: (T, S, S) gray or (T, S, S, 3) RGB uint8."""
     path = Path(path)
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
+        return load_npy(path)
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as loaded:
+        with open_npz(path) as loaded:
             return loaded["video"]
     if path.suffix == ".mp4":
         from espnet_av.data.video_io import read_video

@@ -15,7 +15,6 @@ The video is decoded once to find the tracks and once to cut them; neither pass 
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import queue
@@ -35,6 +34,7 @@ from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
+from espnet_av.utils.untrusted import load_npy, parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -118,9 +118,9 @@ def read_tracks(folder: str | os.PathLike) -> list[FaceTrack]:
     for path in sorted((folder / "speakers").glob("*/central_crops/track_*_landmarks.npy")):
         stem = path.with_name(path.name.removesuffix("_landmarks.npy"))
         try:
-            description = json.loads(stem.with_name(stem.name + ".json").read_text(encoding="utf-8"))
-            boxes = json.loads(stem.with_name(stem.name + "_bbox.json").read_text(encoding="utf-8"))
-            landmarks = np.load(path, allow_pickle=False)
+            description = parse_json(stem.with_name(stem.name + ".json").read_bytes())
+            boxes = parse_json(stem.with_name(stem.name + "_bbox.json").read_bytes())
+            landmarks = load_npy(path)
             first = int(description["frame_start"])
             corners = [[boxes[str(first + row)][side] for side in _SIDES] for row in range(len(landmarks))]
             gaps = {int(frame) - first for frame in description["interpolated"]}

@@ -18,6 +18,7 @@ import numpy as np
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.av_clock import AVClock
 from espnet_av.data.data_dir import read_scp
+from espnet_av.utils import untrusted
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
 
 Loader = Callable[..., Any]
@@ -64,7 +65,7 @@ def load_npy(value: str, clock: AVClock = DEFAULT_CLOCK) -> np.ndarray:
     """
     _require_file(value)
     try:
-        return np.load(value, mmap_mode="r", allow_pickle=False)
+        return untrusted.load_npy(value, mmap=True)
     except (ValueError, EOFError, OSError) as error:
         raise _damaged(value, error) from error
 
@@ -92,7 +93,7 @@ def load_video_npz(value: str, clock: AVClock = DEFAULT_CLOCK) -> np.ndarray:
     """
     _require_file(value)
     try:
-        with np.load(value, allow_pickle=False) as archive:
+        with untrusted.open_npz(value) as archive:
             names = [name for name in archive.files if name != "fps"]
             if "video" not in names and len(names) != 1:
                 raise DataError(describe(f"{value}: which array holds the frames?", names, ["video"]))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading of an experiment folder: hypotheses, configuration, training history, stage times."""
 
-import json
 import logging
 import math
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.untrusted import parse_json, read_yaml
 
 logger = logging.getLogger(__name__)
 MODALITY_ORDER = ("av", "audio", "video")
@@ -43,8 +43,8 @@ def read_json(path: str | Path, default: Any = None) -> Any:
     if not path.is_file():
         return default
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise DataError(
             describe(f"{path} is not valid JSON ({error})", fix="run the stage that writes it again")
         ) from error
@@ -59,8 +59,8 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     for number, line in enumerate(lines, 1):
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
+            item = parse_json(line)
+        except ValueError as error:
             if number < len(lines):
                 raise DataError(describe(f"{path} line {number} is not valid JSON ({error})")) from error
             logger.warning("%s: the last line is unfinished and left out", path)
@@ -80,7 +80,7 @@ def read_config(exp_dir: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except yaml.YAMLError as error:
         raise DataError(describe(f"{path} is not plain YAML ({error})")) from error
     if not isinstance(config, dict):

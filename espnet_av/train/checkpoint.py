@@ -14,9 +14,12 @@ import logging
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
+from mmap import ACCESS_READ
+from mmap import mmap as map_file
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import torch
@@ -29,6 +32,10 @@ logger = logging.getLogger(__name__)
 NAME = "checkpoint.pth"
 PREVIOUS = "checkpoint.prev.pth"
 DIGESTS = "checkpoint.sha256"
+_DIGEST_LINE = re.compile(r"([0-9a-f]{64})  checkpoint(?:\.prev)?\.pth")
+_GROWING = b"\nbytearray\n"
+_MOST_INFLATION, _FREE = 8, 64 << 20  # what may come out of a byte of a file, and what of any file
+_FIX = "get the weights as .safetensors, or as a state dict saved with torch.save"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -154,11 +161,19 @@ def read_tensors(path: str | os.PathLike, *, mmap: bool = False) -> Any:
         mmap: Leave the tensors' data in the file until they are used.
 
     Raises:
-        UnsafeCheckpointError: When the file asks for more than that. Nothing of it was run.
+        UnsafeCheckpointError: When the file asks for more than that, or claims much more than it holds. Nothing of it
+            was run.
         CheckpointError: When the file is damaged or cannot be read.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        require_plain_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        _require_held(content, os.path.getsize(path))
+        if not mmap:
+            _compare_check_sums(path)
+        return content
+    except UnsafeCheckpointError:
+        raise
     except FileNotFoundError as error:
         raise CheckpointError(describe(f"no such checkpoint: {path}")) from error
     except Exception as error:  # torch raises a different class for each kind of damage
@@ -175,6 +190,69 @@ def read_tensors(path: str | os.PathLike, *, mmap: bool = False) -> Any:
         raise CheckpointError(
             describe(f"{path} is damaged or no checkpoint ({type(error).__name__}: {reason})")
         ) from error
+
+
+def require_plain_file(path: str | os.PathLike) -> None:
+    """Raise where reading a file of torch would take memory out of proportion to its size.
+
+    Torch writes its archives without compression, and never a ``bytearray``, which makes itself as large as it is told.
+
+    Raises:
+        UnsafeCheckpointError: It would.
+        OSError: It cannot be opened.
+    """
+    with open(path, "rb") as stream:
+        zipped = stream.read(4) == b"PK\x03\x04"
+        if not zipped and os.fstat(stream.fileno()).st_size:
+            with map_file(stream.fileno(), 0, access=ACCESS_READ) as content:
+                found = content.find(_GROWING) >= 0
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            packed = [
+                each for each in archive.infolist() if each.file_size > _FREE + _MOST_INFLATION * each.compress_size
+            ]
+            if packed:
+                _refuse_inflated(path, f"{packed[0].filename} of {packed[0].file_size} bytes")
+            names = [name for name in archive.namelist() if name.endswith(".pkl")]
+            found = any(_GROWING in archive.read(name) for name in names)
+    elif not os.path.getsize(path):
+        return
+    if found:
+        _refuse_inflated(path, "a bytearray")
+
+
+def _require_held(content: Any, num_bytes: int) -> None:
+    """Raise where tensors claim much more values than the file holds: one number can be repeated without end."""
+    total, pending, seen = 0, [content], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, torch.Tensor):
+            total += value.numel() * value.element_size() if not value.is_meta else 0
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            pending += list(value.values()) if isinstance(value, dict) else list(value)
+    if total > _MOST_INFLATION * num_bytes + _FREE:
+        raise UnsafeCheckpointError(
+            describe("the file claims more than it holds", f"{total} bytes of tensors in {num_bytes} bytes", fix=_FIX)
+        )
+
+
+def _refuse_inflated(path: str | os.PathLike, got: str) -> NoReturn:
+    raise UnsafeCheckpointError(describe(f"{path} claims more than it holds", got=got, fix=_FIX))
+
+
+def _compare_check_sums(path: str | os.PathLike) -> None:
+    """Compare the check sums in a file of torch.save, which torch.load itself passes over.
+
+    Raises:
+        zipfile.BadZipFile: A part of the file is not what was written.
+    """
+    if not zipfile.is_zipfile(path):  # the format before 2020 has none
+        return
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the check sum of {damaged} is wrong")
 
 
 def sync_folder(folder: Path) -> None:
@@ -301,7 +379,12 @@ class CheckpointStore:
         path = self.folder / DIGESTS
         if not path.exists():
             return []
-        return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_bytes().decode("ascii", errors="replace").splitlines()
+        known = [found[1] for line in lines if (found := _DIGEST_LINE.fullmatch(line))]
+        if len(known) < len(lines) or not known:
+            logger.error("%s is damaged: checkpoints are read without it, by their own check sums", path)
+            return []
+        return known
 
     def _keep_current(self, new_digest: str) -> None:
         """Before the rename: list the new digest beside the old one, and give the old file its second name."""

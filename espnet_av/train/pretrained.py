@@ -3,15 +3,23 @@
 """Where the public classes of all systems find the files of a trained model, and the device to run it on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from espnet_av.utils.errors import EnvironmentProblem, MissingDataError, describe, usage_error
+from espnet_av.utils.errors import (
+    CheckpointError,
+    EnvironmentProblem,
+    EspnetAVError,
+    MissingDataError,
+    describe,
+    usage_error,
+)
 
 #: Weights of an experiment folder, best first.
 WEIGHT_PATTERNS = ("model.safetensors", "*.ave.pth", "*.ave_*best.pth", "*.best.pth")
+_FREE_VALUES = 1 << 20
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -64,13 +72,51 @@ def find_weights(
     )
 
 
-def find_beside(folder: Path, name: str | os.PathLike) -> Path:
+def find_beside(folder: Path, name: str | os.PathLike, *, only_beside: bool = False) -> Path:
     """Return a file of a configuration: beside it, or where its path says, from the folder or the working directory.
+
+    Args:
+        folder: Of the configuration.
+        name: The file.
+        only_beside: Look nowhere else, as for a pack, which holds its files and may come from a stranger.
 
     Raises:
         MissingDataError: There is none.
     """
-    for candidate in (folder / Path(name).name, folder / name, Path(name)):
+    for candidate in (folder / Path(name).name, *(() if only_beside else (folder / name, Path(name)))):
         if candidate.is_file():
             return candidate
     raise MissingDataError(describe("a file of the model is missing", got=str(name), allowed=f"below {folder}"))
+
+
+def build_for(checkpoint: Path, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Build the network that a checkpoint belongs to.
+
+    A configuration may come from a stranger: where it claims more weights than the file has bytes, no memory is asked
+    for.
+
+    Args:
+        checkpoint: The weights file.
+        build: Makes the network.
+
+    Raises:
+        CheckpointError: The configuration claims more than that.
+    """
+    try:
+        with torch.device("meta"):
+            claimed = sum(parameter.numel() for parameter in build().parameters())
+    except EspnetAVError:
+        raise
+    except Exception:  # a network that computes while it is built cannot be built without memory
+        claimed = 0
+    held = checkpoint.stat().st_size
+    if claimed > held + _FREE_VALUES:
+        raise CheckpointError(
+            describe(
+                f"the configuration claims {claimed} weights, but {checkpoint} has {held} bytes", fix="get both again"
+            )
+        )
+    try:
+        return build()
+    except (MemoryError, OverflowError) as error:
+        raise CheckpointError(f"the network of {checkpoint.parent} does not fit into memory ({error})") from error

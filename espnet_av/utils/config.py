@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from espnet_av.utils.errors import MissingDataError, UsageError, describe
+from espnet_av.utils.untrusted import read_yaml
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -35,7 +36,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingDataError(describe("configuration file not found", got=str(path), fix="check the path"))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except yaml.YAMLError as error:
         raise UsageError(describe(f"{path} is no valid YAML ({error})", fix="correct the file")) from error
     if content is None:
