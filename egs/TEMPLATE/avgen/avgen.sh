@@ -81,6 +81,7 @@ format() {
 filter() {
   local -a more=()
   [[ ${participant} == false ]] || more=(--participant)
+  doctor_drop=none run_doctor --train_sets "${train_set}" -- "${formatted[@]}" # a report; the filter has its own rules
   run_job "JOB=$(comma_separated "${names[@]}")" --max_jobs_run 1 --num_threads "${nj}" -- \
     python -m espnet_av.bin.avgen_format filter --data_dir "${dumpdir}/org/JOB" --output_dir "${dumpdir}/filtered/JOB" \
     --min_sec "${min_sec}" --max_sec "${max_sec}" --max_missing_share "${max_missing_share}" \
