@@ -199,7 +199,10 @@ class DataDir:
     def keys(self) -> list[str]:
         """The utterance ids, of the first stream (or of ``wav.scp``, ``text`` or ``utt2spk`` without ``streams``)."""
         if self.has("streams"):
-            return list(read_scp(self.path / self.streams[0].file, allow_empty=True))
+            streams = self.streams
+            if not streams:
+                raise DataError(describe(f"{self.path}/streams names no stream", allowed="<file> <name> <type>"))
+            return list(read_scp(self.path / streams[0].file, allow_empty=True))
         for name in ("wav.scp", "video.scp", "text", "utt2spk"):
             if self.has(name):
                 return list(read_scp(self.path / name, allow_empty=True))
