@@ -24,10 +24,10 @@ if [[ ${{1-}} == -m && ${{2-}} == espnet_av.* ]]; then exec "{sys.executable}" -
 exec "{sys.executable}" "$@"
 """
 LONGEST_SEC = 300.0
-#: Moments and durations, which two runs do not share: all other bytes they must.
+#: Moments, durations and the commit of a checkout that moves on, which two runs do not share: all other bytes they must.
 MOMENTS = re.compile(
     rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?|\d\d:\d\d:\d\d|"
-    rb'"[a-z_]*(?:time|_s|_sec|_mb|rtf|speed|share|created|seconds)[a-z_]*": ?-?[\d.e+-]+'
+    rb'"[a-z_]*(?:time|_s|_sec|_mb|rtf|speed|seconds)": ?-?[\d.e+-]+|"?git_commit"?: .*'
 )
 
 

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -199,6 +200,7 @@ def main(cmd: list[str] | None = None) -> int:
     if args.list or not kinds:
         sys.stdout.write("\n".join(KINDS) + "\n")
         return 0 if args.list else 2
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leave nothing behind
     lines = []
     with tempfile.TemporaryDirectory(prefix="faults.") as folder, Campaign(Path(folder), args) as campaign:
         for line in campaign.lines(kinds):

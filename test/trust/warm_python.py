@@ -8,6 +8,7 @@ the caller is killed, the module is killed with it.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -32,6 +33,7 @@ JUMPS = "FAULT_CLOCK_JUMPS"
 
 def serve(place: str) -> None:
     """Import what stages need, then fork for every caller."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the campaign
     sys.path.insert(0, str(ROOT))
     for name in IMPORTS:
         importlib.import_module(name)
