@@ -51,7 +51,7 @@ def test_every_row_explains_itself(recipe):
     for option in (*row.get("needs", ()), "--debug", "--list", "--stage"):
         assert option.split()[0] in shown, option
     listed = ask(recipe, "--list")
-    assert "prepare" in listed and "score" in listed
+    assert "prepare" in listed and "infer" in listed
 
 
 @pytest.mark.parametrize("recipe", sorted(name for name, row in ROWS.items() if "figure" in row))

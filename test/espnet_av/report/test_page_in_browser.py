@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports in a real browser: players play when they are clicked, no network is asked, nothing complains."""
 
+import shutil
+
 import pytest
 from headless_browser import Browser, find_browser
 
@@ -86,10 +88,13 @@ def test_recognition_and_its_tables(experiment, browser, tmp_path):
     assert browser.run(rows) == sorted(before, reverse=True)
 
 
-def test_comparison(experiment, separated, browser, tmp_path):
-    write_comparison([experiment.exp_dir, separated.exp_dir], tmp_path / "both.html")
+def test_comparison(separated, browser, tmp_path):
+    other = tmp_path / "other" / "exp"
+    shutil.copytree(separated.exp_dir, other)
+    separated.write_config(seed=18)
+    write_comparison([separated.exp_dir, other], tmp_path / "both.html")
     check_page(browser, tmp_path / "both.html", 0)
-    assert "different tasks" in browser.run("document.body.textContent")
+    assert "Likeliest cause: seed" in browser.run("document.body.textContent")
 
 
 def test_the_browser_notices_errors_and_requests(browser, tmp_path):

@@ -110,10 +110,11 @@ def test_scores_have_no_other_keys_and_no_nan(tmp_path):
         list(violations(1, {"multipleOf": 2}))
 
 
-def test_recognition_and_separation_write_it(experiment, separated):
-    """What the commands of stage 7 write fits; those of the other tasks call the same function."""
-    for made in (experiment, separated):
-        content = json.loads((made.exp_dir / "results.json").read_text())
-        check_results(content)
-        assert content["scores"] and "## How to reproduce" in (made.exp_dir / "RESULTS.md").read_text()
-        assert (made.exp_dir / "RESULTS.md").read_text().startswith("# Results of ")
+@pytest.mark.parametrize("fixture", ["experiment", "separated"])
+def test_commands_of_stage_7_write_it(fixture, request):
+    """What recognition and separation write fits; the commands of the other tasks call the same function."""
+    made = request.getfixturevalue(fixture)
+    content = json.loads((made.exp_dir / "results.json").read_text())
+    check_results(content)
+    assert content["scores"] and "## How to reproduce" in (made.exp_dir / "RESULTS.md").read_text()
+    assert (made.exp_dir / "RESULTS.md").read_text().startswith("# Results of ")
