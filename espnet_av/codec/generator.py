@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -176,14 +177,18 @@ class CodecGenerator(nn.Module):
 
         Args:
             wav: ``(B, 1, T)``.
-            num_quantizers: Quantiser layers to use; None: all.
+            num_quantizers: Quantiser layers to use; None: all; 0: none, the decoder gets the latent.
 
         Raises:
             DataError: Not a batch of mono waveforms of one sample or more.
         """
         self._check(wav)
         latent = self.encoder(wav)
-        quantized, codes, commit_loss = self.quantizer(latent, num_quantizers)
+        if num_quantizers == 0:
+            quantized, codes = latent, torch.zeros(0, len(latent), latent.shape[2], dtype=torch.long, device=wav.device)
+            commit_loss = latent.new_zeros(())
+        else:
+            quantized, codes, commit_loss = self.quantizer(latent, num_quantizers)
         latent, goal = latent.float(), quantized.detach()
         quantization_loss = F.l1_loss(latent, goal) + F.mse_loss(latent, goal)
         decoded = self.decoder(quantized)[..., : wav.shape[-1]].float()

@@ -72,6 +72,8 @@ class CodecModel(nn.Module):
         mel_loss_conf: Keywords of :class:`~espnet_av.codec.losses.MultiScaleMelLoss`.
         semantic_loss_conf: Keywords of :class:`~espnet_av.codec.semantic.SemanticLoss`.
         use_dual_decoder: Add the mel loss of the decoded latent without quantisation.
+        quantizer_start_step: Steps of training before there is a quantiser. The codebooks then start from latents that
+            mean something; a short training with a quantiser from the first step hardly gets past a mean spectrum.
         cache_generator_outputs: Run the codec once for both turns of a batch.
         reference_compat: Compute what is thrown away as the published training does: gradients of the discriminator in
             the generator's turn, and the features of the target in both turns. The results are the same.
@@ -95,6 +97,7 @@ class CodecModel(nn.Module):
         mel_loss_conf: Mapping[str, Any] | None = None,
         semantic_loss_conf: Mapping[str, Any] | None = None,
         use_dual_decoder: bool = False,
+        quantizer_start_step: int = 0,
         cache_generator_outputs: bool = True,
         reference_compat: bool = False,
     ) -> None:
@@ -120,7 +123,10 @@ class CodecModel(nn.Module):
             self.semantic_loss = SemanticLoss(**conf) if lambda_semantic > 0 else None
         except TypeError as error:
             raise UsageError(describe(f"a loss of the codec does not take a keyword: {error}")) from error
+        if quantizer_start_step < 0:
+            usage_error("quantizer_start_step is too small", quantizer_start_step, "0 or more")
         self.use_dual_decoder = use_dual_decoder
+        self.quantizer_start_step = quantizer_start_step  # draw_conditions of the training keeps to it
         self.cache_generator_outputs = cache_generator_outputs
         self.reference_compat = reference_compat
         self._cache: _Turn | None = None
@@ -143,7 +149,7 @@ class CodecModel(nn.Module):
             audio_lengths: Not used: batches are chunks of one length.
             speech_ref1: What the codec should give, ``(B, T)``; None: its input.
             forward_generator: The generator's turn; otherwise the discriminator's.
-            num_quantizers: Quantiser layers to use. None: in training those of a bit rate that is drawn for the batch,
+            num_quantizers: Quantiser layers to use; 0: none, the decoder gets the latent. None: in training those of a bit rate that is drawn for the batch,
                 on all ranks the same, with Python's generator of rank 0; in evaluation those of every bit rate.
             adversarial: False in the generator's turn: train without the discriminator and feature matching.
 

@@ -63,10 +63,11 @@ class ESPnetCodecModel(_espnet.AbsESPnetModel):
         """
         return self.codec(audio, audio_lengths, **batch)
 
-    def draw_conditions(self, rng: random.Random) -> dict[str, Any]:
+    def draw_conditions(self, rng: random.Random, step: int) -> dict[str, Any]:
         """Draw the bit rate of a batch; see :class:`~espnet_av.train.gan.GANTrainer`."""
         generator = self.codec.generator
-        return {"num_quantizers": generator.codebooks_for(rng.choice(generator.bitrates))}
+        number = generator.codebooks_for(rng.choice(generator.bitrates))
+        return {"num_quantizers": number if step >= self.codec.quantizer_start_step else 0}
 
     def clear_cache(self) -> None:
         """Forget what the first turn of a batch has left."""

@@ -7,8 +7,8 @@ loss of the generator, ``forward_generator=False`` that of the discriminator, ea
 and ``weight``. Optimizer and scheduler 0 belong to the generator, 1 to the discriminator. Optional members of the
 model:
 
-* ``draw_conditions(rng) -> dict``: random keywords for both turns of a batch, such as the bit rate. ``rng`` is a
-  ``random.Random`` that depends on seed, epoch and batch alone, so all processes draw the same, and so does a training
+* ``draw_conditions(rng, step) -> dict``: keywords for both turns of a batch, such as the bit rate. ``step`` counts the
+  steps so far, ``rng`` is a ``random.Random`` that depends on seed, epoch and batch alone, so all processes draw the same, and so does a training
   that goes on after a kill.
 * ``clear_cache()``: called after each batch; between its turns the model may keep what the generator made.
 * a keyword ``adversarial``: False, where it is taken, in the generator's turn before the discriminator has started.
@@ -184,9 +184,9 @@ class GANTrainer(AVTrainer):
         return random.Random(derive_seed(self.options.seed, "batch", self.progress.epoch, self.progress.batch))
 
     def draw_conditions(self, rng: random.Random) -> dict[str, Any]:
-        """Return the random keywords of a batch, drawn by the model."""
+        """Return the keywords of a batch, drawn by the model."""
         draw = getattr(self.model, "draw_conditions", None)
-        return draw(rng) if draw is not None else {}
+        return draw(rng, self.progress.step) if draw is not None else {}
 
     def clear_cache(self) -> None:
         """Let the model forget what it kept between two turns."""

@@ -245,3 +245,18 @@ def test_softer_than_the_floor_hardly_counts() -> None:
     assert floored(silence, soft) < 1e-4 < 1 < published(silence, soft)
     assert floored(silence, loud) > 1  # and a loud error stays one
     assert floored(loud, 0.5 * loud).item() == pytest.approx(published(loud, 0.5 * loud).item(), rel=0.01)
+
+
+def test_quantiser_that_starts_later(audio):
+    """Without layers the decoder sees the latent itself, codebooks stay as they were, and the encoder learns."""
+    model = make(quantizer_start_step=3)
+    before = {name: tensor.clone() for name, tensor in model.generator.quantizer.state_dict().items()}
+    output = model.generator(audio.unsqueeze(1), 0)
+    assert torch.equal(output.quantized, output.latent)
+    assert output.codes.shape == (0, len(audio), output.latent.shape[2])
+    assert output.commit_loss == 0
+    model(audio, num_quantizers=0, adversarial=False)["loss"].backward()
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.generator.quantizer.state_dict().items())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.generator.encoder.parameters())
+    with pytest.raises(UsageError, match="quantizer_start_step"):
+        make(quantizer_start_step=-1)

@@ -62,7 +62,7 @@ class ToyGAN(nn.Module):
             loss = loss * float("nan")
         return {"loss": loss, "stats": stats, "weight": torch.tensor(len(x)), "optim_idx": 1 - int(forward_generator)}
 
-    def draw_conditions(self, rng) -> dict:
+    def draw_conditions(self, rng, step) -> dict:
         return {"scale": rng.choice([0.5, 1.0])}
 
     def clear_cache(self) -> None:
