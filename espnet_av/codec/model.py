@@ -149,8 +149,9 @@ class CodecModel(nn.Module):
             audio_lengths: Not used: batches are chunks of one length.
             speech_ref1: What the codec should give, ``(B, T)``; None: its input.
             forward_generator: The generator's turn; otherwise the discriminator's.
-            num_quantizers: Quantiser layers to use; 0: none, the decoder gets the latent. None: in training those of a bit rate that is drawn for the batch,
-                on all ranks the same, with Python's generator of rank 0; in evaluation those of every bit rate.
+            num_quantizers: Quantiser layers to use; 0: none, the decoder gets the latent. None: in training those of a
+                bit rate that is drawn for the batch, on all ranks the same, with Python's generator of rank 0; in
+                evaluation those of every bit rate.
             adversarial: False in the generator's turn: train without the discriminator and feature matching.
 
         Returns:

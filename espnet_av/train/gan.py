@@ -8,8 +8,8 @@ and ``weight``. Optimizer and scheduler 0 belong to the generator, 1 to the disc
 model:
 
 * ``draw_conditions(rng, step) -> dict``: keywords for both turns of a batch, such as the bit rate. ``step`` counts the
-  steps so far, ``rng`` is a ``random.Random`` that depends on seed, epoch and batch alone, so all processes draw the same, and so does a training
-  that goes on after a kill.
+  steps so far, ``rng`` is a ``random.Random`` that depends on seed, epoch and batch alone, so all processes draw the
+  same, and so does a training that goes on after a kill.
 * ``clear_cache()``: called after each batch; between its turns the model may keep what the generator made.
 * a keyword ``adversarial``: False, where it is taken, in the generator's turn before the discriminator has started.
 """
