@@ -277,10 +277,16 @@ def _compare_motion(result: Measured, look: _Look) -> Measured:
     count = min(len(look.frames), int(len(look.wave) / look.rate * look.fps))
     if count < MIN_FRAMES or result.clip.part == "mix":
         return result
-    motion, dark = mouth_curves(look.frames[:count])
-    cues = (motion, dark if result.clip.crops is not None else None)
+    frames = look.frames[:count]
+    cues = mouth_curves(frames if result.clip.crops is not None else likely_mouth(frames))
     envelope = sound_envelope(look.wave, count, look.rate / look.fps)
     return replace(result, lags=lag_map(*cues, envelope), sharp=sharp_curve(*cues, envelope))
+
+
+def likely_mouth(frames: np.ndarray) -> np.ndarray:
+    """Return the part of whole pictures ``(T, H, W)`` where the mouth of a talking head is that fills them."""
+    height, width = frames.shape[1:]
+    return frames[:, int(0.55 * height) : int(0.9 * height), int(0.3 * width) : int(0.7 * width)]
 
 
 def judge_text(clip: Clip, sound: SoundFacts | None, limits: Limits) -> list[tuple[str, str]]:

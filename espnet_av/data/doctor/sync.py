@@ -44,7 +44,7 @@ def mouth_curves(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how fast the picture changes and how dark its darkest part is: lips that open show a dark mouth.
 
     Args:
-        frames: ``(T, H, W)`` gray uint8: mouth crops, or whole pictures.
+        frames: ``(T, H, W)`` gray uint8, the mouth and what is round it.
 
     Returns:
         Two curves ``(T,)``: log of the mean change over two frames, and minus the mean of the darkest tenth.
@@ -79,21 +79,21 @@ def sound_envelope(wave: np.ndarray, num_frames: int, samples_per_frame: float) 
     return np.log10(np.maximum(power, 0.0) + max(1e-9, 1e-4 * float(power.max(initial=0.0))))
 
 
-def lag_map(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -> np.ndarray:
+def lag_map(motion: np.ndarray, dark: np.ndarray, envelope: np.ndarray) -> np.ndarray:
     """Return the correlation ``(R, L)`` of lips and sound at every ratio and lag, the mean of both cues.
 
     Args:
         motion: ``(T,)``.
-        dark: ``(T,)``; None for whole pictures, where darkness tells nothing.
+        dark: ``(T,)``.
         envelope: ``(T,)``.
     """
-    cues = [motion] if dark is None else [motion, dark]
+    cues = [motion, dark]
     return np.mean([_correlations(_stretched(cue), envelope) for cue in cues], axis=0)
 
 
-def sharp_curve(motion: np.ndarray, dark: np.ndarray | None, envelope: np.ndarray) -> np.ndarray:
+def sharp_curve(motion: np.ndarray, dark: np.ndarray, envelope: np.ndarray) -> np.ndarray:
     """Return the correlation ``(L,)`` of which half is that of what changes within a second: its top is narrower."""
-    cues = [motion] if dark is None else [motion, dark]
+    cues = [motion, dark]
     sound = _without_trend(envelope)
     quick = [_correlations(_without_trend(cue)[None], sound)[0] for cue in cues]
     return np.mean([*quick, *(_correlations(cue[None], envelope)[0] for cue in cues)], axis=0)
