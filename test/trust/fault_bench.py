@@ -23,8 +23,8 @@ PYTHON = f"""#!/usr/bin/env bash
 if [[ ${{1-}} == -m && ${{2-}} == espnet_av.* ]]; then exec "{sys.executable}" -I -S "{WARM}" call "@socket@" "$@"; fi
 exec "{sys.executable}" "$@"
 """
-LONGEST_SEC = 300.0
-#: Moments, durations and the commit of a checkout that moves on, which two runs do not share: all other bytes they must.
+LONGEST_SEC = 1200.0  # of a stage that takes seconds on an idle machine; then it hangs
+#: Moments, durations and the commit of a checkout that moves on, which two runs need not share; all else they must.
 MOMENTS = re.compile(
     rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?|\d\d:\d\d:\d\d|"
     rb'"[a-z_]*(?:time|_s|_sec|_mb|rtf|speed|seconds)": ?-?[\d.e+-]+|"?git_commit"?: .*'
