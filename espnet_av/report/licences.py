@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_av.report.experiment import iterate_data_json, read_json
+from espnet_av.report.experiment import iterate_data_json, read_config, read_json
 
 # A licence name or text may match several of these patterns.
 _FORBIDS_SHARING = re.compile(
@@ -32,6 +32,9 @@ _OPEN = re.compile(
     r"|a?gpl",
     re.IGNORECASE,
 )
+
+
+START_KEYS = ("initialised_from", "init_param", "model_name_or_path")  # of weights that a training starts from
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ def find_conflicts(data_licences: Iterable[str | None], model_licence: str) -> l
             conflicts.append(f"the data licence '{item.text}' does not allow derived works to be passed on")
         if item.non_commercial and not model.non_commercial:
             conflicts.append(f"the data licence '{item.text}' is non-commercial, '{model.text}' is not")
-        if item.share_alike and _name(item.text) != _name(model.text):
+        if item.share_alike and plain_name(item.text) != plain_name(model.text):
             conflicts.append(f"the data licence '{item.text}' asks for the same licence, not '{model.text}'")
-    alike = sorted({_name(item.text) for item in terms.values() if item.share_alike})
+    alike = sorted({plain_name(item.text) for item in terms.values() if item.share_alike})
     if len(alike) > 1:
         conflicts.append(f"no licence can satisfy all of these share-alike licences: {', '.join(alike)}")
     return conflicts
@@ -112,7 +115,8 @@ def ledger(config: Mapping[str, Any] | None, dump_dir: str | Path | None) -> lis
     """List the data sets of an experiment with their licences.
 
     Training and validation sets are those that ``config`` names; without a configuration, folders called ``train*``
-    and ``valid*`` below ``dump_dir``. The other folders below ``dump_dir`` are listed as not trained on.
+    and ``valid*`` below ``dump_dir``. The other folders below ``dump_dir`` are listed as not trained on. Models that
+    the training started from count with their own licence, or with what they were trained on.
     """
     folders = training_folders(config)
     entries: dict[Path, LedgerEntry] = {}
@@ -122,7 +126,28 @@ def ledger(config: Mapping[str, Any] | None, dump_dir: str | Path | None) -> lis
     for name, content in iterate_data_json(dump_dir) if dump_dir else ():
         guessed = not folders and name.startswith(("train", "valid"))
         entries.setdefault((Path(dump_dir) / name).resolve(), _entry(name, content, trained_on=guessed))
-    return list(entries.values())
+    return [*entries.values(), *_started_from(config)]
+
+
+def _started_from(config: Mapping[str, Any] | None) -> list[LedgerEntry]:
+    """List packs and experiments of ours whose weights a training began with."""
+    found: dict[str, LedgerEntry] = {}
+    given = [item for key in START_KEYS[:2] for item in (config or {}).get(key) or ()]
+    for item in filter(None, [*given, (config or {}).get("model_name_or_path")]):
+        path = Path(str(item).split(":")[0])
+        folder = path if path.is_dir() else path.parent
+        meta = read_json(folder / "meta.json")
+        before = read_config(folder) if meta is None and (folder / "config.yaml").is_file() else None
+        if isinstance(meta, Mapping) and meta.get("licence"):
+            name = f"start: {meta.get('name')}"
+            found[name] = LedgerEntry(name, str(meta["licence"]), "weights the training started from", True)
+        elif before:
+            earlier = {key: value for key, value in before.items() if key not in START_KEYS}
+            for entry in ledger(earlier, None):
+                found[f"start: {entry.set_name}"] = LedgerEntry(
+                    f"start: {entry.set_name}", entry.licence, entry.description, True
+                )
+    return list(found.values())
 
 
 def training_folders(config: Mapping[str, Any] | None) -> list[Path]:
@@ -145,6 +170,6 @@ def _entry(name: str, content: Mapping[str, Any], *, trained_on: bool) -> Ledger
     return LedgerEntry(name, str(licence), str(content.get("description") or ""), trained_on)
 
 
-def _name(licence: str) -> str:
+def plain_name(licence: str) -> str:
     """Bring a licence name to one form: ``CC BY-SA 4.0`` and ``cc-by-sa-4.0`` are the same."""
     return re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-")

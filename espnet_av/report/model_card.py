@@ -10,9 +10,16 @@ import yaml
 
 from espnet_av.report.complexity import card_rows
 from espnet_av.report.experiment import modality_order, set_order
+from espnet_av.report.licences import plain_name
 from espnet_av.report.results import MODALITY_TITLES, markdown_table, percent, ratio_table, wer_table
 
 TASK_TYPE = "automatic-speech-recognition"
+#: Licences that model hubs know by name.
+HUB_LICENCES = frozenset(
+    "apache-2.0 mit bsd-2-clause bsd-3-clause isc mpl-2.0 gpl-3.0 lgpl-3.0 agpl-3.0 cc0-1.0 cc-by-3.0 cc-by-4.0 "
+    "cc-by-sa-4.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-nc-nd-4.0 odc-by pddl openrail "
+    "unlicense".split()
+)
 Meta = Mapping[str, Any]
 
 
@@ -98,7 +105,7 @@ def front_matter(meta: Mapping[str, Any]) -> dict[str, Any]:
     text = card_text(meta.get("task", "avsr"))
     trained = sorted({item["set_name"] for item in meta["licences"] if item["trained_on"]})
     head: dict[str, Any] = {
-        "license": meta["licence"].lower(),
+        **_licence_fields(str(meta["licence"])),
         "library_name": "espnet",
         "pipeline_tag": text.task_type,
         "tags": ["espnet", "espnet_av", *text.tags],
@@ -110,6 +117,12 @@ def front_matter(meta: Mapping[str, Any]) -> dict[str, Any]:
     if results:
         head["model-index"] = [{"name": meta["name"], "results": results}]
     return head
+
+
+def _licence_fields(licence: str) -> dict[str, str]:
+    """Return the licence as model hubs take it: one of their names, or ``other`` with a name of its own."""
+    name = plain_name(licence)
+    return {"license": name} if name in HUB_LICENCES else {"license": "other", "license_name": name or "not-stated"}
 
 
 def _index_results(meta: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from espnet_av.report.licences import find_conflicts, ledger, read_terms, trained_licences, unknown_licences
+from espnet_av.report.model_card import front_matter
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,33 @@ def test_ledger_takes_the_sets_of_the_configuration(tmp_path):
     assert trained_licences(entries) == ["CC0", "MIT"]
     assert {item.set_name for item in ledger(None, tmp_path) if item.trained_on} == {"train", "valid"}
     assert ledger(None, None) == []
+
+
+def test_models_that_a_training_started_from_count(tmp_path):
+    pack, earlier, data = tmp_path / "pack", tmp_path / "exp", tmp_path / "dump" / "train"
+    for folder in (pack, earlier, data):
+        folder.mkdir(parents=True)
+    (pack / "meta.json").write_text(json.dumps({"name": "reader", "licence": "CC-BY-NC-4.0"}))
+    (data / "data.json").write_text(json.dumps({"licence": "no redistribution"}))
+    sets = [[str(data / "wav.scp"), "speech", "sound"]]
+    (earlier / "config.yaml").write_text(json.dumps({"train_data_path_and_name_and_type": sets}))
+    config = {"initialised_from": [f"{pack}/model.safetensors:encoder"], "init_param": [f"{earlier}/best.pth"]}
+    found = {entry.set_name: entry.licence for entry in ledger(config, None) if entry.trained_on}
+    assert found == {"start: reader": "CC-BY-NC-4.0", "start: train": "no redistribution"}
+    assert len(find_conflicts(trained_licences(ledger(config, None)), "Apache-2.0")) == 2
+    assert ledger({"model_name_or_path": str(pack)}, None)[0].licence == "CC-BY-NC-4.0"
+    assert ledger({"init_param": ["gone/model.pth"]}, None) == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "fields"),
+    [
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("CC BY-NC 4.0", {"license": "cc-by-nc-4.0"}),
+        ("not redistributable", {"license": "other", "license_name": "not-redistributable"}),
+    ],
+)
+def test_hubs_are_told_a_licence_that_they_know(licence, fields):
+    meta = {"task": "avsr", "licence": licence, "licences": [], "name": "model"}
+    head = front_matter(meta)
+    assert {key: value for key, value in head.items() if key.startswith("license")} == fields
