@@ -96,7 +96,7 @@ class Bench:
     """A copy of a recipe in a folder of its own, with a Python that starts at once.
 
     Args:
-        place: An empty folder.
+        place: A folder that does not exist, or that of an earlier bench, whose undisturbed runs are used again.
         task: ``avsr`` or ``avss``.
         seed: Of the moments of kills.
     """
@@ -112,6 +112,20 @@ class Bench:
         self._server: subprocess.Popen | None = None
 
     def __enter__(self) -> "Bench":
+        if (self.place / "facts.json").exists():
+            self.seconds, self.facts = json.loads((self.place / "facts.json").read_text())
+            (self.place / "socket").unlink(missing_ok=True)
+        else:
+            self._copy_recipes()
+        command = [sys.executable, str(WARM), "serve", str(self.place / "socket")]
+        self._server = subprocess.Popen(command, env=self.environ(), stdin=subprocess.DEVNULL)
+        while not (self.place / "socket").exists():
+            if self._server.poll() is not None:
+                raise RuntimeError("the waiting Python did not start")
+            time.sleep(0.05)
+        return self
+
+    def _copy_recipes(self) -> None:
         no_data = shutil.ignore_patterns("__pycache__", "data", "dump", "exp", "debug", "downloads")
         for name in ("utils", "egs"):
             shutil.copytree(ROOT / name, self.place / name, ignore=no_data)
@@ -122,13 +136,6 @@ class Bench:
         python.chmod(0o755)
         if not self.corpus.exists():
             fault_corpus.write_corpus(self.corpus)
-        command = [sys.executable, str(WARM), "serve", str(self.place / "socket")]
-        self._server = subprocess.Popen(command, env=self.environ(), stdin=subprocess.DEVNULL)
-        while not (self.place / "socket").exists():
-            if self._server.poll() is not None:
-                raise RuntimeError("the waiting Python did not start")
-            time.sleep(0.05)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.end_all()
@@ -240,9 +247,12 @@ class Bench:
 
     def prepare(self, last: str) -> None:
         """Run all stages up to ``last`` undisturbed; keep the state before each, their times and their outputs."""
-        for name in self.stages:
+        names = [*self.stages]
+        for index, name in enumerate(names):
             if name not in self.facts:
-                self.keep(name)
+                if index == 0:
+                    self.keep(name)
+                self.restore(name)
                 process, began = self.start(name), 0.0
                 while process.poll() is None:
                     began = began or (time.monotonic() if self.mark(name, "started") else 0.0)
@@ -252,6 +262,9 @@ class Bench:
                     raise RuntimeError(f"the undisturbed stage {name} failed:\n{said}")
                 self.seconds[name] = max(0.2, time.monotonic() - began)
                 self.facts[name] = self.outputs(name)
+                if index + 1 < len(names):
+                    self.keep(names[index + 1])
+                (self.place / "facts.json").write_text(json.dumps([self.seconds, self.facts]))
             if name == last:
                 return
 

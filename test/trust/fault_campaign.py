@@ -189,6 +189,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=240.0, help="start nothing new after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("fault_campaign.json"), help="where the table goes as JSON")
+    parser.add_argument("--place", type=Path, help="work there and keep it: a later campaign needs no undisturbed runs")
     parser.add_argument("--list", action="store_true", help="show the kinds")
     return parser
 
@@ -202,7 +203,9 @@ def main(cmd: list[str] | None = None) -> int:
         return 0 if args.list else 2
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leave nothing behind
     lines = []
-    with tempfile.TemporaryDirectory(prefix="faults.") as folder, Campaign(Path(folder), args) as campaign:
+    with contextlib.ExitStack() as stack:
+        place = args.place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults.")))
+        campaign = stack.enter_context(Campaign(place.absolute(), args))
         for line in campaign.lines(kinds):
             lines.append(line)
             sys.stdout.write(f"{line.kind}: {line.tried} tried, {len(line.lost)} lost, {line.seconds:.0f} s\n")

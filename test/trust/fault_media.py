@@ -114,6 +114,7 @@ def damage_media(place: Path, kind: str, times: int, seed: int, deadline: float)
     began, dice = time.monotonic(), random.Random(f"{seed} {kind}")
     while line.tried < times and len(line.lost) < 3 and time.monotonic() < deadline:
         folder = place / f"{kind}{line.tried}"
+        shutil.rmtree(folder, ignore_errors=True)
         files = write_data(folder, kind)
         damage = ALL[line.tried % len(ALL)]
         if kind == "scp":
