@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espnet_av.codec.codebook import EuclideanCodebook
+from espnet_av.codec.codebook import EuclideanCodebook, all_reduce_
 from espnet_av.utils.errors import usage_error
 
 
@@ -37,6 +37,25 @@ class QuantizerOutput(NamedTuple):
     commit_loss: Tensor
 
 
+@torch.no_grad()
+def principal_axes(vectors: Tensor, num_axes: int) -> tuple[Tensor, Tensor]:
+    """Return the axes along which vectors vary most, over the vectors of all ranks.
+
+    Args:
+        vectors: ``(N, D)``.
+        num_axes: How many axes ``d``, at most ``D``.
+
+    Returns:
+        Orthonormal axes ``(d, D)``, the most important first, and the mean ``(D,)``.
+    """
+    vectors = vectors.double()
+    count = all_reduce_(vectors.new_tensor(float(len(vectors))))
+    mean = all_reduce_(vectors.sum(0)) / count
+    centred = vectors - mean
+    axes = torch.linalg.eigh(all_reduce_(centred.t() @ centred)).eigenvectors  # in the order of growing values
+    return axes[:, -num_axes:].flip(1).t().float(), mean.float()
+
+
 class VectorQuantizer(nn.Module):
     """One layer: projection into the space of the codebook, nearest entry, projection back.
 
@@ -44,7 +63,12 @@ class VectorQuantizer(nn.Module):
         dim: Width ``D`` of the latent.
         codebook_dim: Width ``d`` of the codebook; ``D`` leaves the projections out.
         codebook_size: Number of entries ``K``.
+        pca_init: Start the projections, together with the codebook, from the principal axes of the first training
+            batch, so that a layer gives back most of what it is given; otherwise they are random.
         decay, kmeans_init, kmeans_iters, dead_threshold: See :class:`~espnet_av.codec.codebook.EuclideanCodebook`.
+
+    Raises:
+        UsageError: ``pca_init`` without ``kmeans_init``.
     """
 
     def __init__(
@@ -53,13 +77,17 @@ class VectorQuantizer(nn.Module):
         codebook_dim: int,
         codebook_size: int,
         *,
+        pca_init: bool = False,
         decay: float = 0.99,
         kmeans_init: bool = True,
         kmeans_iters: int = 50,
         dead_threshold: float = 2,
     ) -> None:
         super().__init__()
+        if pca_init and not kmeans_init:
+            usage_error("projections start from a batch only where the codebook does", "kmeans_init False", "True")
         projects = codebook_dim != dim
+        self.pca_init = pca_init and projects
         self.project_in = nn.Linear(dim, codebook_dim) if projects else nn.Identity()
         self.project_out = nn.Linear(codebook_dim, dim) if projects else nn.Identity()
         self._codebook = EuclideanCodebook(
@@ -93,12 +121,24 @@ class VectorQuantizer(nn.Module):
         Returns:
             Output ``(B, D, F)``, indices ``(B, F)``, commitment loss ``()``.
         """
+        if self.training and self.pca_init and not bool(self._codebook.inited):
+            self._start_projections(x.detach().transpose(1, 2).flatten(0, 1))
         x = self.project_in(x.transpose(1, 2))
         quantized, indices = self._codebook(x)
         loss = F.mse_loss(x, quantized) if self.training else x.new_zeros(())
         if self.training:
             quantized = x + (quantized - x).detach()
         return self.project_out(quantized).transpose(1, 2), indices, loss
+
+
+    @torch.no_grad()
+    def _start_projections(self, vectors: Tensor) -> None:
+        """Let the projections be those onto the principal axes of ``(N, D)`` vectors, and back."""
+        axes, mean = principal_axes(vectors, self.project_in.out_features)
+        self.project_in.weight.copy_(axes)
+        self.project_in.bias.copy_(-axes @ mean)
+        self.project_out.weight.copy_(axes.t())
+        self.project_out.bias.copy_(mean)
 
 
 class _Layers(nn.Module):
@@ -117,6 +157,7 @@ class ResidualVectorQuantizer(nn.Module):
         num_quantizers: Number of layers.
         codebook_size: Number of entries ``K`` of each.
         codebook_dim: Width ``d`` of the codebooks; None: ``D``, without projections.
+        pca_init: See :class:`VectorQuantizer`.
         decay, kmeans_init, kmeans_iters, dead_threshold: See :class:`~espnet_av.codec.codebook.EuclideanCodebook`.
     """
 
@@ -127,6 +168,7 @@ class ResidualVectorQuantizer(nn.Module):
         codebook_size: int = 1024,
         codebook_dim: int | None = None,
         *,
+        pca_init: bool = False,
         decay: float = 0.99,
         kmeans_init: bool = True,
         kmeans_iters: int = 50,
@@ -142,6 +184,7 @@ class ResidualVectorQuantizer(nn.Module):
                 dim,
                 codebook_dim or dim,
                 codebook_size,
+                pca_init=pca_init,
                 decay=decay,
                 kmeans_init=kmeans_init,
                 kmeans_iters=kmeans_iters,

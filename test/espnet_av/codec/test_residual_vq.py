@@ -4,9 +4,10 @@
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from espnet_av.codec.codebook import EuclideanCodebook, kmeans, sample_indices
-from espnet_av.codec.quantizer import ResidualVectorQuantizer
+from espnet_av.codec.quantizer import ResidualVectorQuantizer, principal_axes
 from espnet_av.utils.errors import UsageError
 
 DIM, FRAMES = 8, 30
@@ -157,3 +158,35 @@ def test_what_is_refused(quantizer):
             quantizer.decode(codes)
     with pytest.raises(UsageError, match="at least"):
         ResidualVectorQuantizer(4, 0)
+
+
+def test_projections_from_principal_axes():
+    """Every layer starts by giving back most of what it is given, and the next one gets what is left over."""
+    torch.manual_seed(0)
+    scales = torch.linspace(2, 0.05, 16)
+    latent = (torch.randn(8, 50, 16) * scales + 3).transpose(1, 2)  # with a mean that is far from zero
+    errors = {}
+    for pca_init in (False, True):
+        torch.manual_seed(1)
+        quantizer = ResidualVectorQuantizer(16, 3, 64, 4, pca_init=pca_init).train()
+        quantizer(latent)
+        quantizer.eval()
+        outputs = [quantizer.decode(quantizer.encode(latent, number)) for number in (1, 2, 3)]
+        errors[pca_init] = [(latent - output).square().mean().item() for output in outputs]
+    variance = latent.transpose(1, 2).flatten(0, 1).var(0).mean().item()
+    first, second, third = errors[True]
+    assert third < second < first < 0.6 * variance
+    assert errors[False][0] > variance  # random projections give nothing back
+
+
+def test_principal_axes():
+    """The axes are those of a singular value decomposition, orthonormal, the most important first."""
+    torch.manual_seed(0)
+    vectors = torch.randn(300, 6) * torch.tensor([1.0, 5.0, 0.1, 3.0, 0.5, 2.0]) + 7
+    axes, mean = principal_axes(vectors, 3)
+    assert_close(mean, vectors.mean(0), atol=1e-5, rtol=0)
+    assert_close(axes @ axes.t(), torch.eye(3), atol=1e-5, rtol=0)
+    expected = torch.linalg.svd(vectors - vectors.mean(0)).Vh[:3]
+    assert_close((axes * expected).sum(1).abs(), torch.ones(3), atol=1e-4, rtol=0)
+    with pytest.raises(UsageError, match="kmeans_init"):
+        ResidualVectorQuantizer(16, 1, 8, 4, pca_init=True, kmeans_init=False)
