@@ -11,4 +11,5 @@ cd "${recipe}"
 exec bash ../../TEMPLATE/avss/avss.sh --called_as "$0" "${folder}" "$#" \
   --recipe_root my_dataset_root "${MY_DATASET_ROOT:-}" "folder with audio/{train,val,test}/{mix,s1,s2} and mouths" \
   --source mixtures \
+  --config conf/train_rtfsnet_mini.yaml \
   "$@"
