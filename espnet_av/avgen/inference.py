@@ -231,7 +231,7 @@ class AVGenerator(Pretrained):
             MissingDataError: There is none.
         """
         if self._load_text is None:
-            fix = f"pass text_to_tokens (stage 5b), or put it into {self.folder or 'the folder of the model'}/{TEXT}"
+            fix = f"pass text_to_tokens (stage 4d), or put it into {self.folder or 'the folder of the model'}/{TEXT}"
             raise MissingDataError(describe("text needs a text-to-tokens model, and there is none", fix=fix))
         return self._load_text()
 

@@ -257,7 +257,7 @@ def load_sample(folder: str | Path) -> Take:
             content = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError) as error:
         what = f"{folder / MOTION} cannot be read ({error})"
-        raise DataError(describe(what, fix="run stage 8 (generate) again")) from error
+        raise DataError(describe(what, fix="run stage 6 (infer) again")) from error
     if "face" not in content or content["face"].ndim != 2 or not np.isfinite(content["face"]).all():
         raise DataError(describe(f"{folder / MOTION} holds no face codes", sorted(content), "face (frames, codes)"))
     head = None

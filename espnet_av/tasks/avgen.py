@@ -95,7 +95,7 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
             help="segment_length and more (espnet_av/avgen/dataset.py: open_windows)",
         )
         group.add_argument("--statistics", default=None, help=".npz file of statistics of the data (stage 4)")
-        group.add_argument("--head_vae", default=None, help="trained or published head VAE (stage 5a)")
+        group.add_argument("--head_vae", default=None, help="trained or published head VAE (stage 4c)")
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
 
@@ -115,7 +115,7 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
         if args.head_vae is not None:
             args.model_conf |= head_vae_conf(args.head_vae)
         elif args.model_conf.get("head_vae", True) and not (args.init_param or args.model_name_or_path):
-            fix = "pass --head_vae FOLDER (stage 5a), or set model_conf.head_vae: false"
+            fix = "pass --head_vae FOLDER (stage 4c), or set model_conf.head_vae: false"
             usage_error("the generator needs a trained head VAE", fix=fix)
 
     @classmethod

@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two small trainings beside the generator: head VAE (stage 5a) and text-to-tokens (stage 5b).
+"""The two small trainings beside the generator: head VAE (stage 4c) and text-to-tokens (stage 4d).
 
 Both run through the trainer of all tasks. What they are standardised with is computed from the training set, noted in
 ``config.yaml``, and stored in the weights.
