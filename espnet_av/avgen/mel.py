@@ -102,7 +102,7 @@ def check_compatible(vocoder: MelConfig, mel: MelConfig, source: str = "the voco
     if differ:
         got = ", ".join(f"{name} {own}" for name, (own, _) in differ.items())
         allowed = ", ".join(f"{name} {wanted}" for name, (_, wanted) in differ.items())
-        fix = "use a vocoder of these settings, train one (stage 5c), or --vocoder griffinlim"
+        fix = "use a vocoder of these settings, train one (stage 4e), or --vocoder griffinlim"
         raise CheckpointError(describe(f"{source} does not fit the mel spectrograms of the model", got, allowed, fix))
 
 

@@ -244,7 +244,7 @@ def load_vocoder(source: str | os.PathLike, device: str | torch.device = "cpu", 
     path = Path(source).expanduser()
     if not path.exists():
         allowed = [GRIFFIN_LIM, "an experiment of avgen_vocoder_train", "a folder of BigVGAN or HiFi-GAN"]
-        raise MissingDataError(describe("no such vocoder", str(source), allowed, "run stage 5c, or give another"))
+        raise MissingDataError(describe("no such vocoder", str(source), allowed, "run stage 4e, or give another"))
     folder = path if path.is_dir() else path.parent
     if (folder / "config.yaml").is_file():
         network, config = _load_trained(folder, None if path.is_dir() or path.suffix == ".yaml" else path)

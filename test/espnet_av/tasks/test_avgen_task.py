@@ -133,7 +133,7 @@ def test_what_is_missing_is_named(trained):
     root, command = trained
     start = command.index("--head_vae")
     without_vae = other(command[:start] + command[start + 2 :], root, "bad")
-    with pytest.raises(UsageError, match="stage 5a"):
+    with pytest.raises(UsageError, match="stage 4c"):
         avgen_train.main(without_vae)
     start = command.index("--valid_dir")
     with pytest.raises(UsageError, match="--valid_dir"):
