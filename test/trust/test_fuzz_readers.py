@@ -171,7 +171,7 @@ FOUND = {
         b'{"episodes": 3}',
         b"3",
     ],
-    "episodes_gz": [gzipped_zeros(300), gzip.compress(EPISODES)[:-9], b"\x1f\x8b", b""],
+    "episodes_gz": [gzipped_zeros(40), gzip.compress(EPISODES)[:-9], b"\x1f\x8b", b""],
     "words": [b"\xff", b"<blank>\n<unk>\n\n<eos>\n", b"<blank>\n<unk>\n<eos>"],
     "units": [b"\xff", b"<unk> 1\n2\n", b"1\n", b"<unk> 1\n 2\n"],
     "tokens": [b"{}", b"[]", b"3", b"\xff", b"{", b'{"token_type": []}', b'{"token_type": "bpe"}', b"[" * 100_000],
