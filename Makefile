@@ -16,7 +16,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export ESPNET_AV_PYTHON := $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help env doctor demo test test-slow faults check format bench clean clean-env
+.PHONY: help env doctor demo test test-slow test-slurm faults check format bench clean clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-slow: env ## Run the tests that take minutes
 
 faults: env ## Hurt trainings and stages: kills, full disks, damaged files, wrong clocks (FAULT_OPTIONS="--only disk")
 	@$(PYTHON) test/trust/fault_campaign.py $(FAULT_OPTIONS)
+
+test-slurm: env ## Run the tests on a real Slurm of two nodes on this machine (root; Debian: slurmctld slurmd munge)
+	@$(PYTHON) -m pytest -m slurm test/utils $(TEST_OPTIONS)
 
 check: env ## Check style: ruff, ShellCheck and the house rules
 	@$(PYTHON) -m ruff check .

@@ -95,7 +95,8 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
     add("max_jobs_run", type=int, default=0, metavar="N", help="jobs at a time (default: one per CPU core)")
     add("num_threads", type=int, default=0, metavar="N", help="CPU cores of a job (used by slurm)")
-    add("gpu", type=int, default=0, metavar="N", help="GPUs of a job")
+    add("gpu", type=int, default=0, metavar="N", help="GPUs of a job, on each of its nodes")
+    add("num_nodes", type=int, default=0, metavar="N", help="nodes of a job, which starts once on each (needs slurm)")
     add("mem", metavar="X", help="memory of a job, such as 8G (used by slurm)")
     add("time", metavar="T", help="time limit of a job, such as 4:00:00 (used by slurm)")
     add("no_shell", action="store_true", help="take |, > and the like as plain words")
@@ -120,7 +121,7 @@ def parse_request(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -
         raise UsageProblem("expected [JOB=1:N] LOG COMMAND...; --help explains")
     if len(jobs) > 1 and name not in rest[0]:
         raise UsageProblem(f"{len(jobs)} jobs would share the log {rest[0]}; put {name} into its name")
-    for option in ("max_jobs_run", "num_threads", "gpu"):
+    for option in ("max_jobs_run", "num_threads", "gpu", "num_nodes"):
         if getattr(options, option) < 0:
             raise UsageProblem(f"--{option} takes a number from 0; got {getattr(options, option)}")
     return Request(rest[1:], rest[0], name, jobs, options)
@@ -318,20 +319,49 @@ def exit_code(codes: Iterable[int]) -> int:
     return 0 if not failed else (failed.pop() if len(failed) == 1 and failed <= set(PASSED_ON) else 1)
 
 
-def report_failures(program: str, request: Request, codes: dict[str, int]) -> None:
+def on_nodes(argv: Sequence[str], num_nodes: int) -> list[str]:
+    """Return a command that starts another one on all nodes of a Slurm job, or that command itself for one node."""
+    if num_nodes <= 1:
+        return list(argv)
+    number = str(num_nodes)
+    return [
+        "srun",
+        f"--nodes={number}",
+        f"--ntasks={number}",
+        "--ntasks-per-node=1",
+        "--kill-on-bad-exit=0",
+        "--wait=120",
+        *argv,
+    ]
+
+
+def report_failures(
+    program: str, request: Request, codes: dict[str, int], causes: dict[str, str] | None = None
+) -> None:
     """Say which jobs failed, where the logs are, and show the end of the first failing log.
 
     Below a recipe driver (``ESPNET_AV_STATUS`` names a file) the facts go into that file, and the driver shows them.
+
+    Args:
+        program: Who says it.
+        request: The command line.
+        codes: Exit codes by job.
+        causes: What is known about why a job failed, in words, beyond its code.
     """
+    causes = causes or {}
     failed = [job for job in request.jobs if codes.get(job, 0) != 0]
     first = failed[0]
     log = request.log_of(first)
     status = os.environ.get("ESPNET_AV_STATUS")
     if status:
-        Path(status).write_text(f"{codes[first]}\t{first}\t{len(request.jobs)}\t{log}\n", encoding="utf-8")
+        facts = (codes[first], first, len(request.jobs), log, causes.get(first, ""))
+        Path(status).write_text("\t".join(map(str, facts)) + "\n", encoding="utf-8")
         return
     lines = [f"{program}: {len(failed)} / {len(request.jobs)} failed, log is in {request.log_pattern()}"]
-    lines += [f"{program}: job {job}: {explain(codes[job])}" for job in failed[:10]]
+    for job in failed[:10]:
+        lines.append(
+            f"{program}: job {job}: {f'exit {codes[job]}, {causes[job]}' if job in causes else explain(codes[job])}"
+        )
     lines += [f"{program}: ... and {len(failed) - 10} more"] if len(failed) > 10 else []
     lines += [f"{program}: last lines of {log}:"] + [f"  | {line}" for line in tail(log)]
     sys.stderr.write("\n".join(lines) + "\n")

@@ -112,7 +112,7 @@ recipe_defaults() {
   skip_data_prep=false skip_train=false skip_eval=false skip_pack=false skip_upload=true
   list=false dry_run=false debug=false force=false follow=false
   nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-  ngpu=0 nproc=1 backend=local seed=0
+  ngpu=0 nproc=1 num_nodes=1 backend=local seed=0
   config=conf/train.yaml infer_config=conf/infer.yaml set=()
   tag="" datadir="" dumpdir="" expdir=""
   train_set=train valid_set=valid test_sets=test
@@ -140,6 +140,7 @@ Machine:
   --nj N                   jobs side by side (default: CPU cores)
   --ngpu N                 GPUs for training (default: 0)
   --nproc N                training processes without GPUs (default: 1)
+  --num_nodes N            machines for training, each with --ngpu GPUs or --nproc processes; with --backend slurm
   --backend local|slurm    where jobs run; slurm reads conf/slurm.conf (default: local)
 Experiment:
   --seed N                 seed of data, training and decoding (default: 0)
@@ -161,7 +162,7 @@ TEXT
 # recipe_settings: the values of the shared options, one a line; kept as <experiment>/recipe.txt.
 recipe_settings() {
   printf '%s\n' "command=$(print_args bash "${recipe_called}" "${user_args[@]}")" "backend=${backend}" "nj=${nj}" \
-    "ngpu=${ngpu}" "nproc=${nproc}" "seed=${seed}" "config=${config}" "infer_config=${infer_config}" \
+    "ngpu=${ngpu}" "nproc=${nproc}" "num_nodes=${num_nodes}" "seed=${seed}" "config=${config}" "infer_config=${infer_config}" \
     "set=$(print_args "${set[@]}")" "tag=${tag}" "datadir=${datadir}" "dumpdir=${dumpdir}" "expdir=${expdir}" \
     "train_set=${train_set}" "valid_set=${valid_set}" "test_sets=${test_sets}" "debug=${debug}" "force=${force}" \
     "follow=${follow}" "stage=${stage}" "stop_stage=${stop_stage}" "skip_stages=${skip_stages}" \
@@ -172,11 +173,13 @@ recipe_settings() {
 # recipe_check: check the shared options and make paths of the user independent of the folder.
 recipe_check() {
   local name place=""
-  for name in nj ngpu nproc seed; do
+  for name in nj ngpu nproc num_nodes seed; do
     [[ ${!name} =~ ^[0-9]+$ ]] || die 2 "--${name} takes a whole number; got '${!name}'"
   done
-  ((nj >= 1 && nproc >= 1)) || die 2 "--nj and --nproc start at 1; got ${nj} and ${nproc}"
+  ((nj >= 1 && nproc >= 1 && num_nodes >= 1)) ||
+    die 2 "--nj, --nproc and --num_nodes start at 1; got ${nj}, ${nproc} and ${num_nodes}"
   [[ ${backend} == local || ${backend} == slurm ]] || die 2 "--backend is local or slurm; got '${backend}'"
+  ((num_nodes == 1)) || [[ ${backend} == slurm ]] || die 2 "--num_nodes ${num_nodes} needs --backend slurm"
   [[ ${tag} =~ ^[A-Za-z0-9_.+=@-]*$ && ${tag} != .* ]] ||
     die 2 "--tag becomes a folder name: letters, digits and _ . + = @ - only; got '${tag}'"
   [[ ${debug} == false ]] || place=debug/
@@ -252,12 +255,17 @@ run_job() {
   done
   shift
   log=${STAGE_LOGS}/${STAGE_NAME}.${name%%=*}.log
+  [[ ${backend} == local ]] || runner=(utils/slurm --config conf/slurm.conf)
   if [[ ${dry_run} == true ]]; then
     printf '  $ %s%s\n' "$(print_args "$@")" "$([[ ${name} != *=* ]] || printf '   # %s' "${name}")"
+    [[ ${backend} == slurm ]] || return 0
+  fi
+  [[ ${name} != *=* ]] || options+=("${name}")
+  if [[ ${dry_run} == true ]]; then
+    "${ESPNET_AV_PYTHON:-python3}" "${ESPNET_AV_ROOT}/utils/slurm" "${runner[@]:1}" --dry_run --no-shell \
+      "${options[@]}" "${log}" "$@" | sed 's/^/    /'
     return
   fi
-  [[ ${backend} == local ]] || runner=(utils/slurm --config conf/slurm.conf)
-  [[ ${name} != *=* ]] || options+=("${name}")
   ESPNET_AV_STATUS=${STAGE_LOGS}/.failed ESPNET_AV_USAGE=${STAGE_LOGS}/.usage \
     "${ESPNET_AV_PYTHON}" "${ESPNET_AV_ROOT}/${runner[0]}" "${runner[@]:1}" --no-shell "${options[@]}" "${log}" "$@" &
   STAGE_PID=$!

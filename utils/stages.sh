@@ -342,13 +342,13 @@ _stage_meaning() {
 }
 
 _stage_failure_box() {
-  local code=$1 job=1 of=1 log="" last="" meaning anchor=when-a-stage-fails where="" line
+  local code=$1 job=1 of=1 log="" cause="" last="" meaning anchor=when-a-stage-fails where="" line
   local -a more=()
   if [[ -s ${STAGE_LOGS}/.failed ]]; then
-    IFS=$'\t' read -r code job of log <"${STAGE_LOGS}/.failed"
+    IFS=$'\t' read -r code job of log cause <"${STAGE_LOGS}/.failed"
     last=$(grep -v -E '^# (command|directory|host|commit|versions|started|Accounting|Ended)|^#$' "${log}" | tail -n 30 || true)
   fi
-  meaning=$(_stage_meaning "${code}" "${last}")
+  meaning=${cause:-$(_stage_meaning "${code}" "${last}")}
   case "${meaning}" in
     *memory)
       anchor=memory
@@ -357,6 +357,7 @@ _stage_failure_box() {
     'disk full') anchor=disk-full ;;
     stopped*) anchor=stopping-and-going-on ;;
   esac
+  [[ -z ${cause} ]] || anchor=on-a-cluster # only a scheduler gives one
   ((of <= 1)) || where=" - job ${job} of ${of}"
   {
     printf '\n[espnet_av] stage %s "%s" FAILED after %s (exit %s%s)%s\n' "${STAGE_ID}" "${STAGE_NAME}" \

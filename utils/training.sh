@@ -98,24 +98,28 @@ training_data() {
 # run_training MODULE ARGUMENT...: train with all settings, in one process or several
 run_training() {
   local name wanted=$((ngpu > nproc ? ngpu : nproc)) threads=1 start=(python -m "$1")
+  local world=$((wanted * num_nodes))
   local -a overrides=() job=()
   for name in gradient_accumulation_steps save_steps eval_steps log_interval learning_rate warmup_steps report_to \
     model_name_or_path; do
     [[ -z ${!name} ]] || overrides+=("--${name}" "${!name}")
   done
   [[ -z ${batch_size} ]] ||
-    overrides+=(--batch_size "$((batch_size * wanted))" --valid_batch_size "$((batch_size * wanted))")
+    overrides+=(--batch_size "$((batch_size * world))" --valid_batch_size "$((batch_size * world))")
   [[ -z ${max_steps} || ${debug} == true ]] || overrides+=(--max_steps "${max_steps}" --max_epoch 0)
   [[ ${debug} == false ]] || overrides+=(--max_steps 2 --max_epoch 1)
   [[ ${resume_from_checkpoint} == false ]] || overrides+=(--resume_from_checkpoint true)
   for name in "${set[@]}"; do overrides+=(--set "${name}"); done
-  if ((wanted > 1)); then
+  if ((world > 1)); then
     start=("${ESPNET_AV_ROOT}/utils/torchrun" "${wanted}" python -m "$1")
+    ((num_nodes == 1)) || start=("${start[0]}" --num_nodes "${num_nodes}" "${start[@]:1}") job+=(--num_nodes "${num_nodes}")
     overrides+=(--dist_backend "$( ((ngpu > 0)) && echo nccl || echo gloo)")
   fi
   ((ngpu == 0)) || job+=(--gpu "${ngpu}")
   ((ngpu > 0 || nj < wanted)) || threads=$((nj / wanted))
   [[ ${STAGE_REDO} == false || ${resume_from_checkpoint} == true ]] || set_aside
+  [[ ${dry_run} == false || ${num_nodes} == 1 ]] ||
+    printf '  # srun starts this on each node: %s ...\n' "$("${start[0]}" --dry_run "${start[@]:1}")"
   run_job 1 --num_threads "${nj}" "${job[@]}" -- env OMP_NUM_THREADS="${threads}" "${start[@]}" --config "${config}" \
     --output_dir "${exp}" --seed "${seed}" --ngpu "$((ngpu > 0 ? 1 : 0))" "${@:2}" "${overrides[@]}"
 }

@@ -9,8 +9,11 @@
 # train_policies REWARD: one training for each seed; with one process each they run side by side
 train_policies() {
   local wanted=$((ngpu > nproc ? ngpu : nproc)) threads=1 side_by_side=1 pair
-  local -a launch=(python -m espnet_av.bin.activesep_train) job=() more=()
-  if ((wanted > 1)); then
+  local -a launch=(python -m espnet_av.bin.activesep_train) job=() nodes=() more=()
+  if ((num_nodes > 1)); then
+    launch=("${ESPNET_AV_ROOT}/utils/torchrun" --num_nodes "${num_nodes}" "${wanted}" "${launch[@]}")
+    nodes=(--num_nodes "${num_nodes}")
+  elif ((wanted > 1)); then
     launch=("${ESPNET_AV_ROOT}/utils/torchrun" "${wanted}" "${launch[@]}")
   elif ((ngpu == 0)); then
     side_by_side=${nj}
@@ -30,7 +33,7 @@ train_policies() {
   # shellcheck disable=SC2016 # expanded in each job, whose name is seed<number>
   local own_seed='exec "${@:2}" --seed "${1#seed}"'
   run_job "JOB=$(comma_separated "${seeds[@]/#/seed}")" --num_threads "${threads}" --max_jobs_run "${side_by_side}" \
-    "${job[@]}" -- bash -c "${own_seed}" seed JOB env OMP_NUM_THREADS="${threads}" "${launch[@]}" --config "${config}" \
+    "${job[@]}" "${nodes[@]}" -- bash -c "${own_seed}" seed JOB env OMP_NUM_THREADS="${threads}" "${launch[@]}" --config "${config}" \
     --output_dir "${exp}/policy/$1_JOB" --reward "$1" --separators "${passive_exp}" "${in_world[@]}" --episodes "${dumpdir}/episodes" \
     --split "${train_set}" --clips "$(long_clips "${train_set}")" "${more[@]}" "${train_words[@]}"
 }
