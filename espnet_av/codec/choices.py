@@ -38,7 +38,9 @@ def get_model_class(name: str | None = None) -> type:
 
 
 def complete_conf(name: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``model_conf`` with the sizes of its preset written out; other keywords stand.
+    """Return ``model_conf`` with the sizes of its preset written out; what it says itself stands.
+
+    Keywords of a part, such as ``encoder_conf``, are completed one by one.
 
     Raises:
         UsageError: The preset is unknown, or the name is short for another one.
@@ -53,7 +55,9 @@ def complete_conf(name: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
         return conf
     from espnet_av.codec.presets import preset_conf
 
-    return preset_conf(preset) | conf
+    sizes = preset_conf(preset)
+    parts = {name: {**sizes[name], **value} for name, value in conf.items() if isinstance(sizes.get(name), Mapping)}
+    return {**sizes, **conf, **parts}
 
 
 def build_generator(name: str | None = None, conf: Mapping[str, Any] | None = None) -> "nn.Module":

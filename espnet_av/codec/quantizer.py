@@ -130,7 +130,6 @@ class VectorQuantizer(nn.Module):
             quantized = x + (quantized - x).detach()
         return self.project_out(quantized).transpose(1, 2), indices, loss
 
-
     @torch.no_grad()
     def _start_projections(self, vectors: Tensor) -> None:
         """Let the projections be those onto the principal axes of ``(N, D)`` vectors, and back."""

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -99,6 +100,11 @@ class Conv1d(nn.Module):
     def layer(self) -> nn.Conv1d:
         """The convolution itself, without padding."""
         return self.conv["conv"]
+
+    @torch.no_grad()
+    def scale_weights(self, gain: float) -> None:
+        """Multiply the weights by a gain."""
+        self.layer.parametrizations.weight.original0.mul_(gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve.
@@ -200,13 +206,15 @@ class Encoder(nn.Module):
         strides: Reduction at the end of every block; the kernel there is twice the stride.
         units: Residual units of every block (:class:`UnitSpec` or its keywords).
         kernel_size: Taps of the first convolution.
+        latent_gain: Factor of the initial weights of the last convolution. With 1, as published, the latent hardly
+            varies at first, and some trainings stay at the mean spectrum for a long time.
 
     Attributes:
         model: All layers in order.
         hop_length: Samples of a frame.
 
     Raises:
-        UsageError: The sizes do not fit together.
+        UsageError: The sizes do not fit together, or the gain is not positive.
     """
 
     def __init__(
@@ -216,9 +224,12 @@ class Encoder(nn.Module):
         strides: Sequence[int],
         units: Sequence[Sequence[Mapping[str, Any] | UnitSpec]],
         kernel_size: int = 7,
+        latent_gain: float = 1.0,
     ) -> None:
         super().__init__()
         _check_sizes(channels, strides)
+        if not latent_gain > 0:
+            usage_error("latent_gain must be positive", got=latent_gain)
         layers: list[nn.Module] = [Conv1d(1, channels[0], kernel_size)]
         widths = [*channels, latent_dim]
         for block, specs in enumerate(parse_units(units, len(strides))):
@@ -226,6 +237,7 @@ class Encoder(nn.Module):
             layers += [ResidualUnit(width, **vars(spec)) for spec in specs]
             layers += [nn.ELU(), Conv1d(width, widths[block + 1], 2 * stride, stride=stride)]
         self.model = nn.Sequential(*layers)
+        self.model[-1].scale_weights(latent_gain)
         self.hop_length = math.prod(strides)
 
     def forward(self, wav: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from espnet_av.codec.choices import complete_conf
 from espnet_av.codec.presets import TINY
 from espnet_av.codec.seanet import Conv1d, Decoder, Encoder, ResidualUnit, UnitSpec, Upsample
 from espnet_av.utils.errors import UsageError
@@ -87,3 +88,23 @@ def test_bad_sizes():
         Decoder(5, [4], [2], [[], []])
     with pytest.raises(UsageError, match="span its stride"):
         Conv1d(1, 1, 2, stride=3)
+
+
+def test_gain_of_the_latent():
+    """The last convolution alone is scaled, by its norm, so that the latent is, too, up to its bias."""
+    gains = {}
+    for gain in (1.0, 6.0):
+        torch.manual_seed(0)
+        encoder = Encoder(16, **TINY["encoder_conf"], latent_gain=gain)
+        torch.nn.init.zeros_(encoder.model[-1].layer.bias)
+        gains[gain] = encoder(torch.randn(1, 1, 480, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(gains[6.0], 6 * gains[1.0])
+    with pytest.raises(UsageError, match="latent_gain"):
+        Encoder(16, **TINY["encoder_conf"], latent_gain=0.0)
+
+
+def test_keywords_of_a_part_complete_a_preset():
+    conf = complete_conf("lrac", {"preset": "tiny", "encoder_conf": {"latent_gain": 2.0}, "latent_dim": 9})
+    assert conf["encoder_conf"] == {**TINY["encoder_conf"], "latent_gain": 2.0}
+    assert conf["latent_dim"] == 9
+    assert conf["decoder_conf"] == TINY["decoder_conf"]
