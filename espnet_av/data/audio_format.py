@@ -184,7 +184,7 @@ def _format_file(
     import soundfile
 
     path, suffix = Path(source), SUFFIXES[rules.audio_format]
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingDataError(describe(f"no sound file {path}", fix="check the path in wav.scp"))
     if path.stat().st_size == 0:
         raise _UnusableError("empty", f"{path} is an empty file")

@@ -40,7 +40,7 @@ def read_audio(
     import soundfile
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingDataError(describe(f"no sound file {path}", fix="check the path in wav.scp"))
     try:
         frames = -1 if num_samples is None else num_samples
@@ -121,7 +121,7 @@ def probe_audio(path: str | os.PathLike) -> tuple[int, int]:
     import soundfile
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingDataError(describe(f"no sound file {path}", fix="check the path in wav.scp"))
     try:
         info = soundfile.info(str(path))

@@ -275,7 +275,7 @@ class ClipFormatter:
             result.wav, result.num_samples = os.path.abspath(source.wav), probe_audio(source.wav)[0]
             return
         path = self.audio_path(origin, self._cut_key(source))
-        if not path.is_file():
+        if not os.path.isfile(path):
             if source.wav is not None and Path(source.wav).suffix.lower() in CONTAINERS_OF_SOUND:
                 wave = read_audio_track(source.wav, self.settings.sample_rate, align=False)
             elif source.wav is not None:
@@ -310,7 +310,7 @@ class ClipFormatter:
         """Tell whether a file already is what training reads: FLAC, mono, the right rate."""
         import soundfile
 
-        if not wav.lower().endswith(".flac") or not Path(wav).is_file():
+        if not wav.lower().endswith(".flac") or not os.path.isfile(wav):
             return False
         try:
             info = soundfile.info(wav)

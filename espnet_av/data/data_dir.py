@@ -37,7 +37,7 @@ def iter_lines(path: str | os.PathLike) -> Iterator[tuple[int, str, str]]:
         DataError: For an empty line, a byte-order mark, or text that is not UTF-8.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingDataError(describe(f"no file {path}", fix="run the stage that writes it"))
     try:
         content = path.read_bytes().decode("utf-8")

@@ -9,8 +9,8 @@ in both. The remaining types of ESPnet (``kaldi_ark``, ``hdf5``, ...) work throu
 Axis legend: ``N`` audio samples, ``T`` video frames, ``H`` x ``W`` pixels.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,7 +206,7 @@ def open_table(path: str, type_name: str, clock: AVClock = DEFAULT_CLOCK) -> Map
 
 
 def _require_file(path: str) -> None:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise MissingDataError(describe(f"no file {path}", fix="run the stage that writes it"))
 
 

@@ -11,7 +11,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -259,7 +258,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 @contextlib.contextmanager
 def _open(path: "str | os.PathLike | ClipBytes") -> Iterator["InputContainer"]:
     in_memory = isinstance(path, ClipBytes)
-    if not in_memory and not Path(path).is_file():
+    if not in_memory and not os.path.isfile(path):
         raise MissingDataError(describe(f"no clip {path}", fix="check the path in video.scp"))
     try:
         if in_memory:

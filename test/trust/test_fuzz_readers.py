@@ -19,7 +19,7 @@ from espnet_av.avsr.vtt import parse_vtt, read_vtt
 from espnet_av.bin.tokens import load_tokens_dir
 from espnet_av.codec import bitstream
 from espnet_av.corpora.grid import read_align
-from espnet_av.data.audio_format import read_items
+from espnet_av.data.audio_format import AudioItem, FormatRules, format_item, read_items
 from espnet_av.data.data_dir import DataDir, read_ints, read_scp
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import EspnetAVError
@@ -142,7 +142,7 @@ FOUND = {
     ],
     "ints": [b"a " + b"9" * 5000, "a ²\n".encode()],
     "folder_segments": [b"u a 0 inf\n", b"u a nan 1\n", b"u a 0 1e308\n", b"u a 1\n", b"u a 0 " + b"9" * 400],
-    "folder_streams": [b"", b"x", b"../../x speech sound\n"],
+    "folder_streams": [b"", b"x", b"9" * 400 + b" x y", b"../../x speech sound\n"],
     "folder_meta": [b"[" * 100_000, b'{"a": ' * 100_000, b"\xff", b"9" * 5000],
     "vtt": [
         b"WEBVTT\n\n" + b"9" * 400 + b":00:01.000 --> 00:02.000\nx\n",
@@ -260,6 +260,12 @@ def test_episodes_with_a_field_of_another_kind(tmp_path_factory, value, field):
     for changed in ({**EPISODE, field: value}, {**EPISODE, "info": [{**EPISODE["info"][0], "start_idx": value}]}):
         content = json.dumps({"episodes": [changed]}).encode()
         give(BY_NAME["episodes"], tmp_path_factory.getbasetemp() / "fields", content)
+
+
+@pytest.mark.parametrize("path", ["9" * 5000, "a\0b", "\ud800", "/", ""])
+def test_paths_that_cannot_be_are_counted_drops(tmp_path, path):
+    rules = FormatRules(tmp_path, 16000, "wav")
+    assert format_item(AudioItem("a", path, None), rules).reason == "no_file"
 
 
 def test_limits_are_kept():
