@@ -54,9 +54,7 @@ def table(content: dict[str, Any]) -> str:
         for row in (row for row in content["recipes"] if row["recipe"].endswith(f"/{task}")):
             name = row["recipe"]
             needs = f", yours: {', '.join(f'`{option}`' for option in row['needs'])}" if row.get("needs") else ""
-            lines.append(
-                f"{head} [`{name}`](egs/{name}/README.md) | {row['data']}{needs} | {STATES[row['state']]} |"
-            )
+            lines.append(f"{head} [`{name}`](egs/{name}/README.md) | {row['data']}{needs} | {STATES[row['state']]} |")
             head = "| | |"
             if "figure" in row:
                 figures.append(f"| `{name}` | {row['figure']['what']} | `{row['figure']['command']}` |")

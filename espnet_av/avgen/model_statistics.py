@@ -73,7 +73,7 @@ class Statistics(nn.Module):
             if given.dim() and given.shape != buffer.shape:
                 raise DataError(describe(f"statistic {name} has the wrong size", tuple(given.shape), buffer.shape))
             if not given.isfinite().all():
-                raise DataError(describe(f"statistic {name} is not finite", fix="run stage 4 again"))
+                raise DataError(describe(f"statistic {name} is not finite", fix="run stage 4b again"))
             buffer.copy_(given.clamp_min(MIN_STD) if name.endswith("_std") else given)
 
 
@@ -90,7 +90,7 @@ def read_statistics(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with open_npz(path) as archive:
             found = {name: archive[name] for name in STATISTICS if name in archive.files}
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(describe(f"{path}: damaged statistics ({error})", fix="run stage 4 again")) from error
+        raise DataError(describe(f"{path}: damaged statistics ({error})", fix="run stage 4b again")) from error
     if not found:
-        raise DataError(describe(f"{path} holds no statistics", allowed=STATISTICS, fix="run stage 4 again"))
+        raise DataError(describe(f"{path} holds no statistics", allowed=STATISTICS, fix="run stage 4b again"))
     return found

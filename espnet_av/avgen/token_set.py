@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 4a: data folders whose recordings have tokens, extracted here or brought along by the corpus.
+"""Stage 4: data folders whose recordings have tokens, extracted here or brought along by the corpus.
 
 A run that was stopped goes on where it was. Tokens of another recogniser or setting are made anew.
 """

@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 4a: compute means, deviations and ranges of a training set for the generator, one .npz file."""
+"""Stage 4b: compute means, deviations and ranges of a training set for the generator, one .npz file."""
 
 import argparse
 import sys

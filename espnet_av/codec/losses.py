@@ -77,7 +77,8 @@ class LogMelSpectrogram(nn.Module):
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("filters", mel_filters(sample_rate, n_fft, num_mels, fmin, fmax), persistent=False)
-        self.floor = 0.0 if floor_db is None else 10 ** (floor_db / 10) * float(self.window.square().sum())
+        squares = 0.375 * n_fft  # of a periodic Hann window
+        self.floor = 0.0 if floor_db is None else 10 ** (floor_db / 10) * squares
 
     def forward(self, wav: Tensor) -> Tensor:
         """Return ``(B, M, K)`` for ``(B, T)``."""

@@ -198,8 +198,8 @@ class MixtureMedia(Room):
         frames = read_mouth(path, min_size=1)[: round(MAX_SHOWN_SEC * FPS)]
         what = f"{title} of {example.mixture}"
         clip = self.take(data_uri(mp4_bytes(frames, wave, SAMPLE_RATE, FPS), "video/mp4"), what)
-        still = self.take(data_uri(png_bytes(frames[len(frames) // 2]), "image/png"), f"still of {what}")
         if clip:
+            still = self.take(data_uri(png_bytes(frames[len(frames) // 2]), "image/png"), f"still of {what}")
             example.faces.append((title, clip, still or ""))
 
     def _read(self, example: MixtureExample) -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ def commands(shown):
 def test_the_stages_in_order(tmp_path):
     rows = [line.split()[:2] for line in succeed(tmp_path, "mini_av", "--list").splitlines()[1:]]
     assert [" ".join(row) for row in rows] == [
-        *("1 prepare", "2 format", "3 filter", "4 ctc_model", "4a tokens", "4b stats", "4c head_vae", "4d text"),
+        *("1 prepare", "2 format", "3 filter", "3a recogniser", "4 tokens", "4b stats", "4c head_vae", "4d text"),
         *("4e vocoder", "5 train", "6 infer", "7 score", "8 report", "9 pack"),
     ]
     assert not any(tmp_path.iterdir())

@@ -36,6 +36,8 @@ SOURCED = (
     "model_stages.sh",
     "options.sh",
     "policy.sh",
+    "parts.sh",
+    "systems.sh",
     "parse_options.sh",
     "common.sh",
     "stages.sh",

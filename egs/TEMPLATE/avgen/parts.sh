@@ -2,7 +2,7 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Stage 4 of recipes that generate talking faces: the models beside the generator. Each is trained here, or named by the
+# Stages 3a to 4e of recipes that generate talking faces: the models beside the generator. Each is trained here, or named by the
 # user. Sourced by avgen.sh.
 # shellcheck disable=SC2034,SC2154 # variables of the driver
 
@@ -115,11 +115,11 @@ train_vocoder() {
 declare_parts() {
   if trained_here token_model; then
     stage_marks "${token_exp}/.stages"
-    stage 4 ctc_model train_token_model group: data_prep in: "${token_config}" "${filtered[@]:0:2}" \
+    stage 3a recogniser train_token_model group: data_prep in: "${token_config}" "${filtered[@]:0:2}" \
       out: "${token_exp}/config.yaml" "${token_exp}/checkpoint.pth" options: seed token_args
   fi
   stage_marks "${dumpdir}/.stages"
-  stage 4a tokens tokens group: data_prep in: "${filtered[@]}" "${token_in[@]}" out: "${ready[@]}" \
+  stage 4 tokens tokens group: data_prep in: "${filtered[@]}" "${token_in[@]}" out: "${ready[@]}" \
     options: token_model vad max_dropped_share
   if [[ -z ${download_model} ]]; then
     stage_marks "${exp}/.stages"

@@ -309,7 +309,7 @@ def test_corpus(films, tmp_path, detector, capsys):
             head[:, :, :3] @ head[:, :, :3].transpose(0, 2, 1), np.eye(3)[None].repeat(42, 0), atol=1e-5
         )
     assert tables["missing.scp"].keys() == {"s1-bbaf2n"}
-    assert np.load(tables["missing.scp"]["s1-bbaf2n"]).tolist() == [11, 12, 13, 14, 15, 16, 17]
+    assert np.load(tables["missing.scp"]["s1-bbaf2n"]).tolist() == [11, 12, 13, 14, 15, 16]
     assert tables["text"]["s1-bbaf2n"] == "BIN BLUE" and tables["text"]["s1-lrak9a"] == "LAY RED AT K NINE AGAIN"
 
 

@@ -34,7 +34,7 @@ def test_a_page_that_is_too_large_is_built_again_with_less(separated, monkeypatc
     )
     text = small.read_text()
     assert small.stat().st_size <= most and "were left out to keep the page below 20 MB" in text
-    assert "of a_b (0." in text.split("left out to keep")[1]
+    assert "of e_f (0." in text.split("left out to keep")[1]
     with pytest.raises(DataError, match="without any clip"):
         write_report(separated.exp_dir, separated.dump_dir, tmp_path / "x.html", ReportOptions(max_page_bytes=1000))
     assert not (tmp_path / "x.html").exists()

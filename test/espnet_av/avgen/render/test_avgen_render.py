@@ -16,6 +16,7 @@ from espnet_av.avgen.render.sketch import BLOCK_FRAMES, Sketch
 from espnet_av.avgen.render.video import write_grid_video, write_sample, write_sample_video
 from espnet_av.avgen.score_files import FaceBasis, load_sample
 from espnet_av.corpora.face_motion import POSE
+from espnet_av.corpora.talk_controls import GAZE_UNIT
 from espnet_av.corpora.visemes import ARTICULATION
 from espnet_av.utils.errors import DataError, UsageError
 
@@ -53,7 +54,7 @@ def test_the_drawn_mouth_opens_with_the_code(sketch):
 def test_lids_shut_and_controls_are_limited(sketch):
     tracks = sketch.tracks(make(blink=3.0, opening=9.0, gaze_x=-1.0))
     assert tracks.blink[0] == 1 and tracks.articulation[0, 0] == pytest.approx(1.2)
-    assert tracks.gaze[0, 0] == pytest.approx(-0.06)
+    assert tracks.gaze[0, 0] == pytest.approx(-0.9 * GAZE_UNIT)
     named = FaceBasis(Q[:2], ("opening", "width"))
     assert Sketch(named).tracks(make(blink=1.0)).blink.max() == 0
 
