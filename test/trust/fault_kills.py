@@ -48,8 +48,10 @@ def kill_once(bench: Bench, name: str, line: Line) -> bool:
     process = bench.start(name)
     while not early and process.poll() is None and bench.mark(name, "started") is None:
         time.sleep(0.005)
+    began = time.monotonic()
     if not wait(process, bench.dice.uniform(0, bench.seconds[name])):
         line.note("ended before its kill")
+        bench.seconds[name] = max(0.2, min(bench.seconds[name], time.monotonic() - began))  # less is to do than then
         return False
     bench.kill(process, how)
     line.tried += 1
