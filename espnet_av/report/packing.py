@@ -283,10 +283,19 @@ def refuse_foreign_folder(output_dir: Path) -> None:
 def _warn_about_other_weights(exp_dir: Path, checkpoint: Path) -> None:
     for path in sorted((exp_dir / "decode").glob("*/*/infer.json")):
         used = (read_json(path) or {}).get("checkpoint")
-        if used and Path(str(used)).name != checkpoint.name:
+        if used and not _same_weights(exp_dir / Path(str(used)).name, checkpoint):
             name = path.parent.relative_to(exp_dir / "decode").as_posix()
             logger.warning("packing %s, but %s was decoded with %s", checkpoint.name, name, used)
             return
+
+
+def _same_weights(used: Path, checkpoint: Path) -> bool:
+    """Tell whether two files are one, or hold the same: the average of the best epochs has two names."""
+    if used.name == checkpoint.name:
+        return True
+    if not used.is_file() or used.stat().st_size != checkpoint.stat().st_size:
+        return False
+    return used.samefile(checkpoint) or sha256_file(used) == sha256_file(checkpoint)
 
 
 def write_weights(state: Mapping[str, "torch.Tensor"], folder: Path, source: str) -> dict[str, Any]:

@@ -231,3 +231,14 @@ def test_no_training(experiment):
     (experiment.exp_dir / "config.yaml").unlink()
     with pytest.raises(MissingDataError, match="--stage 5"):
         pack_experiment(experiment.exp_dir, experiment.exp_dir / "pack")
+
+
+def test_weights_that_were_decoded_are_told_apart_by_what_they_hold(trained, caplog):
+    experiment, _ = trained
+    used = experiment.exp_dir / "decode" / "av" / "test" / "infer.json"
+    shutil.copy(experiment.exp_dir / "valid.acc.ave_2best.pth", experiment.exp_dir / "valid.acc.ave.pth")
+    for name, warned in (("valid.acc.ave.pth", False), ("valid.acc.best.pth", True)):
+        caplog.clear()
+        used.write_text(json.dumps({**json.loads(used.read_text()), "checkpoint": name}))
+        pack_experiment(experiment.exp_dir, experiment.exp_dir / "pack", experiment.dump_dir)
+        assert (f"was decoded with {name}" in caplog.text) == warned
