@@ -28,7 +28,7 @@ hub_repo=""
 local_data_opts=""
 # other names of the LRAC challenge recipe
 train_config="" inference_config="" train_args="" inference_args="" inference_nj="" hf_repo="" python=""
-gpu_inference=false num_nodes=1 feats_type=raw audio_fold_length="" codec_stats_dir="" num_splits=1
+gpu_inference=false feats_type=raw audio_fold_length="" codec_stats_dir="" num_splits=1
 help_message="Usage: bash ${recipe_called} [options]
 
 A speech codec for several bit rates: data, training, decoding at each rate, scores, report.
@@ -57,7 +57,7 @@ ${recipe_help}Of this task:
   --local_data_opts 'WORDS'  further options of local/data.sh
 The names of the LRAC challenge recipe work too: --train_config FILE (--config), --inference_config FILE (--infer_config),
 --train_args and --inference_args 'WORDS' (appended to the commands), --hf_repo (--hub_repo), --python PROGRAM. Without
-effect here: --num_nodes, --feats_type, --audio_fold_length, --codec_stats_dir, --num_splits.
+effect here: --feats_type, --audio_fold_length, --codec_stats_dir, --num_splits.
 $(training_help)
 
 $(recipe_common_help)"
@@ -85,7 +85,7 @@ check_options() {
   other_name inference_config infer_config
   other_name hf_repo hub_repo
   [[ -z ${python} ]] || export ESPNET_AV_PYTHON=${python}
-  for name in num_nodes:1 feats_type:raw audio_fold_length: codec_stats_dir: num_splits:1; do
+  for name in feats_type:raw audio_fold_length: codec_stats_dir: num_splits:1; do
     default=${name#*:} name=${name%%:*}
     [[ ${!name} == "${default}" ]] || warn "--${name} has no effect here"
   done
