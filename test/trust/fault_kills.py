@@ -45,13 +45,15 @@ def kill_once(bench: Bench, name: str, line: Line) -> bool:
     """Start a stage, kill it at a random moment, and look at what is left; return False when it came to its end."""
     how = bench.dice.choices([how for how, _ in HOW], [share for _, share in HOW])[0]
     early = bench.dice.random() < EARLY_SHARE
+    fresh = bench.mark(name, "started") is None
     process = bench.start(name)
     while not early and process.poll() is None and bench.mark(name, "started") is None:
         time.sleep(0.005)
     began = time.monotonic()
     if not wait(process, bench.dice.uniform(0, bench.seconds[name])):
         line.note("ended before its kill")
-        bench.seconds[name] = max(0.2, min(bench.seconds[name], time.monotonic() - began))  # less is to do than then
+        if fresh:  # the machine is less busy than it was
+            bench.seconds[name] = max(0.2, min(bench.seconds[name], time.monotonic() - began))
         return False
     bench.kill(process, how)
     line.tried += 1
