@@ -81,11 +81,16 @@ def build_report(exp_dir: str | Path, dump_dir: str | Path, options: ReportOptio
         MissingDataError: The experiment folder does not exist.
         DataError: A file that is there is broken.
     """
-    exp_dir, dump_dir, options = Path(exp_dir), Path(dump_dir), options or ReportOptions()
+    return _build(Path(exp_dir), Path(dump_dir), options or ReportOptions())[0]
+
+
+def _build(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> tuple[str, int]:
+    """Return the page, and how many bytes of it are sound and pictures of examples."""
     if not exp_dir.is_dir():
         raise MissingDataError(describe(f"no experiment: {exp_dir} is not a folder", fix="pass the folder of stage 5"))
     content = _content(exp_dir, dump_dir, options)
-    return environment().get_template(PAGES[content["system"]]).render(page=content, **page_parts()).lstrip()
+    page = environment().get_template(PAGES[content["system"]]).render(page=content, **page_parts()).lstrip()
+    return page, content["examples"].get("used_bytes", 0)
 
 
 def environment() -> jinja2.Environment:
@@ -124,7 +129,7 @@ def write_report(
         DataError: A file that is there is broken, or the page is too large even without sound and pictures.
     """
     options = options or ReportOptions()
-    page = build_report(exp_dir, dump_dir, options)
+    page, used = _build(Path(exp_dir), Path(dump_dir), options)
     while (over := len(page.encode()) - options.max_page_bytes) > 0:
         if options.max_media_bytes <= 0:
             raise DataError(
@@ -134,10 +139,10 @@ def write_report(
                     fix="pass --alignment false",
                 )
             )
-        room = max(0, min(options.max_media_bytes, options.max_page_bytes) - over - SPARE_BYTES)
+        room = max(0, used - over - SPARE_BYTES)
         logger.warning("the page is %.2f MB too large; now with %.1f MB of clips", over / 1e6, room / 1e6)
         options = replace(options, max_media_bytes=room)
-        page = build_report(exp_dir, dump_dir, options)
+        page, used = _build(Path(exp_dir), Path(dump_dir), options)
     with atomic_write(output) as stream:
         stream.write(page)
     return Path(output)

@@ -17,7 +17,7 @@ class Room:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.left_bytes = max_bytes
+        self.max_bytes = self.left_bytes = max_bytes
         self.left_out: list[str] = []
 
     @property
@@ -44,4 +44,5 @@ class Room:
         """Return what a page says about what was left out."""
         more = len(self.left_out) - MAX_NAMED
         named = self.left_out[:MAX_NAMED] + ([f"and {more} more"] if more > 0 else [])
-        return {"num_left_out": self.num_left_out, "left_out": named}
+        used = self.max_bytes - self.left_bytes
+        return {"num_left_out": self.num_left_out, "left_out": named, "used_bytes": used}

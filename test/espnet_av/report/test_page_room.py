@@ -17,13 +17,13 @@ def test_room_names_what_does_not_fit():
     assert room.take("12345", "first") == "12345" and room.take(None, "nothing") is None
     assert room.take("1234567", "second") is None and room.take("12345", "third") == "12345"
     assert room.num_left_out == 1 and room.left_bytes == 0
-    assert room.section() == {"num_left_out": 1, "left_out": ["second (0.00 MB)"]}
+    assert room.section() == {"num_left_out": 1, "left_out": ["second (0.00 MB)"], "used_bytes": 10}
     for number in range(MAX_NAMED + 4):
         room.take("1", f"more {number}")
     assert room.section()["left_out"][-1] == "and 5 more"
 
 
-def test_a_page_that_is_too_large_is_built_again_with_less(separated, monkeypatch, tmp_path):
+def test_a_page_that_is_too_large_is_built_again_with_less(separated, monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(pages, "SPARE_BYTES", 5000)
     whole = write_report(separated.exp_dir, separated.dump_dir, tmp_path / "whole.html")
     text = whole.read_text()
@@ -35,6 +35,7 @@ def test_a_page_that_is_too_large_is_built_again_with_less(separated, monkeypatc
     text = small.read_text()
     assert small.stat().st_size <= most and "were left out to keep the page below 20 MB" in text
     assert "of e_f (0." in text.split("left out to keep")[1]
+    assert sum("too large" in line for line in caplog.messages) == 1  # one more attempt was enough
     with pytest.raises(DataError, match="without any clip"):
         write_report(separated.exp_dir, separated.dump_dir, tmp_path / "x.html", ReportOptions(max_page_bytes=1000))
     assert not (tmp_path / "x.html").exists()
