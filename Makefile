@@ -16,7 +16,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export ESPNET_AV_PYTHON := $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help env doctor demo test test-slow test-slurm faults check format bench clean clean-env
+.PHONY: help env doctor demo test test-slow test-slurm faults check format docs bench clean clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +42,10 @@ faults: env ## Hurt trainings and stages: kills, full disks, damaged files, wron
 test-slurm: env ## Run the tests on a real Slurm of two nodes on this machine (root; Debian: slurmctld slurmd munge)
 	@$(PYTHON) -m pytest -m slurm test/utils $(TEST_OPTIONS)
 
-check: env ## Check style: ruff, ShellCheck and the house rules
+check: env ## Check style and types: ruff, mypy, ShellCheck and the house rules
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
 	@{ git ls-files '*.sh'; git grep -lE '^#!/usr/bin/env bash' -- utils .ci; } | sort -u \
 	  | xargs "$$(dirname "$$(command -v $(PYTHON))")/shellcheck" -x -e SC1091
 	@$(PYTHON) -m pytest -q test/test_house_rules.py
@@ -53,13 +54,17 @@ format: env ## Format the Python files
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
+docs: env ## Write the pages of the Python interface to build/docs
+	@$(PYTHON) -m pdoc --docformat google --output-directory build/docs espnet_av
+	@echo "build/docs/index.html"
+
 bench: env ## Run the side by side speed measurements
 	@for script in test/bench/bench_*.py; do \
 	  if [ -e "$$script" ]; then echo "== $$script"; $(PYTHON) "$$script" || exit 1; else echo "no test/bench/bench_*.py"; fi; \
 	done
 
 clean: ## Remove caches and build leftovers; recipes and the environment stay
-	@find . -path ./tools/venv -prune -o -type d \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache \) \
+	@find . -path ./tools/venv -prune -o -type d \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache -o -name .mypy_cache \) \
 	  -prune -exec rm -rf {} +
 	@rm -rf build dist .hypothesis tools/install.log
 
