@@ -5,6 +5,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +21,8 @@ from espnet_av.utils.errors import (
 #: Weights of an experiment folder, best first.
 WEIGHT_PATTERNS = ("model.safetensors", "*.ave.pth", "*.ave_*best.pth", "*.best.pth")
 _FREE_VALUES = 1 << 20
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -63,8 +66,7 @@ def find_weights(
     preferred = [f"{phase}.{name}." for phase, name, *_ in criteria or ()]
     for pattern in WEIGHT_PATTERNS:
         found = sorted(folder.glob(pattern))
-        for prefix in reversed(preferred):
-            found.sort(key=lambda path, prefix=prefix: not path.name.startswith(prefix))
+        found.sort(key=lambda path: [not path.name.startswith(prefix) for prefix in preferred])
         if found:
             return found[0]
     raise MissingDataError(
@@ -89,7 +91,7 @@ def find_beside(folder: Path, name: str | os.PathLike, *, only_beside: bool = Fa
     raise MissingDataError(describe("a file of the model is missing", got=str(name), allowed=f"below {folder}"))
 
 
-def build_for(checkpoint: Path, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+def build_for(checkpoint: Path, build: Callable[[], Network]) -> Network:
     """Build the network that a checkpoint belongs to.
 
     A configuration may come from a stranger: where it claims more weights than the file has bytes, no memory is asked
