@@ -17,9 +17,8 @@ layout and writes data folders ``train``, ``valid`` and ``test``.
 
 import argparse
 import logging
-import re
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ POSE_VALUES = 104
 STATISTICS = {"code": FACE_VALUES, "pose": POSE_VALUES, "audio": 2}
 
 HEAD_COLUMNS = (12, 16)
-FACE_FILE = re.compile(r"(.+)_face_expression\.npy")
+FACE_SUFFIX = "_face_expression.npy"
 SPLITS = ("a2p", "avflow")
 _TEST, _VALID = 4, 2  # scenes at the end, by the rule of the data; the other rule has only the latter
 
@@ -59,8 +58,8 @@ def find_scenes(root: str | Path, *, token_dir: str | None = None, leave_out: Co
     root = Path(root)
     tokens = pick_token_dir(root, token_dir)
     found = []
-    for face in sorted(root.glob("*_face_expression.npy")):
-        scene = FACE_FILE.fullmatch(face.name)[1]
+    for face in sorted(root.glob(f"*{FACE_SUFFIX}")):
+        scene = face.name.removesuffix(FACE_SUFFIX)
         if scene in leave_out:
             continue
         wav, pose = root / f"{scene}_audio.wav", root / f"{scene}_body_pose.npy"
@@ -101,7 +100,7 @@ def check_layout(root: str | Path, *, token_dir: str | None = None) -> Drops:
     """
     root = Path(root)
     names = {path.name.removesuffix("_audio.wav") for path in root.glob("*_audio.wav")}
-    names |= {FACE_FILE.fullmatch(path.name)[1] for path in root.glob("*_face_expression.npy")}
+    names |= {path.name.removesuffix(FACE_SUFFIX) for path in root.glob(f"*{FACE_SUFFIX}")}
     if not names:
         fix = f"name the folder of one person, such as ROOT/{PEOPLE[0]}"
         raise MissingDataError(describe(f"{root} holds no scenes", allowed="sceneNN_audio.wav and more", fix=fix))
@@ -175,7 +174,7 @@ def write_sets(
     for subset, uids in subsets.items():
         data = DataDir(output_dir / subset)
         data.path.mkdir(parents=True, exist_ok=True)
-        tables = {
+        tables: dict[str, Mapping[str, object]] = {
             "wav.scp": {uid: scenes[uid].wav for uid in uids},
             "face.scp": {uid: scenes[uid].face for uid in uids},
             "head.scp": {uid: output_dir / "head" / f"{uid}.npy" for uid in uids},

@@ -90,7 +90,7 @@ def read_part(folder: Path, mouths: MouthFolder | None, limit: int | None = None
             plan.drops.add(stem, "no_mouth" if isinstance(error, MissingDataError) else "ambiguous_name", str(error))
             continue
         sources = tuple(str(sounds[name][stem]) for name in given)
-        files = tuple(mouths.find(clip) for clip in clips)
+        files = tuple(mouths.find(clip) for clip in clips) if mouths is not None else ()
         facts = {"utt2clips": " ".join(clips)} if clips else {}
         plan.mixtures.append(Mixture(stem, str(sounds["mix"][stem]), sources, files, facts=facts))
     return plan

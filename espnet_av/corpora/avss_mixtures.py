@@ -235,7 +235,8 @@ class MixtureMaker:
         num_frames = min(num_frames, *(len(crops) for crops in frames))
         if num_frames == 0:
             raise DataError(describe(f"the clips of {pair.utt} are too short", [len(sound) for sound in sounds]))
-        waves = mix_pair(*(sound[: num_frames * SAMPLES_PER_FRAME] for sound in sounds), pair.gain_db, -pair.gain_db)
+        first, second = (sound[: num_frames * SAMPLES_PER_FRAME] for sound in sounds)
+        waves = mix_pair(first, second, pair.gain_db, -pair.gain_db)
         paths = write_waves(folder, self.media_dir, pair.utt, waves)
         mouths = tuple(self._cut_mouth(clip, crops, num_frames) for clip, crops in zip(clips, frames, strict=True))
         facts = {"pair_kind": pair.kind, "utt2clips": " ".join(clips), "utt2level": f"{2 * pair.gain_db:.3f}"}

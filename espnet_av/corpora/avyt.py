@@ -57,7 +57,7 @@ class Place:
             name: {"source": self.avyt, "config": config, "split": split} for name, (config, split) in TRAINING.items()
         }
         if self.mcorec is not None:
-            sources["mcorec"] = self._mcorec("train")
+            sources["mcorec"] = self._mcorec(self.mcorec, "train")
         return sources
 
     def validation(self, *, legacy: bool = False) -> dict[str, dict[str, str]]:
@@ -67,22 +67,22 @@ class Place:
             sources["lrs2-noisy"] = {"source": self.avyt, "config": "lrs2", "split": LEGACY_VALID_TEST}
             sources["avyt-mix"] = {"source": self.avyt, "config": "avyt-mix", "split": "test"}
         if self.mcorec is not None:
-            sources["mcorec"] = self._mcorec("valid")
+            sources["mcorec"] = self._mcorec(self.mcorec, "valid")
         return sources
 
-    def _mcorec(self, kind: str) -> dict[str, str]:
+    def _mcorec(self, source: str, kind: str) -> dict[str, str]:
         """Return the configuration and split of MCoRec: the one that there is, under one of its usual names."""
-        found = shard_splits(self.mcorec, self.cache_dir)
+        found = shard_splits(source, self.cache_dir)
         for config, splits in found.items():
             for split in MCOREC_SPLITS[kind]:
                 if split in splits:
-                    return {"source": self.mcorec, "config": config, "split": split}
-        raise DataError(describe(f"{self.mcorec} has no split for {kind}", found, MCOREC_SPLITS[kind]))
+                    return {"source": source, "config": config, "split": split}
+        raise DataError(describe(f"{source} has no split for {kind}", found, MCOREC_SPLITS[kind]))
 
     def open(self, sources: Mapping[str, Mapping[str, str]]) -> dict[str, AVShards]:
         """Open sources."""
         return {
-            name: AVShards(**entry, streaming=self.streaming, cache_dir=self.cache_dir)
+            name: AVShards(entry["source"], entry["config"], entry["split"], self.streaming, self.cache_dir)
             for name, entry in sources.items()
         }
 

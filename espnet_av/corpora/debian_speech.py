@@ -178,7 +178,7 @@ def _decode_g722(clip: Clip) -> np.ndarray:
     import av
 
     try:
-        with av.open(io.BytesIO(clip.content), format="g722") as container:
+        with av.open(io.BytesIO(clip.content), "r", format="g722") as container:
             blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
     except (av.error.FFmpegError, ValueError, IndexError) as error:
         raise DataError(f"{clip.path}: cannot be decoded ({error})") from error
@@ -445,8 +445,8 @@ def _write_folders(
         paths = {utt: item.path for utt, item in spoken[name].items()}
         codec_sets.write_test_set(output_dir / name, paths, paths, spoken[name], meta)
     codec_sets.write_lists(output_dir, lists)
-    heard = [list(lists[f"{kind}_test"].values()) for kind in ("noise", "rirs")]
-    codec_sets.write_tests(output_dir, media_dir / "tests", spoken["test_track"], *heard, seed, meta)
+    noises, rooms = (list(lists[f"{kind}_test"].values()) for kind in ("noise", "rirs"))
+    codec_sets.write_tests(output_dir, media_dir / "tests", spoken["test_track"], noises, rooms, seed, meta)
 
 
 def _make_lists(

@@ -138,7 +138,8 @@ def make_identity(index: int, seed: int, *, high_voice: bool) -> Identity:
 
 
 def _floats(values: np.ndarray) -> tuple[float, float, float]:
-    return tuple(float(value) for value in values)
+    first, second, third = (float(value) for value in values)
+    return first, second, third
 
 
 def _unit(vector: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -80,7 +80,8 @@ class FaceRenderer:
             self._eyes.paint(picture, float(tracks.blink[t]), tracks.gaze[t], light[t])
             self._mouth.paint(picture, articulation[t], light[t])
             warp = self._warp(articulation[t], tracks.pose[t].astype(np.float32))
-            frame = cv2.remap(picture, warp, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            # a map of pairs (x, y) goes without a second map, which OpenCV's stubs do not know
+            frame = cv2.remap(picture, warp, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
             top, left = offsets[t]
             noise = self._noise[top : top + FRAME_SIDE, left : left + FRAME_SIDE]
             cv2.add(frame, noise, dst=frames[t], dtype=cv2.CV_8U)

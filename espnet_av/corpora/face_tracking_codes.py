@@ -112,7 +112,8 @@ def drop_slips(landmarks: Landmarks) -> list[np.ndarray | None]:
     kept = list(landmarks)
     if len(seen) < 3:
         return kept
-    eyes = np.stack([landmarks[index][list(_EYE_CORNERS)] for index in seen]).astype(np.float64)
+    corners = list(_EYE_CORNERS)
+    eyes = np.stack([points[corners] for points in landmarks if points is not None]).astype(np.float64)
     size = np.linalg.norm(eyes[:, 1] - eyes[:, 0], axis=1)
     centre = eyes.mean(axis=1)
     usual = median_filter(size, 5, mode="nearest")

@@ -90,11 +90,20 @@ def find_segments(root: str | Path, *, token_dir: str | None = None, leave_out: 
         for path in (wav, head):
             if not path.is_file():
                 raise MissingDataError(describe(f"segment '{name}' has no {path}", fix="copy it, or drop the segment"))
-        partner = [root / PARTNER / f"{name}--{part}.npy" for part in ("expression", "headpose")]
-        seen = [str(path) for path in partner] if all(path.is_file() for path in partner) else [None, None]
-        token_file = str(tokens / f"{name}.npy") if tokens is not None else None
-        files = {"tokens": token_file, "other_expression": seen[0], "other_head": seen[1]}
-        found.append(Recording(name, str(wav), str(face), str(head), text=texts.get(name), **files))
+        expression, turn = (root / PARTNER / f"{name}--{part}.npy" for part in ("expression", "headpose"))
+        seen = expression.is_file() and turn.is_file()
+        found.append(
+            Recording(
+                name,
+                str(wav),
+                str(face),
+                str(head),
+                text=texts.get(name),
+                tokens=str(tokens / f"{name}.npy") if tokens is not None else None,
+                other_expression=str(expression) if seen else None,
+                other_head=str(turn) if seen else None,
+            )
+        )
     if not found:
         raise MissingDataError(describe(f"{root / FACE} holds no segments", allowed="<segment>.npy"))
     return found

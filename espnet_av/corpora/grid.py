@@ -203,7 +203,8 @@ def split_clips(
     sets: dict[str, list[Clip]] = {name: [] for name in SETS}
     owner: dict[str, str] = {}
     for name in SETS:
-        for clip in read_clip_list(lists[name], clips) if lists.get(name) else []:
+        list_file = lists.get(name)
+        for clip in read_clip_list(list_file, clips) if list_file else []:
             if clip.utt in owner:
                 raise DataError(describe(f"the lists of {owner[clip.utt]} and {name} share a clip", got=clip.utt))
             owner[clip.utt] = name
@@ -242,7 +243,9 @@ def read_clip_list(path: str | Path, clips: Sequence[Clip]) -> list[Clip]:
         by_name.setdefault(clip.name, []).append(clip)
     lines = [line.strip().removesuffix(".mpg") for line in _read_lines(path)]
     found: dict[str, Clip] = {}
-    unknown, ambiguous, twice = [], [], []
+    unknown: list[str] = []
+    ambiguous: list[str] = []
+    twice: list[str] = []
     for line in lines:
         if not line or line.startswith("#"):
             continue

@@ -116,7 +116,7 @@ def plan(size: HQSize, seed: int, corpus_dir: Path) -> list[SpokenItem]:
         ("valid", VALID_VOICES, size.valid),
         ("train", TRAIN_VOICES[: size.num_train_voices], size.train),
     )
-    items = []
+    items: list[SpokenItem] = []
     for split, voices, count in groups:
         for rank, voice in enumerate(voices):
             speaker = f"hq-{split}{rank + 1:02d}"
@@ -229,19 +229,19 @@ def _write_sets(
         by_split.setdefault(item.split, {})[item.utt] = recording
     for split in ("train", "valid"):
         codec_sets.write_speech_set(output_dir / split, by_split[split], meta)
-    tables, heard = {}, {}
+    tables: dict[str, dict[str, Path]] = {}
     for number, (split, name) in enumerate((("train", ""), ("valid", "_val"), ("test", "_test"))):
         rng = np.random.default_rng([seed, 43, number])
         clips = [read_audio(item.path, SAMPLE_RATE)[0] for item in list(by_split[split].values())[:24]]
         noises = codec_sets.make_coloured_noises(size.noise_sec, rng, name)
         noises |= codec_sets.make_babbles(clips, size.noise_sec, rng, name)
-        heard[name] = codec_sets.write_noises(corpus_dir / "noise", noises)
+        heard = codec_sets.write_noises(corpus_dir / "noise", noises)
         count = size.rooms[0] if split == "train" else size.rooms[1]
         rooms = codec_sets.write_rooms(corpus_dir / "rirs", count, rng, f"rir{name}")
-        tables |= {f"noise{name}": heard[name], f"rirs{name}": rooms}
+        tables |= {f"noise{name}": heard, f"rirs{name}": rooms}
     codec_sets.write_lists(output_dir, tables)
-    noises, rooms = (list(tables[f"{kind}_test"].values()) for kind in ("noise", "rirs"))
-    codec_sets.write_tests(output_dir, corpus_dir / "tests", by_split["test"], noises, rooms, seed, meta)
+    test_noises, test_rooms = (list(tables[f"{kind}_test"].values()) for kind in ("noise", "rirs"))
+    codec_sets.write_tests(output_dir, corpus_dir / "tests", by_split["test"], test_noises, test_rooms, seed, meta)
 
 
 def get_parser() -> argparse.ArgumentParser:

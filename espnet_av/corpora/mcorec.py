@@ -206,15 +206,17 @@ def read_track_scores(session: Session, speaker: str, track: Track, num_frames: 
     Args:
         session: Receives the notes.
         speaker: Name of the person.
-        track: The track; its ``asd`` must be there.
+        track: The track.
         num_frames: Frames of its video; None takes those of the description.
 
     Returns:
         Frame of the session -> score, only frames of the track.
 
     Raises:
-        DataError: The file is damaged, or has no score for any frame of the track.
+        DataError: There is no file, it is damaged, or it has no score for any frame of the track.
     """
+    if track.asd is None:
+        raise MissingDataError(describe("no active speaker scores", got=f"{session.name}/{speaker}/{track.name}"))
     scores = read_scores(track.asd)
     length = num_frames or track.num_frames
     if length is None:
@@ -286,12 +288,12 @@ def _listed_people(metadata: Path) -> dict[str, tuple[Interval | None, list[dict
 
 
 def _found_people(path: Path) -> dict[str, tuple[Interval | None, list[dict[str, str]]]]:
-    people = {}
+    people: dict[str, tuple[Interval | None, list[dict[str, str]]]] = {}
     for folder in sorted((path / "speakers").iterdir()):
         if not folder.is_dir():
             continue
         files = [str(item.relative_to(path)) for item in sorted((folder / "central_crops").glob("track_*"))]
-        stems = sorted({re.match(r".*/track_\d+", name).group() for name in files if re.match(r".*/track_\d+", name)})
+        stems = sorted({match.group() for name in files if (match := re.match(r".*/track_\d+", name))})
         crops = [{kind: stem + suffix for kind, suffix in SUFFIXES.items() if stem + suffix in files} for stem in stems]
         people[folder.name] = (None, crops)
     return people

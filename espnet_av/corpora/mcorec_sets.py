@@ -71,7 +71,7 @@ def _cut(session: str, speaker: Speaker, captions: Sequence[Caption], drops: Dro
             drops.add(f"{utt}-again", "duplicate", f"two captions from {caption.start:.2f} to {caption.end:.2f} s")
         elif not text or caption.end - caption.start < 1 / FPS:
             drops.add(utt, "empty_text", f"caption at {caption.start:.2f} s")
-        elif track is None:
+        elif track is None or track.lip is None:
             drops.add(utt, "no_face", f"no usable track from {caption.start:.2f} to {caption.end:.2f} s")
         else:
             start = max(0.0, caption.start - track.start_sec)

@@ -162,6 +162,7 @@ class SpeakerPool:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
             )
             self._running.add(process)
+            assert process.stdin is not None and process.stdout is not None  # both are pipes
             try:
                 with process.stdin as stdin:
                     json.dump({"parent": os.getpid(), "job": dataclasses.asdict(job)}, stdin)

@@ -9,8 +9,9 @@ only one letter, and 25 letters need more examples than the other words. Words a
 those of one slot are equally frequent, and a sentence of the valid or test sets is never one of train.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -90,18 +91,22 @@ def free_vocabulary() -> list[str]:
     return sorted({word for words in FREE_WORDS.values() for word in words})
 
 
-class _Deck:
+Card = TypeVar("Card")
+
+
+class _Deck(Generic[Card]):
     """Deal cards; shuffle them anew whenever all are gone. A card that was not used goes back to a random place."""
 
-    def __init__(self, cards: tuple, rng: np.random.Generator) -> None:
-        self._cards, self._rng, self._left = cards, rng, []
+    def __init__(self, cards: Sequence[Card], rng: np.random.Generator) -> None:
+        self._cards, self._rng = cards, rng
+        self._left: list[Card] = []
 
-    def deal(self) -> object:
+    def deal(self) -> Card:
         if not self._left:
             self._left = [self._cards[k] for k in self._rng.permutation(len(self._cards))]
         return self._left.pop()
 
-    def give_back(self, card: object) -> None:
+    def give_back(self, card: Card) -> None:
         self._left.insert(int(self._rng.integers(len(self._left) + 1)), card)
 
 
@@ -134,7 +139,7 @@ class SentenceSource:
         """Return a new code of four letters and two digits."""
         return self._new_sentence(self._code)
 
-    def _new_sentence(self, decks: list[_Deck]) -> str:
+    def _new_sentence(self, decks: list[_Deck[str]]) -> str:
         for _ in range(1000):
             hand = [deck.deal() for deck in decks]
             text = " ".join(hand)

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError, describe
 from espnet_av.utils.hub import explain_hub_error, is_hub_name
@@ -122,7 +122,8 @@ class HubRepository:
             if self.streaming:
                 system = self._hub.HfFileSystem()
                 address = f"datasets/{self.name}@{self.revision}/{path}"
-                return _HubFile(system.open(address, "rb", block_size=_BLOCK_BYTES), self.name)
+                file = _HubFile(system.open(address, "rb", block_size=_BLOCK_BYTES), self.name)
+                return cast(BinaryIO, file)  # it is one, but the type of raw files does not say so
             local = self._hub.hf_hub_download(
                 self.name, path, repo_type="dataset", revision=self.revision, cache_dir=self.cache_dir
             )

@@ -10,7 +10,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from espnet_av.utils.errors import DataError
 from espnet_av.utils.optional import require
@@ -49,13 +49,15 @@ def _numbered(rows: Iterator[Row], skip: int, first: int = 0) -> Iterator[Row]:
             yield key, fields, number + 1
 
 
-def _read_tar(stream: BinaryIO, path: str, start: int, mode: str = "r:") -> Iterator[Row]:
-    key, fields = None, {}
+def _read_tar(stream: BinaryIO, path: str, start: int, mode: Literal["r:", "r:gz"] = "r:") -> Iterator[Row]:
+    key: str | None = None
+    fields: dict[str, Any] = {}
     try:
         stream.seek(start)
         with tarfile.open(fileobj=stream, mode=mode, tarinfo=BoundedTarInfo) as archive:
             for member in iter(archive.next, None):
-                archive.members.clear()  # tarfile would remember every member of a shard of many gigabytes
+                # tarfile would remember every member of a shard of many gigabytes
+                archive.members.clear()  # type: ignore[attr-defined]  # not in its stubs
                 if not member.isfile():
                     continue
                 stem, _, field = os.path.basename(member.name).partition(".")

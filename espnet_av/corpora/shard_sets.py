@@ -67,7 +67,9 @@ def write_shard_set(
     Raises:
         DataError: Too many clips are of no use; the reasons lie in ``<folder>.shard_report.json``.
     """
-    folder, video, text = Path(folder), {}, {}
+    folder = Path(folder)
+    video: dict[str, Path] = {}
+    text: dict[str, str] = {}
     dropped: dict[str, tuple[str, str]] = {}
     for name, shards in sources.items():
         left = None if max_clips is None else max_clips - len(video)

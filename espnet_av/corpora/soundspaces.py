@@ -97,7 +97,8 @@ def prepare(root: Path, output_dir: Path, sets: Sequence[str], given: dict[str, 
     all_scenes = ScenePaths.below(root, dataset).scenes()
     if not all_scenes:
         raise MissingDataError(describe("no scenes", got=str(root / "metadata" / dataset)))
-    table, pairs = ClassTable.published(), {}
+    table = ClassTable.published()
+    pairs: dict[str, int] = {}
     for name in sets:
         scenes = all_scenes
         if name in splits:

@@ -55,7 +55,7 @@ def read_stream_plan(path: str | os.PathLike, num_streams: int = 1) -> "StreamPl
     """
     from espnet_av.data.stream import StreamPlan
 
-    given = load_yaml(path)
+    given = load_yaml(os.fspath(path))
     unknown = sorted(set(given) - {"sources", *PLAN_KEYS, *HUB_KEYS})
     if unknown:
         raise UsageError(describe(f"{path}: unknown key", unknown[0], ["sources", *PLAN_KEYS, *HUB_KEYS]))

@@ -80,8 +80,8 @@ def find_utterances(
         MissingDataError, DataError: As :func:`read_transcripts` and :func:`find_clips_folder`.
     """
     if auto_avsr_layout.is_layout(root):
-        files = auto_avsr_layout.find_csv_files(root, "vox2")
-        files = auto_avsr_layout.choose_csv_files(files, "test" if split == "test" else "train")
+        found = auto_avsr_layout.find_csv_files(root, "vox2")
+        files = auto_avsr_layout.choose_csv_files(found, "test" if split == "test" else "train")
         return auto_avsr_layout.read_utterances(root, files, unit_file=unit_file)
     folder = find_clips_folder(root, split)
     if not transcript_file:

@@ -99,7 +99,7 @@ def read_items(data: DataDir) -> list[AudioItem]:
                 raise DataError(
                     describe(f"{data / name}: '{key[:200]}' is a command, and commands are not run", value, "a path")
                 )
-    spans = {utt: (utt, None) for utt in recordings}
+    spans: dict[str, tuple[str, tuple[float, float] | None]] = {utt: (utt, None) for utt in recordings}
     if data.has("segments"):
         spans = {utt: _read_segment(data, utt, line, recordings) for utt, line in data.read("segments").items()}
     if references and set(references) != set(spans):
@@ -265,7 +265,8 @@ def format_audio_set(
         items = [items[k * len(items) // max_utterances] for k in range(max_utterances)]
     work = functools.partial(format_item, rules=rules)
     results = list(map_items(work, items, nj, f"format {data.path.name}"))
-    drops, notes = Drops(len(results)), {}
+    drops = Drops(len(results))
+    notes: dict[str, list[str]] = {}
     for result in results:
         if isinstance(result, Lost):
             drops.add(result.utt, result.reason, result.detail)

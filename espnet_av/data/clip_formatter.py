@@ -160,8 +160,6 @@ class ClipFormatter:
     # ---- crops -------------------------------------------------------------------------------------------------------
 
     def _add_crops(self, source: ClipSource, result: FormattedClip) -> None:
-        if source.video is None:
-            raise ClipRejected("no_video", "no line in video.scp")
         crop = self.crop_path(source)
         found = _read_note(crop)
         if found is None:
@@ -176,8 +174,10 @@ class ClipFormatter:
         """Return the path of the crop file of a clip.
 
         Raises:
+            ClipRejected: If there is no video.
             MissingDataError: If the video or landmark file is absent.
         """
+        video = _video_of(source)
         rules = asdict(self.settings.rules) if self.settings.roi in ("face", "landmarks") else {}
         key = {
             "version": CACHE_VERSION,
@@ -185,12 +185,12 @@ class ClipFormatter:
             "fps": self.settings.fps,
             "crop_size": self.settings.rules.crop_size,
             "rules": rules,
-            "video": _identity(source.video),
+            "video": _identity(video),
             "landmarks": _identity(source.landmarks) if self.settings.roi == "landmarks" else None,
             **self._cut_key(source),
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        stem = re.sub(r"[^\w.-]", "_", Path(source.video).stem)[:60]
+        stem = re.sub(r"[^\w.-]", "_", Path(video).stem)[:60]
         return Path(self.settings.roi_dir) / digest[:2] / f"{stem}-{digest[2:18]}.{self.settings.roi_format}"
 
     def _cut_key(self, source: ClipSource) -> dict[str, Any]:
@@ -199,11 +199,12 @@ class ClipFormatter:
 
     def _make_crops(self, source: ClipSource, crop: Path) -> dict[str, Any]:
         first, last = self._cut_frames(source)
-        _refuse_huge(source.video, (source.start_sec, source.end_sec))
+        path = _video_of(source)
+        _refuse_huge(path, (source.start_sec, source.end_sec))
         fps = float(self._clock.fps)
-        video = read_video(source.video, start_sec=first / fps, end_sec=None if last is None else last / fps)
+        video = read_video(path, start_sec=first / fps, end_sec=None if last is None else last / fps)
         kept = self._frames_on_clock(video)
-        found: dict[str, Any] = {"source": source.video, "note": None, "num_interpolated": 0}
+        found: dict[str, Any] = {"source": path, "note": None, "num_interpolated": 0}
         if len(kept) != len(video.frames) or (kept != np.arange(len(kept))).any():
             found["note"] = f"{video.fps:.3f} fps, {len(video.frames)} frames: brought to {self.settings.fps} fps"
         try:
@@ -249,8 +250,9 @@ class ClipFormatter:
     def _write_crops(self, source: ClipSource, crop: Path, crops: np.ndarray) -> None:
         if self.settings.roi_format == "mp4":
             audio = None
-            if probe(source.video).has_audio:
-                wave = self._cut_wave(source, read_audio_track(source.video, self.settings.sample_rate))
+            video = _video_of(source)
+            if probe(video).has_audio:
+                wave = self._cut_wave(source, read_audio_track(video, self.settings.sample_rate))
                 audio = self._clock.fit_audio(wave, len(crops))
             write_video(crop, crops, fps=self.settings.fps, audio=audio, sample_rate=self.settings.sample_rate)
             return
@@ -280,10 +282,10 @@ class ClipFormatter:
                 wave = read_audio_track(source.wav, self.settings.sample_rate, align=False)
             elif source.wav is not None:
                 wave, _ = read_audio(source.wav, self.settings.sample_rate, resample=True)
-            elif not probe(source.video).has_audio:
-                raise ClipRejected("no_audio", f"{source.video} has no sound track")
+            elif not probe(origin).has_audio:
+                raise ClipRejected("no_audio", f"{origin} has no sound track")
             else:
-                wave = read_audio_track(source.video, self.settings.sample_rate)
+                wave = read_audio_track(origin, self.settings.sample_rate)
             wave = self._cut_wave(source, wave)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_audio(path, wave, self.settings.sample_rate)
@@ -317,6 +319,12 @@ class ClipFormatter:
         except soundfile.SoundFileError:
             return False  # read_audio will say what is wrong with it
         return (info.samplerate, info.channels, info.format) == (self.settings.sample_rate, 1, "FLAC")
+
+
+def _video_of(source: ClipSource) -> str:
+    if source.video is None:
+        raise ClipRejected("no_video", "no line in video.scp")
+    return source.video
 
 
 def _identity(path: str | None) -> list[Any]:

@@ -42,8 +42,8 @@ def iter_lines(path: str | os.PathLike) -> Iterator[tuple[int, str, str]]:
     try:
         content = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: not UTF-8; fix: iconv -t UTF-8") from error
+        number = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{number}: not UTF-8; fix: iconv -t UTF-8") from error
     if content.startswith("\ufeff"):
         raise DataError(f"{path}:1: starts with a byte-order mark; fix: save it as UTF-8 without one")
     lines = content.split("\n")
@@ -155,7 +155,7 @@ class DataDir:
         Raises:
             MissingDataError, DataError: If the file is absent or a line is not ``<file> <name> <type>``.
         """
-        found = []
+        found: list[Stream] = []
         for number, file, rest in iter_lines(self.path / "streams"):
             fields = rest.split()
             if len(fields) != 2:

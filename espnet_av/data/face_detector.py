@@ -226,8 +226,10 @@ class GivenLandmarks:
             raise MissingDataError(describe("no landmark file", got=str(path), fix="check landmarks.scp"))
         try:
             loaded = np.load(self.path, allow_pickle=False)
-            landmarks = loaded["landmarks"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-            missing = loaded["missing"] if isinstance(loaded, np.lib.npyio.NpzFile) and "missing" in loaded else []
+            landmarks, missing = loaded, np.zeros(0, int)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                landmarks = loaded["landmarks"]
+                missing = loaded["missing"] if "missing" in loaded else missing
         except (ValueError, KeyError, OSError, EOFError) as error:
             raise DataError(
                 describe(f"cannot read landmarks ({error})", got=str(path), fix="write (T, N, 2) as .npy or .npz")

@@ -247,7 +247,7 @@ class FaceTracker:
         if len(detected) < self.rules.min_frames or detected.mean() < self.rules.min_detected:
             return None
         known = np.flatnonzero(detected)
-        columns = np.stack([trail.boxes[index] for index in known]).T
+        columns = np.stack([box for box in trail.boxes if box is not None]).T
         boxes = np.stack([np.interp(np.arange(len(detected)), known, column) for column in columns], axis=1)
         landmarks = interpolate_missing(trail.points).astype(np.float32)
         return FaceTrack(trail.first, boxes.astype(np.float32), landmarks, detected, trail.scene, self.fps)
@@ -267,17 +267,12 @@ class _Trail:
         """The last frame in which the face was found."""
         return self.first + len(self.points) - 1
 
-    @property
-    def box(self) -> np.ndarray:
-        """The box of the last frame."""
-        return self.boxes[-1]
-
     def add(self, index: int, mesh: np.ndarray) -> None:
         """Add the mesh (468, 2) of frame ``index``; frames between are gaps."""
         gap = [None] * (index - self.first - len(self.points))
         self.points += [*gap, to_68_points(mesh).astype(np.float32)]
-        self.boxes += [*gap, box_of_mesh(mesh)]
-        self.mesh = mesh
+        self.mesh, self.box = mesh, box_of_mesh(mesh)  # of the last frame
+        self.boxes += [*gap, self.box]
 
     def predicted(self, index: int) -> np.ndarray:
         """Return the box at a later frame if the face goes on as it moved last, for at most as long as it did."""

@@ -322,14 +322,11 @@ def copy_tables(old: DataDir, new: DataDir, keep: set[str], *, skip: set[str]) -
 def _write_sheet(path: Path, kept: dict[str, FormattedClip], drops: Drops, num_clips: int) -> None:
     from espnet_av.report.contact_sheet import SheetRow, write_contact_sheet
 
-    utts = sorted(kept)
-    picks = sorted({int(index) for index in np.linspace(0, len(utts) - 1, min(num_clips, len(utts))).round()})
+    clips = [(clip, clip.mouth) for _, clip in sorted(kept.items()) if clip.mouth is not None]
+    picks = sorted({int(index) for index in np.linspace(0, len(clips) - 1, min(num_clips, len(clips))).round()})
     rows = [
-        SheetRow(
-            f"{utts[index]}\n{kept[utts[index]].num_detected}/{kept[utts[index]].num_frames} faces",
-            load_crops(kept[utts[index]].mouth),
-        )
-        for index in picks
+        SheetRow(f"{clip.utt}\n{clip.num_detected}/{clip.num_frames} faces", load_crops(mouth))
+        for clip, mouth in (clips[index] for index in picks)
     ]
     lost = [
         f"dropped {utt}: {reason}"

@@ -26,7 +26,7 @@ class BatchSampler(Protocol):
 class AVLoader(DataLoader):
     """A ``DataLoader`` whose workers' data errors reach the user as one line instead of a traceback in a message."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names a private class of iterators
         return _plain_errors(super().__iter__(), self.num_workers)  # workers start here, not at the first batch
 
 

@@ -25,7 +25,9 @@ STOPS = ("all_exhausted", "first_exhausted", "never")
 class ShardSource(Protocol):
     """What a stream reads: :class:`espnet_av.corpora.av_shards.AVShards`, or anything like it."""
 
-    shards: Sequence[str]
+    @property
+    def shards(self) -> Sequence[str]:
+        """Their names."""
 
     def read_shard(self, index: int, position: int = 0) -> Iterator[tuple[Any, int]]:
         """Yield ``(sample, position after it)`` of one shard, from a position on."""
@@ -167,8 +169,8 @@ class MixedStream:
         self._limits = self.probabilities.cumsum() / self.probabilities.cumsum()[-1]
         self.part, self.num_parts = rank * num_workers + worker, world_size * num_workers
         self.block_size = 1 if legacy else max(1, shuffle_buffer // self.num_parts)
-        self._finished = False
-        self._begin(self._first_state())
+        self._start, self._emitted, self._finished = self._first_state(), 0, False
+        self._begin(self._start)
 
     def __iter__(self) -> Iterator[MixedItem]:
         while not self._finished:

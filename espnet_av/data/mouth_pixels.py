@@ -33,7 +33,9 @@ def to_gray(frames: np.ndarray) -> np.ndarray:
     """
     if frames.dtype != np.uint8 or frames.ndim < 3 or frames.shape[-1] != 3:
         raise DataError(describe("gray conversion needs uint8 RGB (..., H, W, 3)", got=(frames.dtype, frames.shape)))
-    weighted = frames[..., 0] * np.int32(_RED) + frames[..., 1] * np.int32(_GREEN) + frames[..., 2] * np.int32(_BLUE)
+    weighted: np.ndarray = (
+        frames[..., 0] * np.int32(_RED) + frames[..., 1] * np.int32(_GREEN) + frames[..., 2] * np.int32(_BLUE)
+    )
     return ((weighted + (1 << (_SHIFT - 1))) >> _SHIFT).astype(np.uint8)
 
 

@@ -200,7 +200,9 @@ class AVSegmentIter(AbsDataset):
         """Yield the windows in order; every utterance is read once."""
         for uid, starts in self._starts.items():
             item = self.dataset[self.epoch, uid] if starts else None
-            for start in starts if item is not None else ():
+            if item is None:
+                continue
+            for start in starts:
                 yield self._window(uid, item[1], start, self.epoch)
 
     def _window(self, uid: str, data: Data, start: int, epoch: int) -> tuple[str, Data]:

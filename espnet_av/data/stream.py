@@ -155,7 +155,8 @@ class BatchStream:
 
     def _fill(self, pool: _Pool) -> None:
         """Read clips for ``pool_batches`` batches and divide them."""
-        plan, lengths, misses = self.plan, {}, 0
+        plan, misses = self.plan, 0
+        lengths: dict[str, int] = {}
         frames_wanted = (self.batch_frames or 0) * plan.pool_batches
         size_wanted = (self.batch_size or 0) * plan.pool_batches if not plan.legacy else self.batch_size
         longest = min(plan.max_frames, self.batch_frames or plan.max_frames)
@@ -362,7 +363,8 @@ class _Batches(IterableDataset):
         self, plan: StreamPlan, preprocess: Preprocess | None, collate: Callable, options: dict[str, Any]
     ) -> None:
         self.plan, self.preprocess, self.collate, self.options = plan, preprocess, collate, options
-        self.first, self.count, self.states = 0, 0, []
+        self.first, self.count = 0, 0
+        self.states: list[str | None] = []
 
     def at(self, first: int, count: int, states: list[str | None]) -> "_Batches":
         """Return the batches ``first .. first + count``, with the states of the streams before them."""
@@ -383,8 +385,9 @@ class _Batches(IterableDataset):
 
     def _open(self, which: int) -> BatchStream:
         stream = BatchStream(self.plan, self.preprocess, self.collate, stream=which, **self.options)
-        if self.states[which] is not None:
-            stream.load_state_dict(json.loads(self.states[which]))
+        state = self.states[which]
+        if state is not None:
+            stream.load_state_dict(json.loads(state))
         return stream
 
 
@@ -395,7 +398,7 @@ class _StreamLoader(AVLoader):
         super().__init__(*args, **options)
         self._note_place = note
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a private class of iterators
         return self._noted(super().__iter__())  # workers start here, not at the first batch
 
     def _noted(self, batches: Iterator[Any]) -> Iterator[Batch]:

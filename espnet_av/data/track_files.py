@@ -98,12 +98,8 @@ def track_faces(
 def with_files(track: FaceTrack, folder: str | os.PathLike) -> FaceTrack:
     """Return the track with the paths that its files have in a session folder."""
     stem = _stem(Path(folder), track)
-    return dataclasses.replace(
-        track,
-        video=stem.with_name(stem.name + ".mp4"),
-        lip=stem.with_name(stem.name + "_lip.av.mp4"),
-        asd=stem.with_name(stem.name + "_asd.json"),
-    )
+    face, lip = _clip_paths(stem)
+    return dataclasses.replace(track, video=face, lip=lip, asd=stem.with_name(stem.name + "_asd.json"))
 
 
 def read_tracks(folder: str | os.PathLike) -> list[FaceTrack]:
@@ -169,7 +165,7 @@ def write_crops(
         for index, frame in enumerate(frames):
             while waiting and waiting[0].frame_start == index:
                 track = waiting.pop(0)
-                cutters.append(stack.enter_context(_Cutter(track, with_files(track, folder), wave, crop_rules)))
+                cutters.append(stack.enter_context(_Cutter(track, _stem(Path(folder), track), wave, crop_rules)))
             for cutter in cutters:
                 cutter.add(index, frame)
             for cutter in [item for item in cutters if item.track.frame_end == index + 1]:
@@ -183,15 +179,16 @@ def write_crops(
 class _Cutter:
     """Cuts one track, frame by frame, into its two clips; used as a context, it stops its writers on errors."""
 
-    def __init__(self, track: FaceTrack, files: FaceTrack, wave: np.ndarray | None, rules: CropRules) -> None:
+    def __init__(self, track: FaceTrack, stem: Path, wave: np.ndarray | None, rules: CropRules) -> None:
         self.track = track
         sound = None
         if wave is not None:
             clock = AVClock(DEFAULT_SAMPLE_RATE, track.fps)
             first, last = clock.frames_to_samples(track.frame_start), clock.frames_to_samples(track.frame_end)
             sound = clock.fit_audio(wave[first:last], track.num_frames)
-        self._face = _ClipSink(files.video, track.fps, sound, FACE_CRF)
-        self._lip = _ClipSink(files.lip, track.fps, sound, LIP_CRF)
+        face, lip = _clip_paths(stem)
+        self._face = _ClipSink(face, track.fps, sound, FACE_CRF)
+        self._lip = _ClipSink(lip, track.fps, sound, LIP_CRF)
         self._matrices = face_matrices(track.boxes)
         self._points = smooth_landmarks(track.landmarks.astype(np.float64), rules.window)
         self._rules = dataclasses.replace(rules, window=1)  # the landmarks are smooth already
@@ -296,6 +293,11 @@ def face_matrices(boxes: np.ndarray) -> np.ndarray:
 
 def _stem(folder: Path, track: FaceTrack) -> Path:
     return folder / "speakers" / track.person / "central_crops" / track.name
+
+
+def _clip_paths(stem: Path) -> tuple[Path, Path]:
+    """Return the paths of the clips of the face and of the mouth."""
+    return stem.with_name(stem.name + ".mp4"), stem.with_name(stem.name + "_lip.av.mp4")
 
 
 def _write_description(folder: Path, track: FaceTrack) -> None:

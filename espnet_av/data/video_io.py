@@ -49,6 +49,9 @@ class ClipBytes(io.BytesIO):
         return self.title
 
 
+ClipFile = str | os.PathLike | ClipBytes  # what the readers take
+
+
 @dataclass(frozen=True)
 class Video:
     """Decoded frames.
@@ -88,7 +91,7 @@ class VideoInfo:
 
 
 def read_video(
-    path: str | os.PathLike,
+    path: ClipFile,
     *,
     gray: bool = False,
     fps: float | None = None,
@@ -143,7 +146,7 @@ def read_video(
     return Video(stack, float(fps), np.arange(len(stack)) / fps)
 
 
-def iter_frames(path: str | os.PathLike, *, gray: bool = False, fps: float | None = None) -> Iterator[np.ndarray]:
+def iter_frames(path: ClipFile, *, gray: bool = False, fps: float | None = None) -> Iterator[np.ndarray]:
     """Yield the frames of a clip one by one, for clips that do not fit into memory.
 
     Args:
@@ -171,12 +174,14 @@ def iter_frames(path: str | os.PathLike, *, gray: bool = False, fps: float | Non
 
 
 def _timed_images(
-    container: "InputContainer", stream: "VideoStream", path: str | os.PathLike, gray: bool
+    container: "InputContainer", stream: "VideoStream", path: ClipFile, gray: bool
 ) -> Iterator[tuple[float | None, np.ndarray]]:
-    count, time = 0, None
+    count = 0
+    time: float | None = None
     for frame, image in _decode(container, stream, path, gray):
         count, time = count + 1, frame.time
-        yield time, image
+        if image is not None:  # without a cut, all have pixels
+            yield time, image
     _refuse_truncated(path, stream, count, time)
 
 
@@ -202,7 +207,7 @@ def _nearest_in_time(
 
 
 def read_audio_track(
-    path: str | os.PathLike, sample_rate: int | None = DEFAULT_SAMPLE_RATE, *, align: bool = True
+    path: ClipFile, sample_rate: int | None = DEFAULT_SAMPLE_RATE, *, align: bool = True
 ) -> np.ndarray:
     """Decode the sound track of a clip, mono, so that sample 0 sounds when the first video frame is shown.
 
@@ -235,7 +240,7 @@ def read_audio_track(
     return wave if sample_rate is None else resample_audio(wave, rate, sample_rate)
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
+def probe(path: ClipFile) -> VideoInfo:
     """Read what the header of a clip says, without decoding.
 
     Raises:
@@ -256,26 +261,25 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 
 @contextlib.contextmanager
-def _open(path: "str | os.PathLike | ClipBytes") -> Iterator["InputContainer"]:
-    in_memory = isinstance(path, ClipBytes)
-    if not in_memory and not os.path.isfile(path):
+def _open(path: ClipFile) -> Iterator["InputContainer"]:
+    if isinstance(path, ClipBytes):
+        path.seek(0)
+    elif not os.path.isfile(path):
         raise MissingDataError(describe(f"no clip {path}", fix="check the path in video.scp"))
     try:
-        if in_memory:
-            path.seek(0)
-        container = av.open(path if in_memory else os.fspath(path))
+        container = av.open(path if isinstance(path, ClipBytes) else os.fspath(path), "r")
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     with container:
         yield container
 
 
-def _damaged(path: str | os.PathLike, reason: object) -> DataError:
+def _damaged(path: ClipFile, reason: object) -> DataError:
     reason = getattr(reason, "strerror", None) or reason
     return DataError(f"{path}: unreadable, damaged or truncated clip ({reason}); fix: fetch it again or drop it")
 
 
-def _video_stream(container: "InputContainer", path: str | os.PathLike) -> "VideoStream":
+def _video_stream(container: "InputContainer", path: ClipFile) -> "VideoStream":
     if not container.streams.video:
         raise DataError(f"{path}: has no video; fix: drop the utterance, or correct its path in video.scp")
     stream = container.streams.video[0]
@@ -286,7 +290,7 @@ def _video_stream(container: "InputContainer", path: str | os.PathLike) -> "Vide
 def _decode(
     container: "InputContainer",
     stream: "VideoStream",
-    path: str | os.PathLike,
+    path: ClipFile,
     gray: bool,
     cut: "_Cut | None" = None,
 ) -> Iterator[tuple[av.VideoFrame, np.ndarray | None]]:
@@ -318,7 +322,9 @@ class _Cut:
     def __init__(self, start_sec: float, end_sec: float | None, nominal: float) -> None:
         self.step = 1.0 / nominal if nominal > 0 else 0.0
         self.start_sec, self.end_sec = start_sec, end_sec
-        self.num_frames, self.last_time, self.first_time, self.ended = 0, None, None, False
+        self.num_frames, self.ended = 0, False
+        self.first_time: float | None = None
+        self.last_time: float | None = None
 
     def ends_at(self, frame: av.VideoFrame) -> bool:
         """Count a frame, or tell that it lies behind the stretch."""
@@ -340,9 +346,7 @@ class _Cut:
         return float(frame.time - self.first_time)
 
 
-def _refuse_truncated(
-    path: str | os.PathLike, stream: "VideoStream", num_decoded: int, last_time: float | None
-) -> None:
+def _refuse_truncated(path: ClipFile, stream: "VideoStream", num_decoded: int, last_time: float | None) -> None:
     """Compare the decoded frames with what the header promised: their number, or in Matroska the time of the end."""
     if num_decoded == 0:
         raise _damaged(path, "not one frame could be decoded")
@@ -356,7 +360,7 @@ def _refuse_truncated(
             raise _damaged(path, f"ends at {last_time:.2f} s of {end:.2f} s")
 
 
-def _frame_times(times: list[float | None], nominal: float, path: str | os.PathLike) -> tuple[np.ndarray, float]:
+def _frame_times(times: list[float | None], nominal: float, path: ClipFile) -> tuple[np.ndarray, float]:
     """Turn time stamps into ``(seconds from the first frame, frame rate)``; bad stamps give way to the nominal rate."""
     known = [time for time in times if time is not None]
     if len(known) < len(times) or any(after <= before for before, after in itertools.pairwise(known)):
@@ -379,14 +383,15 @@ def _is_even(times_sec: np.ndarray, fps: float) -> bool:
 def _video_start(container: "InputContainer") -> float | None:
     """Return the time of the first video frame in seconds; None for a file with sound only."""
     videos = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
-    if not videos or videos[0].start_time is None or container.format.name == "avi":
-        return 0.0 if videos else None  # AVI has no stamps: all its streams start together
-    return float(videos[0].start_time * videos[0].time_base)
+    if not videos:
+        return None
+    start, unit = videos[0].start_time, videos[0].time_base
+    if start is None or unit is None or container.format.name == "avi":
+        return 0.0  # AVI has no stamps: all its streams start together
+    return float(start * unit)
 
 
-def _decode_audio(
-    container: "InputContainer", stream: av.AudioStream, path: str | os.PathLike
-) -> tuple[np.ndarray, float]:
+def _decode_audio(container: "InputContainer", stream: av.AudioStream, path: ClipFile) -> tuple[np.ndarray, float]:
     """Return ``(mono wave (N,), time of its first sample in seconds)`` at the stream's own rate."""
     blocks: list[np.ndarray] = []
     start, position = 0.0, 0
@@ -408,7 +413,9 @@ def _decode_audio(
     if position == 0:
         raise _damaged(path, "not one audio packet could be decoded")
     wave = np.concatenate(blocks)
-    if stream.duration and "mp4" in container.format.name:  # the last AAC frame is padded; mp4 states the true end
+    if (
+        stream.duration and stream.time_base and "mp4" in container.format.name
+    ):  # the last AAC frame is padded; mp4 states the true end
         wave = wave[: max(1, round(stream.duration * stream.time_base * rate))]
     return wave, start
 
@@ -431,7 +438,7 @@ def _shift(wave: np.ndarray, offset: int) -> np.ndarray:
     return np.pad(wave, (offset, 0)) if offset > 0 else wave[-offset:]
 
 
-def _count_packets(container: "InputContainer", stream: "VideoStream", path: str | os.PathLike) -> int:
+def _count_packets(container: "InputContainer", stream: "VideoStream", path: ClipFile) -> int:
     try:
         return sum(packet.size > 0 for packet in container.demux(stream))
     except av.error.FFmpegError as error:

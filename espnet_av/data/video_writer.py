@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -17,7 +18,8 @@ from espnet_av.utils.files import atomic_path
 AAC_BLOCK = 1024  # samples per frame of the encoder; other sizes make the muxer fail now and then
 # x264 gives the same bits in every run only on one thread and without macroblock-tree rate control
 X264_PARAMS = "threads=1:no-mbtree=1"
-CONTAINERS = {".mp4": "aac", ".mkv": "aac", ".mov": "aac", ".avi": "pcm_s16le"}
+SoundCodec = Literal["aac", "pcm_s16le"]
+CONTAINERS: dict[str, SoundCodec] = {".mp4": "aac", ".mkv": "aac", ".mov": "aac", ".avi": "pcm_s16le"}
 
 
 def write_video(
@@ -61,7 +63,7 @@ def write_video(
         options["movie_timescale"] = str(sample_rate)  # else the length of the sound is rounded up to a millisecond
     with atomic_path(path) as temporary, av.open(str(temporary), "w", container_options=options) as out:
         video = _video_stream(out, first.shape, fps, crf, preset, path.suffix.lower())
-        blocks = iter(())
+        blocks: Iterator[tuple[int, list[av.Packet]]] = iter(())
         if audio is not None:
             blocks = _AudioTrack(out, CONTAINERS[path.suffix.lower()], audio, sample_rate, audio_bit_rate).packets()
         _mux(out, video, _chain(first, images), blocks, AVClock(sample_rate, fps), path)
@@ -83,7 +85,7 @@ class _AudioTrack:
     """The sound of a clip in encoder-sized blocks with explicit time stamps."""
 
     def __init__(
-        self, out: av.container.OutputContainer, codec: str, audio: np.ndarray, sample_rate: int, bit_rate: int
+        self, out: av.container.OutputContainer, codec: SoundCodec, audio: np.ndarray, sample_rate: int, bit_rate: int
     ) -> None:
         self.audio, self.sample_rate, self.codec = audio, sample_rate, codec
         options = {"aac_coder": "fast", "flags": "+bitexact"} if codec == "aac" else {"flags": "+bitexact"}

@@ -209,13 +209,14 @@ def _row(measured: Measured) -> Row:
 def _loudness_faults(result: Diagnosis, limits: Limits) -> list[tuple[int, str, str]]:
     faults = []
     for name in result.folders:
-        rows = [(n, row) for n, row in enumerate(result.rows) if row.clip.set_name == name and row.loudness is not None]
-        if len(rows) < MIN_GROUP:
+        own = [(number, row.loudness) for number, row in enumerate(result.rows) if row.clip.set_name == name]
+        known = [(number, loudness) for number, loudness in own if loudness is not None]
+        if len(known) < MIN_GROUP:
             continue
-        middle = float(np.median([row.loudness for _, row in rows]))
-        for number, row in rows:
-            if abs(row.loudness - middle) > limits.loudness_lu:
-                faults.append((number, "loudness", f"{row.loudness:.1f} LUFS; the median of the set is {middle:.1f}"))
+        middle = float(np.median([loudness for _, loudness in known]))
+        for number, loudness in known:
+            if abs(loudness - middle) > limits.loudness_lu:
+                faults.append((number, "loudness", f"{loudness:.1f} LUFS; the median of the set is {middle:.1f}"))
     return faults
 
 
@@ -235,14 +236,14 @@ def _same_recordings(
     result: Diagnosis, limits: Limits, store: PrintStore, mixed: set[str]
 ) -> list[tuple[int, str, str]]:
     """Find recordings of training sets in other sets, and near duplicates within a set."""
-    bounds = {"max_error": limits.same_error, "min_sec": limits.same_sec}
+    find = functools.partial(find_same, store, max_error=limits.same_error, min_sec=limits.same_sec)
     numbers = {name: [n for n, row in enumerate(result.rows) if row.clip.set_name == name] for name in result.folders}
     train = [number for name in result.train_sets for number in numbers[name]]
     held_out = [number for name in numbers if name not in result.train_sets for number in numbers[name]]
     faults = []
     said: Counter[tuple[int, str]] = Counter()
     if train and held_out and store.num_codes(train):
-        for match in find_same(store, train, held_out, **bounds, title="look for leaks"):
+        for match in find(train, held_out, title="look for leaks"):
             other = result.rows[match.second].clip
             if said[match.first, "leak"] == 0:
                 faults.append(
@@ -256,7 +257,7 @@ def _same_recordings(
         if store.num_codes(own) > NEAR_DUPLICATE_CODES:
             result.notes.append(f"{name} is too large to be compared with itself; equal sounds were found all the same")
             continue
-        for match in find_same(store, own, own, **bounds, only_earlier=True, title=f"look for duplicates in {name}"):
+        for match in find(own, own, only_earlier=True, title=f"look for duplicates in {name}"):
             first, other = result.rows[match.first].clip, result.rows[match.second].clip
             if first.sound == other.sound and first.span_sec != other.span_sec:
                 continue  # stretches of one recording that overlap

@@ -65,7 +65,7 @@ def describe_group(lags: Sequence[np.ndarray]) -> dict[str, Any] | None:
     """Return the offset of a speaker or set from the mean of its maps ``(R, L)``; None where too few clips tell."""
     if len(lags) < MIN_GROUP:
         return None
-    mean = np.mean(lags, axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean(lags, axis=0, dtype=np.float64))
     offset = find_offset(mean[MIDDLE])
     ratio, gain = find_ratio(mean)
     single = np.array([table[MIDDLE].argmax() - MAX_LAG for table in lags])
