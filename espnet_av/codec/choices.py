@@ -14,7 +14,7 @@ from espnet_av import registry
 from espnet_av.utils.errors import UsageError, describe, usage_error
 
 if TYPE_CHECKING:
-    from torch import nn
+    from espnet_av.codec.generator import CodecGenerator
 
 MODEL_GROUP = "codec.model"
 DEFAULT_MODEL = "lrac"
@@ -60,7 +60,7 @@ def complete_conf(name: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
     return {**sizes, **conf, **parts}
 
 
-def build_generator(name: str | None = None, conf: Mapping[str, Any] | None = None) -> "nn.Module":
+def build_generator(name: str | None = None, conf: Mapping[str, Any] | None = None) -> "CodecGenerator":
     """Build a codec from ``model`` and ``model_conf`` of a configuration.
 
     Raises:

@@ -123,6 +123,11 @@ class EuclideanCodebook(nn.Module):
         sample_vectors: Draws vectors of a batch, ``(vectors, num) -> (num, d)``, the same on all ranks.
     """
 
+    inited: Tensor
+    cluster_size: Tensor
+    embed: Tensor
+    embed_avg: Tensor
+
     def __init__(
         self,
         dim: int,

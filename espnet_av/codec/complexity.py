@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from espnet_av.codec.deploy import Conv, FoldedCodec, fold, walk_layers
+from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.latency import Latency, count_latency
 from espnet_av.codec.presets import TRACK_LIMITS, TrackLimits
 from espnet_av.codec.streaming import CodecStream
@@ -156,7 +156,7 @@ class CodecComplexity:
 
 
 def count_complexity(
-    generator: nn.Module, tracks: Sequence[str] = tuple(TRACK_LIMITS), *, measure_latency: bool = True
+    generator: CodecGenerator, tracks: Sequence[str] = tuple(TRACK_LIMITS), *, measure_latency: bool = True
 ) -> CodecComplexity:
     """Count what a codec costs.
 
@@ -194,7 +194,7 @@ def count_complexity(
     )
 
 
-def _count_parameters(generator: nn.Module) -> dict[str, int]:
+def _count_parameters(generator: CodecGenerator) -> dict[str, int]:
     parts = {name: sum(each.numel() for each in part.parameters()) for name, part in generator.named_children()}
     return {"generator": sum(parts.values()), **parts}
 
@@ -211,14 +211,16 @@ def _count_state(codec: FoldedCodec) -> dict[str, int]:
 def _layer_costs(part: str, steps: tuple, rate: float) -> list[LayerCost]:
     costs = []
     for layer in walk_layers(steps, rate):
-        step, weight = layer.step, layer.step.weight
-        is_conv = isinstance(step, Conv)
-        out_channels, in_channels = weight.shape[:2] if is_conv else (weight.shape[1], weight.shape[0])
-        per_step = in_channels * out_channels * (weight.shape[2] if is_conv else 1)
-        kind = f"{'conv' if is_conv else 'upsample'} {in_channels}->{out_channels} k{weight.shape[2]} s{step.stride}"
-        if is_conv and step.dilation > 1:
-            kind += f" d{step.dilation}"
-        ahead = 1000 * step.right / layer.rate_in if is_conv else 0.0
+        step, ahead, dilated = layer.step, 0.0, ""
+        if isinstance(step, Conv):
+            name, (out_channels, in_channels, taps) = "conv", step.weight.shape
+            per_step = in_channels * out_channels * taps
+            ahead = 1000 * step.right / layer.rate_in
+            dilated = f" d{step.dilation}" if step.dilation > 1 else ""
+        else:
+            name, (in_channels, out_channels, taps) = "upsample", step.weight.shape
+            per_step = in_channels * out_channels
+        kind = f"{name} {in_channels}->{out_channels} k{taps} s{step.stride}{dilated}"
         costs.append(LayerCost(part, layer.name, kind, layer.rate_out, round(per_step * layer.rate_out), ahead))
     return costs
 
@@ -260,7 +262,7 @@ def _check_limits(
 
 
 @torch.inference_mode()
-def measure_speed(generator: nn.Module, seconds: float = 2.0, chunks_ms: Sequence[int] = (10, 20, 40, 80)) -> dict:
+def measure_speed(generator: CodecGenerator, seconds: float = 2.0, chunks_ms: Sequence[int] = (10, 20, 40, 80)) -> dict:
     """Return real-time factors (seconds of computing per second of sound) with one thread.
 
     Args:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from espnet_av.codec.choices import DEFAULT_MODEL, MODEL_CLASSES, build_generator, complete_conf
 from espnet_av.codec.discriminator import MultiScaleSTFTDiscriminator
+from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.model import CODEC_PREFIX
 from espnet_av.codec.names import from_published, to_published
 from espnet_av.codec.presets import PRESETS, preset_conf
@@ -103,7 +104,7 @@ def _compare(
     return compare(network, state)
 
 
-def load_generator(converted: Conversion) -> nn.Module:
+def load_generator(converted: Conversion) -> CodecGenerator:
     """Build the codec of a checkpoint with its weights, in evaluation mode.
 
     Raises:

@@ -15,10 +15,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,11 @@ from espnet_av.utils.errors import CheckpointError, describe, usage_error
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.optional import require
 from espnet_av.utils.untrusted import parse_json
+
+if TYPE_CHECKING:
+    from espnet_av.codec.generator import CodecGenerator
+    from espnet_av.codec.quantizer import ResidualVectorQuantizer
+    from espnet_av.codec.seanet import Conv1d
 
 FORMAT = "espnet_av.codec.deploy"
 FORMAT_VERSION = 1
@@ -171,7 +176,8 @@ class FoldedQuantizer:
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the latent ``(B, D, F)`` of codes ``(Q, B, F)``."""
-        return sum(table[indices] for table, indices in zip(self.tables, codes, strict=False)).transpose(1, 2)
+        parts = (table[indices] for table, indices in zip(self.tables, codes, strict=False))
+        return sum(parts, torch.zeros(())).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -249,7 +255,7 @@ def run_steps(steps: tuple[Step, ...], x: Tensor) -> Tensor:
     return x
 
 
-def walk_layers(steps: tuple[Step, ...], rate: float) -> Iterator[Layer]:
+def walk_layers(steps: Sequence[Step], rate: float) -> Iterator[Layer]:
     """Yield convolutions in order, those within residual units as well.
 
     Args:
@@ -269,7 +275,7 @@ def walk_layers(steps: tuple[Step, ...], rate: float) -> Iterator[Layer]:
 
 
 @torch.no_grad()
-def fold(generator: nn.Module) -> FoldedCodec:
+def fold(generator: "CodecGenerator") -> FoldedCodec:
     """Return a generator as plain weights; the generator stays as it is.
 
     Args:
@@ -286,7 +292,7 @@ def fold(generator: nn.Module) -> FoldedCodec:
     )
 
 
-def model_digest(quantizer: nn.Module) -> str:
+def model_digest(quantizer: "ResidualVectorQuantizer") -> str:
     """Return the name of a model in bitstreams: SHA-256 of codebooks and output projections, the first 16 bytes as hex.
 
     Two models that give the same meaning to an index have the same name; further training of the decoder alone keeps
@@ -310,7 +316,8 @@ def _fold_network(layers: nn.Sequential) -> tuple[Step, ...]:
         if isinstance(layer, seanet.Conv1d):
             steps.append(_fold_conv(layer))
         elif isinstance(layer, seanet.ResidualUnit):
-            steps.append(Residual(_fold_conv(layer.block[1]), _fold_conv(layer.block[3])))
+            first, second = layer.convolutions
+            steps.append(Residual(_fold_conv(first), _fold_conv(second)))
         elif isinstance(layer, seanet.Upsample):
             steps.append(Upsample(*_plain(layer.layer), layer.stride))
         elif isinstance(layer, (nn.ELU, nn.Tanh)):
@@ -320,22 +327,24 @@ def _fold_network(layers: nn.Sequential) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _fold_conv(layer: nn.Module) -> Conv:
+def _fold_conv(layer: "Conv1d") -> Conv:
     stride, dilation = layer.stride, layer.layer.dilation[0]
     return Conv(*_plain(layer.layer), stride, dilation, layer.left_padding, layer.right_context)
 
 
-def _plain(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    return layer.weight.detach().clone(), layer.bias.detach().clone()
+def _plain(layer: nn.Linear | nn.Conv1d | nn.ConvTranspose1d) -> tuple[Tensor, Tensor]:
+    return layer.weight.detach().clone(), layer.get_parameter("bias").detach().clone()
 
 
-def _fold_quantizer(quantizer: nn.Module) -> FoldedQuantizer:
+def _fold_quantizer(quantizer: "ResidualVectorQuantizer") -> FoldedQuantizer:
     weights, biases = [], []
     for layer in quantizer.layers:
         book = layer.codebook
-        linear = isinstance(layer.project_in, nn.Linear)
-        weights.append(layer.project_in.weight.detach().clone() if linear else torch.eye(book.shape[1]).to(book))
-        biases.append(layer.project_in.bias.detach().clone() if linear else book.new_zeros(book.shape[1]))
+        linear = layer.project_in
+        identity = torch.eye(book.shape[1]).to(book), book.new_zeros(book.shape[1])
+        weight, bias = _plain(linear) if isinstance(linear, nn.Linear) else identity
+        weights.append(weight)
+        biases.append(bias)
     codebooks = torch.stack([layer.codebook.detach() for layer in quantizer.layers])
     projects = isinstance(quantizer.layers[0].project_in, nn.Linear)
     tables = quantizer.tables().detach().clone()
@@ -389,11 +398,15 @@ def load_folded(path: str | os.PathLike) -> FoldedCodec:
         if structure["version"] != FORMAT_VERSION:
             got, fix = structure["version"], "export the model again with this version"
             raise CheckpointError(describe(f"{path}: unknown version", got=got, allowed=FORMAT_VERSION, fix=fix))
-        parts = {part: _read_steps(structure[part], tensors, part) for part in ("encoder", "decoder")}
-        values = [tensors[f"quantizer.{name}"] for name in _QUANTIZER_TENSORS]
-        quantizer = FoldedQuantizer(*values, structure["projects"])
-        numbers = {name: int(structure[name]) for name in ("sample_rate", "hop_length")}
-        return FoldedCodec(**parts, quantizer=quantizer, **numbers, digest=structure["digest"])
+        parts = {name: tensors[f"quantizer.{name}"] for name in _QUANTIZER_TENSORS}
+        return FoldedCodec(
+            encoder=_read_steps(structure["encoder"], tensors, "encoder"),
+            decoder=_read_steps(structure["decoder"], tensors, "decoder"),
+            quantizer=FoldedQuantizer(**parts, projects=structure["projects"]),
+            sample_rate=int(structure["sample_rate"]),
+            hop_length=int(structure["hop_length"]),
+            digest=structure["digest"],
+        )
     except (KeyError, TypeError, ValueError, OSError, files.SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged or no folded codec ({error})") from error
 
@@ -405,11 +418,20 @@ def _read_steps(facts: list[dict[str, Any]], tensors: dict[str, Tensor], part: s
 def _read_step(facts: dict[str, Any], tensors: dict[str, Tensor], name: str) -> Step:
     kind = facts["kind"]
     if kind == "residual":
-        first = _read_step(facts["first"], tensors, f"{name}.block.1")
-        return Residual(first, _read_step(facts["second"], tensors, f"{name}.block.3"))
-    values = {key: int(value) for key, value in facts.items() if key != "kind"}
-    if kind in ("conv", "upsample"):
-        return (Conv if kind == "conv" else Upsample)(tensors[f"{name}.weight"], tensors[f"{name}.bias"], **values)
+        first = _read_conv(facts["first"], tensors, f"{name}.block.1")
+        return Residual(first, _read_conv(facts["second"], tensors, f"{name}.block.3"))
+    if kind == "conv":
+        return _read_conv(facts, tensors, name)
+    if kind == "upsample":
+        return Upsample(tensors[f"{name}.weight"], tensors[f"{name}.bias"], **_read_sizes(facts))
     if kind not in ("elu", "tanh"):
         raise ValueError(f"unknown step {kind}")
     return Activation(kind)
+
+
+def _read_conv(facts: dict[str, Any], tensors: dict[str, Tensor], name: str) -> Conv:
+    return Conv(tensors[f"{name}.weight"], tensors[f"{name}.bias"], **_read_sizes(facts))
+
+
+def _read_sizes(facts: dict[str, Any]) -> dict[str, int]:
+    return {key: int(value) for key, value in facts.items() if key != "kind"}

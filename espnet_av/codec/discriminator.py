@@ -28,6 +28,8 @@ class ComplexSpectrum(nn.Module):
         hop_length: Samples between frames.
     """
 
+    window: Tensor
+
     def __init__(self, n_fft: int, hop_length: int) -> None:
         super().__init__()
         self.n_fft = n_fft
@@ -56,8 +58,15 @@ def _conv(
     return nn.Conv2d(in_channels, out_channels, kernel, stride=(1, stride), padding=padding, dilation=(dilation, 1))
 
 
-def _named(layer: nn.Module) -> nn.ModuleDict:
-    return nn.ModuleDict({"conv": layer})  # the published names have this level
+class _Named(nn.Module):
+    """Holds a convolution; the published names have a level ``conv`` there."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
 
 
 class STFTDiscriminator(nn.Module):
@@ -85,8 +94,8 @@ class STFTDiscriminator(nn.Module):
         layers: list[nn.Module] = [_conv(2, channels, kernel_size)]  # without weight norm, as published
         layers += [weight_norm(_conv(channels, channels, kernel_size, dilation, 2)) for dilation in dilations]
         layers += [weight_norm(_conv(channels, channels, last_kernel))]
-        self.convs = nn.ModuleList(_named(layer) for layer in layers)
-        self.conv_post = _named(weight_norm(_conv(channels, 1, last_kernel)))
+        self.convs = nn.ModuleList(_Named(layer) for layer in layers)
+        self.conv_post = _Named(weight_norm(_conv(channels, 1, last_kernel)))
         self.activation = nn.LeakyReLU(slope)
 
     def forward(self, wav: Tensor) -> list[Tensor]:
@@ -101,9 +110,9 @@ class STFTDiscriminator(nn.Module):
         x = self.spec_transform(wav)
         features = []
         for layer in self.convs:
-            x = self.activation(layer["conv"](x))
+            x = self.activation(layer(x))
             features.append(x)
-        return [*features, self.conv_post["conv"](x)]
+        return [*features, self.conv_post(x)]
 
 
 class _Scales(nn.Module):

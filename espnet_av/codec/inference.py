@@ -16,15 +16,17 @@ Axes: ``B`` batch, ``F`` frames, ``N`` samples, ``Q`` layers of the quantiser.
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
-from espnet_av.codec.bitstream import StreamHeader
+from espnet_av.codec.bitstream import DEFAULT_BLOCK_FRAMES, StreamHeader
 from espnet_av.codec.choices import build_generator
 from espnet_av.codec.deploy import FoldedCodec, fold
+from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.latency import look_ahead, look_back
 from espnet_av.codec.streaming import CodecStream, StreamingDecoder, StreamingEncoder, check_codes
 from espnet_av.hub import Origin, Pretrained, locate_model
@@ -63,7 +65,7 @@ class Codec(Pretrained):
     system_name = "codec"
     weight_prefix = GENERATOR_PREFIX
 
-    def __init__(self, generator: nn.Module, *, device: str | torch.device = "cpu") -> None:
+    def __init__(self, generator: CodecGenerator, *, device: str | torch.device = "cpu") -> None:
         self.device = resolve_device(device)
         self.generator = generator.to(self.device).eval()
         self.checkpoint: Path | None = None
@@ -111,7 +113,7 @@ class Codec(Pretrained):
         codec.checkpoint, codec.origin = checkpoint, Origin(folder, checkpoint)
         return codec
 
-    def trained_network(self) -> nn.Module:
+    def trained_network(self) -> CodecGenerator:
         """Return the network whose weights are saved."""
         return self.generator
 
@@ -135,17 +137,26 @@ class Codec(Pretrained):
         """In Hz."""
         return self.generator.sample_rate
 
-    def header(self, bitrate_kbps: float | None = None, **fields: int | None) -> StreamHeader:
+    def header(
+        self,
+        bitrate_kbps: float | None = None,
+        *,
+        block_frames: int = DEFAULT_BLOCK_FRAMES,
+        num_samples: int | None = None,
+        num_frames: int | None = None,
+    ) -> StreamHeader:
         """Return the header of a bitstream of this model.
 
         Args:
             bitrate_kbps: None: the highest that the model was trained for; 0: that of all its layers.
-            **fields: Other fields of :class:`~espnet_av.codec.bitstream.StreamHeader`.
+            block_frames: Frames of a block.
+            num_samples: Samples of the recording; None: not known yet.
+            num_frames: Frames of the recording; None: not known yet.
         """
         generator, folded = self.generator, self.folded
         layers = generator.codebooks_for(generator.bitrates[-1] if bitrate_kbps is None else bitrate_kbps)
         sizes = (folded.digest, folded.sample_rate, folded.hop_length, folded.bits_per_code)
-        return StreamHeader(*sizes, layers, **fields)
+        return StreamHeader(*sizes, layers, block_frames, num_samples, num_frames)
 
     @torch.inference_mode()
     def encode(self, wav: Wave, bitrate_kbps: float | None = None, *, pad_input: bool = False) -> Tensor:
@@ -246,7 +257,7 @@ def generator_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(GENERATOR_PREFIX): each for name, each in own.items()} if own else state
 
 
-def _read_config(path: Path) -> dict[str, object]:
+def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))
     try:

@@ -9,11 +9,13 @@ Axes: ``B`` batch, ``N`` samples.
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from espnet_av.codec.deploy import Conv, FoldedCodec, Residual, Step, Upsample, run_steps, walk_layers
 
+Weighted = TypeVar("Weighted", bound=Conv | Upsample)
 _FRAMES_BEFORE, _FRAMES_AFTER = 2, 3  # of the frame that is measured, beside the look ahead
 
 
@@ -90,19 +92,21 @@ def measure_look_ahead(codec: FoldedCodec) -> list[int]:
     wav = torch.zeros(hop, 1, frames * hop, dtype=torch.float64, requires_grad=True)
     first = _FRAMES_BEFORE * hop
     places = torch.arange(first, first + hop)
-    run_steps(steps, wav)[torch.arange(hop), 0, places].sum().backward()
-    last = (wav.grad[:, 0] != 0).int().flip(1).argmax(1)
+    (influence,) = torch.autograd.grad(run_steps(steps, wav)[torch.arange(hop), 0, places].sum(), wav)
+    last = (influence[:, 0] != 0).int().flip(1).argmax(1)
     return (frames * hop - 1 - last - places).tolist()
 
 
 def _positive(step: Step) -> Step:
     if isinstance(step, Residual):
-        return Residual(_positive(step.first), _positive(step.second))
-    if isinstance(step, (Conv, Upsample)):
-        taps = step.weight.shape[2]
-        return replace(
-            step,
-            weight=torch.full((1, 1, taps), 1.0 / taps, dtype=torch.float64),
-            bias=torch.zeros(1, dtype=torch.float64),
-        )
-    return step
+        return Residual(_average(step.first), _average(step.second))
+    return _average(step) if isinstance(step, (Conv, Upsample)) else step
+
+
+def _average(layer: Weighted) -> Weighted:
+    taps = layer.weight.shape[2]
+    return replace(
+        layer,
+        weight=torch.full((1, 1, taps), 1.0 / taps, dtype=torch.float64),
+        bias=torch.zeros(1, dtype=torch.float64),
+    )

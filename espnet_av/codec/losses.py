@@ -64,6 +64,9 @@ class LogMelSpectrogram(nn.Module):
             is softer hardly counts; None: values are cut at 1e-10 only, as published.
     """
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(
         self,
         sample_rate: int,
@@ -142,25 +145,32 @@ class MultiScaleMelLoss(nn.Module):
         """Return the distance ``()`` of ``(B, 1, T)`` from ``(B, 1, T)``."""
         with torch.autocast(estimate.device.type, enabled=False):
             l1, l2 = self.parts(estimate.float(), target.float())
-        return sum(a + alpha * b for a, b, alpha in zip(l1, l2, self.alphas, strict=True)) / self.norm
+        parts = (a + alpha * b for a, b, alpha in zip(l1, l2, self.alphas, strict=True))
+        return sum(parts, torch.zeros(())) / self.norm
+
+
+def _mean(terms: Sequence[Tensor]) -> Tensor:
+    """Return the mean of tensors, added one after the other."""
+    return sum(terms, torch.zeros(())) / len(terms)
 
 
 def generator_hinge_loss(fake: Features) -> Tensor:
     """Return minus the mean logit of decoded speech, averaged over scales."""
-    return sum(-features[-1].float().mean() for features in fake) / len(fake)
+    return _mean([-features[-1].float().mean() for features in fake])
 
 
 def discriminator_hinge_loss(real: Features, fake: Features) -> tuple[Tensor, Tensor]:
     """Return how far real logits lie below 1 and fake ones above -1, each averaged over scales."""
-    real_loss = sum(F.relu(1 - features[-1].float()).mean() for features in real) / len(real)
-    fake_loss = sum(F.relu(1 + features[-1].float()).mean() for features in fake) / len(fake)
+    real_loss = _mean([F.relu(1 - features[-1].float()).mean() for features in real])
+    fake_loss = _mean([F.relu(1 + features[-1].float()).mean() for features in fake])
     return real_loss, fake_loss
 
 
 def feature_matching_loss(real: Features, fake: Features) -> Tensor:
     """Return the mean absolute difference of features, summed over layers (logits too), averaged over scales."""
-    total = 0.0
+    scales = []
     for real_features, fake_features in zip(real, fake, strict=True):
         pairs = zip(real_features, fake_features, strict=True)
-        total = total + sum(F.l1_loss(estimate.float(), goal.detach().float()) for goal, estimate in pairs)
-    return total / len(real)
+        differences = (F.l1_loss(estimate.float(), goal.detach().float()) for goal, estimate in pairs)
+        scales.append(sum(differences, torch.zeros(())))
+    return _mean(scales)

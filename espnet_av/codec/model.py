@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from espnet_av.codec.codebook import is_distributed
 from espnet_av.codec.discriminator import Features, MultiScaleSTFTDiscriminator
-from espnet_av.codec.generator import GeneratorOutput
+from espnet_av.codec.generator import CodecGenerator, GeneratorOutput
 from espnet_av.codec.losses import (
     MultiScaleMelLoss,
     discriminator_hinge_loss,
@@ -84,7 +84,7 @@ class CodecModel(nn.Module):
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: CodecGenerator,
         discriminator: nn.Module | None = None,
         *,
         lambda_adv: float = 1.0,
@@ -167,6 +167,7 @@ class CodecModel(nn.Module):
             raise DataError(describe("input (audio) and target (speech_ref1) differ in shape", shapes))
         target = (audio if speech_ref1 is None else speech_ref1).unsqueeze(1)
         turn, is_second = self._run_generator(audio, num_quantizers, forward_generator)
+        take_turn: Callable[[_Turn, GeneratorOutput, Tensor], tuple[Tensor, dict[str, Tensor]]]
         if forward_generator:
             take_turn = functools.partial(self._generator_turn, adversarial=adversarial)
         else:

@@ -149,9 +149,7 @@ class _Graph:
 
     def run(self, steps: tuple[Step, ...], x: _Signal) -> _Signal:
         """Add a network."""
-        convs = [step for step in steps if isinstance(step, Conv)]
-        units = [step for step in steps if isinstance(step, Residual)]
-        self.frames_ahead = sum(step.right for step in (*convs, *units))
+        self.frames_ahead = sum(step.right for step in steps if isinstance(step, (Conv, Residual)))
         active = False
         for step in steps:
             if isinstance(step, Residual):

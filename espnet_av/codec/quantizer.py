@@ -13,6 +13,7 @@ Reference:
     N. Zeghidour et al., "SoundStream: an end-to-end neural audio codec", arXiv:2107.03312.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -133,11 +134,13 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _start_projections(self, vectors: Tensor) -> None:
         """Let the projections be those onto the principal axes of ``(N, D)`` vectors, and back."""
-        axes, mean = principal_axes(vectors, self.project_in.out_features)
-        self.project_in.weight.copy_(axes)
-        self.project_in.bias.copy_(-axes @ mean)
-        self.project_out.weight.copy_(axes.t())
-        self.project_out.bias.copy_(mean)
+        into, back = self.project_in, self.project_out
+        if isinstance(into, nn.Linear) and isinstance(back, nn.Linear):
+            axes, mean = principal_axes(vectors, into.out_features)
+            into.weight.copy_(axes)
+            into.bias.copy_(-axes @ mean)
+            back.weight.copy_(axes.t())
+            back.bias.copy_(mean)
 
 
 class _Layers(nn.Module):
@@ -194,9 +197,9 @@ class ResidualVectorQuantizer(nn.Module):
         self.vq = _Layers(layers)
 
     @property
-    def layers(self) -> nn.ModuleList:
+    def layers(self) -> Sequence[VectorQuantizer]:
         """The layers in order."""
-        return self.vq.layers
+        return [layer for layer in self.vq.layers if isinstance(layer, VectorQuantizer)]
 
     def encode(self, latent: Tensor, num_quantizers: int | None = None) -> Tensor:
         """Return codes; nothing learns, whatever the mode.
@@ -229,7 +232,8 @@ class ResidualVectorQuantizer(nn.Module):
         if codes.dim() != 3 or codes.is_floating_point():
             usage_error("codes must be integers (layers, batch, frames)", got=(tuple(codes.shape), codes.dtype))
         layers = self._used(len(codes))
-        return sum(layer.decode(indices) for layer, indices in zip(layers, codes, strict=True))
+        parts = (layer.decode(indices) for layer, indices in zip(layers, codes, strict=True))
+        return sum(parts, torch.zeros(()))
 
     def forward(self, latent: Tensor, num_quantizers: int | None = None) -> QuantizerOutput:
         """Quantise with gradients; in training the codebooks learn.
@@ -253,7 +257,7 @@ class ResidualVectorQuantizer(nn.Module):
         """Return what every index of every layer adds to the latent, ``(num_quantizers, K, D)``."""
         return torch.stack([layer.project_out(layer.codebook) for layer in self.layers])
 
-    def _used(self, num_quantizers: int | None) -> nn.ModuleList:
+    def _used(self, num_quantizers: int | None) -> Sequence[VectorQuantizer]:
         num = len(self.layers) if num_quantizers is None else num_quantizers
         if not 1 <= num <= len(self.layers):
             usage_error("wrong number of quantiser layers", got=num, allowed=f"1 to {len(self.layers)}")

@@ -46,7 +46,7 @@ class UnitSpec:
         Raises:
             UsageError: Another keyword, or a value that is no pair.
         """
-        if isinstance(conf, cls):
+        if isinstance(conf, UnitSpec):
             return conf
         try:
             spec = cls(**{name: tuple(value) for name, value in conf.items()})
@@ -57,6 +57,22 @@ class UnitSpec:
             if len(value) != 2 or any(int(item) < (name != "causal") for item in value):
                 usage_error(f"{name} of a residual unit must be two values, one for each convolution", got=value)
         return spec
+
+
+class _Conv(nn.Module):
+    """Holds a convolution; the published names say conv.conv."""
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        super().__init__()
+        self.conv: nn.Conv1d = weight_norm(conv)
+
+
+class _ConvTranspose(nn.Module):
+    """Holds a transposed convolution; the published names say convtr.convtr."""
+
+    def __init__(self, convtr: nn.ConvTranspose1d) -> None:
+        super().__init__()
+        self.convtr: nn.ConvTranspose1d = weight_norm(convtr)  # norms per input channel, as published
 
 
 class Conv1d(nn.Module):
@@ -93,18 +109,17 @@ class Conv1d(nn.Module):
             usage_error("a convolution must span its stride", got=f"kernel {kernel_size}, stride {stride}")
         self.right_context = 0 if causal else self.padding // 2
         self.left_padding = self.padding - self.right_context
-        layer = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation)
-        self.conv = nn.ModuleDict({"conv": weight_norm(layer)})  # the published names say conv.conv
+        self.conv = _Conv(nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation))
 
     @property
     def layer(self) -> nn.Conv1d:
         """The convolution itself, without padding."""
-        return self.conv["conv"]
+        return self.conv.conv
 
     @torch.no_grad()
     def scale_weights(self, gain: float) -> None:
         """Multiply the weights by a gain."""
-        self.layer.parametrizations.weight.original0.mul_(gain)
+        self.layer.get_parameter("parametrizations.weight.original0").mul_(gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve.
@@ -144,7 +159,12 @@ class ResidualUnit(nn.Module):
         for kernel_size, dilation, looks_back in zip(kernel_sizes, dilations, causal, strict=True):
             layers += [nn.ELU(), Conv1d(channels, channels, kernel_size, dilation=dilation, causal=looks_back)]
         self.block = nn.Sequential(*layers)
-        self.right_context = sum(layer.right_context for layer in layers[1::2])
+        self.right_context = sum(layer.right_context for layer in self.convolutions)
+
+    @property
+    def convolutions(self) -> list[Conv1d]:
+        """The two convolutions."""
+        return [layer for layer in self.block if isinstance(layer, Conv1d)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, C, T)`` for ``(B, C, T)``."""
@@ -163,13 +183,12 @@ class Upsample(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        layer = nn.ConvTranspose1d(in_channels, out_channels, kernel_size=stride, stride=stride)
-        self.convtr = nn.ModuleDict({"convtr": weight_norm(layer)})  # norms per input channel, as published
+        self.convtr = _ConvTranspose(nn.ConvTranspose1d(in_channels, out_channels, kernel_size=stride, stride=stride))
 
     @property
     def layer(self) -> nn.ConvTranspose1d:
         """The transposed convolution itself."""
-        return self.convtr["convtr"]
+        return self.convtr.convtr
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, C', stride * T)`` for ``(B, C, T)``."""
@@ -235,9 +254,10 @@ class Encoder(nn.Module):
         for block, specs in enumerate(parse_units(units, len(strides))):
             width, stride = widths[block], strides[block]
             layers += [ResidualUnit(width, **vars(spec)) for spec in specs]
-            layers += [nn.ELU(), Conv1d(width, widths[block + 1], 2 * stride, stride=stride)]
+            last = Conv1d(width, widths[block + 1], 2 * stride, stride=stride)
+            layers += [nn.ELU(), last]
+        last.scale_weights(latent_gain)
         self.model = nn.Sequential(*layers)
-        self.model[-1].scale_weights(latent_gain)
         self.hop_length = math.prod(strides)
 
     def forward(self, wav: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from espnet_av.codec.deploy import LOG2_E, Activation, Conv, Residual, Step, Upsample
+from espnet_av.codec.deploy import LOG2_E, Activation, Conv, Residual, Step, Upsample, walk_layers
 from espnet_av.utils.errors import usage_error
 
 MAX_FRAMES = 8  # frames that go through the layers together
@@ -81,7 +81,7 @@ class _Program:
         self, steps: Sequence[Step], batch_size: int, channels: int, length: int, frames: int, clock: _Clock
     ) -> None:
         self.batch_size, self.frames, self.clock = batch_size, frames, clock
-        self.device = next(step for step in steps if not isinstance(step, Activation)).weight.device
+        self.device = next(walk_layers(steps, 1.0)).step.weight.device
         self.every: list[Operator] = []
         self.steady: list[Operator] = []
         self.shifts: list[Operator] = []
@@ -113,8 +113,8 @@ class _Program:
                 self._emit(x.view.tanh_)
             elif isinstance(step, Activation) and steps and isinstance(steps[0], (Conv, Upsample)):
                 layer, steps = steps[0], steps[1:]
-                make = self._convolve if isinstance(layer, Conv) else self._upsample
-                x = make(self._feed(x, layer, x.view.shape[1], x.view.shape[2]), layer)
+                fed = self._feed(x, layer, x.view.shape[1], x.view.shape[2])
+                x = self._convolve(fed, layer) if isinstance(layer, Conv) else self._upsample(fed, layer)
             else:
                 usage_error("this order of layers cannot be streamed", got=type(step).__name__)
         return x
@@ -149,10 +149,10 @@ class _Program:
 
     def _feed(self, x: _Signal | None, layer: Conv | Upsample, channels: int, length: int) -> _Signal:
         """Put the activation of ``x``, or the input of the network, where a layer reads it."""
+        delay = x.delay if x is not None else 0
         if isinstance(layer, Upsample):
-            fed = self._make(channels, length, ones=True, delay=x.delay)
+            fed = self._make(channels, length, ones=True, delay=delay)
         else:
-            delay = x.delay if x is not None else 0
             wait = -delay % layer.stride  # so that the delay is a whole number of output steps
             fed = self._make(channels, length, history=layer.left + layer.right + wait, delay=delay + wait)
             self._remember(fed)
@@ -252,7 +252,7 @@ class _Program:
     def _elu(self, source: Tensor, target: Tensor) -> None:
         """ELU as ``max(x, 2^(min(x, 0) log2 e) - 1)``: vectorised, which the built-in one is not."""
         if source.numel() < SMALL or source.device.type != "cpu":
-            self._emit(partial(torch._C._nn.elu, source, out=target))
+            self._emit(partial(torch._C._nn.elu, source, out=target))  # type: ignore[call-arg]  # torch's stub lacks it
             return
         between, scale = torch.empty_like(source), torch.tensor([LOG2_E])
         self._emit(
