@@ -9,7 +9,7 @@ rewards (:data:`espnet_av.activesep.reward.REWARDS`) and need no code here.
 
 import abc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from espnet_av.activesep.env import FORWARD, LEFT, RIGHT, STAY
 from espnet_av.activesep.evaluate import Estimator, Move, Mover
 from espnet_av.activesep.graph import NavigationGraph
 from espnet_av.activesep.rollout_buffers import Sensed
-from espnet_av.activesep.scene import SceneStore
+from espnet_av.activesep.scene import Scenes
 from espnet_av.activesep.separators import Separation
 from espnet_av.activesep.spectra import TARGET_RMS
 from espnet_av.utils.errors import usage_error
@@ -75,7 +75,7 @@ class GraphMover(abc.ABC):
         scenes: Scene name -> :class:`SceneStore`.
     """
 
-    def __init__(self, scenes: Mapping[str, SceneStore]) -> None:
+    def __init__(self, scenes: Scenes) -> None:
         self.scenes = scenes
 
     def __call__(self, move: Move) -> np.ndarray:
@@ -84,9 +84,11 @@ class GraphMover(abc.ABC):
         for env, episode in enumerate(move.episodes):
             store = self.scenes[str(move.infos["scene"][env])]
             target = store.node_at(episode.goals[0]) if episode.scene == store.name else None
+            if target is None:  # an environment without an episode of its own
+                actions.append(STAY)
+                continue
             node, rotation = int(move.infos["node"][env]), int(move.infos["rotation"][env])
-            idle = target is None  # an environment without an episode of its own
-            actions.append(STAY if idle else self.act(store.graph, node, rotation, target, float(move.draw[env])))
+            actions.append(self.act(store.graph, node, rotation, target, float(move.draw[env])))
         return np.array(actions)
 
     @abc.abstractmethod
@@ -115,7 +117,7 @@ class Proximity(GraphMover):
         radius: Steps.
     """
 
-    def __init__(self, scenes: Mapping[str, SceneStore], radius: int = PROXIMITY_RADIUS) -> None:
+    def __init__(self, scenes: Scenes, radius: int = PROXIMITY_RADIUS) -> None:
         super().__init__(scenes)
         self.radius = radius
 
@@ -138,7 +140,7 @@ class Approach(GraphMover):
 
 
 #: Name -> what makes the mover of some scenes.
-MOVERS: dict[str, Callable[[Mapping[str, SceneStore]], Mover]] = {
+MOVERS: dict[str, Callable[[Scenes], Mover]] = {
     "stand": lambda scenes: stand,
     "rotate": lambda scenes: rotate,
     "random": lambda scenes: random_walk,
@@ -148,7 +150,7 @@ MOVERS: dict[str, Callable[[Mapping[str, SceneStore]], Mover]] = {
 }
 
 
-def make_mover(name: str, scenes: Mapping[str, SceneStore]) -> Mover:
+def make_mover(name: str, scenes: Scenes) -> Mover:
     """Return a mover by its name.
 
     Raises:

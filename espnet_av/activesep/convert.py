@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, overload
 
 import torch
 import yaml
@@ -42,7 +42,8 @@ from espnet_av.utils.errors import CheckpointError, UsageError, describe, usage_
 from espnet_av.utils.files import sha256_file
 from espnet_av.utils.folders import atomic_folder
 
-AGENT, PASSIVE = "activesep", "activesep_passive"
+AGENT: Final = "activesep"
+PASSIVE: Final = "activesep_passive"
 MODELS = (AGENT, PASSIVE)
 ORIGINAL_PREFIX = "actor_critic."
 SEPARATOR_PREFIX = "separator."
@@ -105,7 +106,8 @@ def our_name(name: str) -> str | None:
 def original_name(name: str) -> str | None:
     """Return the original name, with its prefix, of a tensor of an agent of ours; None where there is none."""
     if name.startswith(_OUR_LAYERS):
-        theirs = _replace_in_layer(name, _OUR_LAYERS, _THEIR_LAYERS, {new: old for old, new in LAYER_NAMES.items()})
+        table = {new: old for old, new in LAYER_NAMES.items()}
+        theirs: str | None = _replace_in_layer(name, _OUR_LAYERS, _THEIR_LAYERS, table)
     else:
         theirs = _replace(name, {new: old for old, new in NAMES.items()})
     return None if theirs is None else ORIGINAL_PREFIX + theirs
@@ -205,6 +207,14 @@ def merge_conf(found: Mapping[str, Any], given: Mapping[str, Any] | None) -> dic
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
         merged[name] = {**merged[name], **value} if both else value
     return merged
+
+
+@overload
+def build(model: Literal["activesep"], conf: Mapping[str, Any]) -> ActiveSeparationAgent: ...
+
+
+@overload
+def build(model: str, conf: Mapping[str, Any]) -> nn.Module: ...
 
 
 def build(model: str, conf: Mapping[str, Any]) -> nn.Module:

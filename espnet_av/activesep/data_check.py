@@ -15,7 +15,7 @@ from espnet_av.activesep.passive_points import PassivePoint, read_passive_points
 from espnet_av.activesep.scene import SceneStore, WavTree, open_scene
 from espnet_av.activesep.scene_files import AZIMUTHS, SAMPLE_RATE, ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary, class_of, read_clip
-from espnet_av.utils.errors import DataError
+from espnet_av.utils.errors import DataError, UsageError, describe
 from espnet_av.utils.progress import progress
 
 
@@ -176,6 +176,9 @@ def check_all(request: CheckRequest) -> tuple[list[Problem], list[str]]:
 
     Returns:
         The problems, and one line about each part that was looked at.
+
+    Raises:
+        UsageError: Splits are named, and the folder that holds them is not.
     """
     problems: list[Problem] = []
     lines: list[str] = []
@@ -202,19 +205,25 @@ def check_all(request: CheckRequest) -> tuple[list[Problem], list[str]]:
             problems.append(Problem("clips that cannot be used", str(error)))
     for split in request.splits:
         try:
-            episodes = read_episodes(request.active, split, num_classes=classes.num_classes)
+            episodes = read_episodes(_given(request.active, "active"), split, num_classes=classes.num_classes)
             problems += check_episodes(episodes, stores, libraries[0] if libraries else None)
             lines.append(f"split {split}: {len(episodes)} episodes in {len({e.scene for e in episodes})} scenes")
         except DataError as error:
             problems.append(Problem("episodes that cannot be read", str(error)))
     for split in request.passive_splits:
         try:
-            points = read_passive_points(request.passive, split)
+            points = read_passive_points(_given(request.passive, "passive"), split)
             problems += check_points(points, stores)
             lines.append(f"passive split {split}: {len(points)} data points")
         except DataError as error:
             problems.append(Problem("data points that cannot be read", str(error)))
     return problems, lines
+
+
+def _given(folder: Path | None, name: str) -> Path:
+    if folder is None:
+        raise UsageError(describe("splits are named without their folder", fix=f"set {name}"))
+    return folder
 
 
 def summarise(problems: Sequence[Problem], *, most: int = 5) -> list[str]:

@@ -71,6 +71,14 @@ class ActiveSeparationEnv(gymnasium.Env):
 
     metadata = {"render_modes": []}
 
+    episode: Episode | None  # that is played; what follows is known from the first reset on
+    store: SceneStore
+    node: int
+    rotation: int
+    steps_done: int
+    _clock: int
+    _starts: list[int]
+
     def __init__(
         self,
         store_or_root: SceneStore | SceneLibrary | Mapping[str, SceneStore] | ScenePaths | str | os.PathLike,
@@ -109,7 +117,7 @@ class ActiveSeparationEnv(gymnasium.Env):
         self.action_space = spaces.Discrete(4 if allow_stay else 3)
         self.num_sources = max(len(episode.sounds) for episode in self.iterator.episodes)
         self.observation_space = self._make_space()
-        self.episode: Episode | None = None
+        self.episode = None
 
     # -- what gymnasium asks for ---------------------------------------------------------------------------------
 
@@ -218,6 +226,12 @@ class ActiveSeparationEnv(gymnasium.Env):
         self._start_node, self._start_rotation = node, self.rotation
         self.steps_done, self._clock = 0, clock
 
+    @property
+    def _played(self) -> Episode:
+        if self.episode is None:
+            raise gymnasium.error.ResetNeeded("call reset() before observe()")
+        return self.episode
+
     def _source_node(self, position: Sequence[float], where: str) -> int:
         node = self.store.node_at(position)
         if node is None:
@@ -274,7 +288,7 @@ class ActiveSeparationEnv(gymnasium.Env):
         if "audio" in self.sensors or "target" in self.sensors:
             found.update(self._listen_like_reference() if self.reference_compat else self._listen())
         if "class" in self.sensors:
-            found["target_class"] = np.array([self.episode.target_label], dtype=np.int64)
+            found["target_class"] = np.array([self._played.target_label], dtype=np.int64)
         if "pose" in self.sensors:
             found["pose"] = self._pose()
         return found
@@ -331,8 +345,8 @@ class ActiveSeparationEnv(gymnasium.Env):
             "node": self.node,
             "rotation": self.rotation,
             "geodesic_distance": self.store.graph.distance(self.node, self._source_nodes[0]),
-            "scene": self.episode.scene,
-            "episode_id": self.episode.episode_id,
+            "scene": self._played.scene,
+            "episode_id": self._played.episode_id,
             "step": self.steps_done,
         }
 

@@ -116,7 +116,7 @@ def draw_episodes(
                 episode_id=str(number),
                 scene=store.name,
                 start_position=_position(store, start),
-                start_rotation=tuple(quaternion_of(int(rng.choice(ROTATIONS)))),
+                start_rotation=_draw_rotation(rng),
                 goals=tuple(_position(store, node) for node in nodes),
                 sounds=sounds.draw(rng, len(nodes), rules.max_steps),
                 distances=_distances(store, start, nodes),
@@ -134,6 +134,11 @@ def _far_start(store: SceneStore, target: int, rules: EpisodeRules, rng: np.rand
             fix="take a smaller min_start",
         )
     return int(rng.choice(fitting))
+
+
+def _draw_rotation(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    x, y, z, w = quaternion_of(int(rng.choice(ROTATIONS)))
+    return x, y, z, w
 
 
 def _position(store: SceneStore, node: int) -> tuple[float, float, float]:

@@ -108,9 +108,9 @@ def episode_from_json(found: Any, where: str = "episode", *, num_classes: int = 
         episode = Episode(
             episode_id=str(found["episode_id"]),
             scene=_scene_of(str(found["scene_id"])),
-            start_position=_numbers(found["start_position"], 3),
-            start_rotation=_numbers(found["start_rotation"], 4),
-            goals=tuple(_numbers(goal["position"], 3) for goal in found["goals"]),
+            start_position=_position(found["start_position"]),
+            start_rotation=_rotation(found["start_rotation"]),
+            goals=tuple(_position(goal["position"]) for goal in found["goals"]),
             sounds=sounds,
             distances=found.get("all_geodesic_distances"),
         )
@@ -142,6 +142,16 @@ def _numbers(values: Sequence[float], count: int) -> tuple[float, ...]:
     if len(numbers) != count or not all(map(np.isfinite, numbers)):
         raise TypeError(f"{count} finite numbers expected, got {values}")
     return numbers
+
+
+def _position(values: Sequence[float]) -> tuple[float, float, float]:
+    x, y, z = _numbers(values, 3)
+    return x, y, z
+
+
+def _rotation(values: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, z, w = _numbers(values, 4)
+    return x, y, z, w
 
 
 def _scene_of(scene_id: str) -> str:
@@ -281,7 +291,8 @@ class EpisodeIterator:
         """Begin anew with another seed."""
         self._rng = np.random.default_rng(seed)
         self._queue: list[int] = []
-        self._steps_here, self._scene = 0, None
+        self._steps_here = 0
+        self._scene: str | None = None
         self._limit = self._draw_limit()
 
     def _draw_limit(self) -> float:
@@ -290,13 +301,14 @@ class EpisodeIterator:
         return self.max_scene_steps * (1 + self.step_jitter * self._rng.uniform(-1, 1))
 
     def _refill(self) -> None:
-        order = self._rng.permutation(len(self.episodes)) if self.shuffle else np.arange(len(self.episodes))
+        count = len(self.episodes)
+        order: list[int] = (self._rng.permutation(count) if self.shuffle else np.arange(count)).tolist()
         if self.group_by_scene and self.shuffle:
-            first = {}
+            first: dict[str, int] = {}
             for rank, index in enumerate(order):
                 first.setdefault(self.episodes[index].scene, rank)
-            order = sorted(order, key=lambda index: first[self.episodes[index].scene])
-        self._queue = [int(index) for index in order]
+            order.sort(key=lambda index: first[self.episodes[index].scene])
+        self._queue = order
 
     def next(self) -> Episode:
         """Return the next episode."""

@@ -332,8 +332,14 @@ class _Round:
 
 def _rows(sensed: Sensed, rows: Sequence[int]) -> Sensed:
     """Return some environments' part of what is sensed."""
-    images = {name: image[rows] for name, image in sensed.images.items()}
-    return Sensed(*(value[rows] for value in sensed[:-1]), images)
+    return Sensed(
+        mixed=sensed.mixed[rows],
+        target_ears=sensed.target_ears[rows],
+        target=sensed.target[rows],
+        target_class=sensed.target_class[rows],
+        pose=sensed.pose[rows],
+        images={name: image[rows] for name, image in sensed.images.items()},
+    )
 
 
 def _target_phase(observation: Mapping[str, np.ndarray]) -> Tensor:

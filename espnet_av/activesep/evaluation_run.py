@@ -59,6 +59,16 @@ class EvaluationRun(WorldOptions):
     export_sounds: int = 0
     num_threads: int = 0
 
+    def folder(self) -> Path:
+        """Return where results go.
+
+        Raises:
+            UsageError: It is not given.
+        """
+        if self.output_dir is None:
+            usage_error("output_dir is not given", fix="pass --output_dir FOLDER")
+        return Path(self.output_dir)
+
     def options(self, seed: int) -> EvaluationOptions:
         """Return the options of one pass."""
         return EvaluationOptions(
@@ -88,8 +98,7 @@ def build_run(values: Mapping[str, Any]) -> EvaluationRun:
     for name in ("seeds", "levels", "episode_names"):
         value = getattr(run, name)
         setattr(run, name, (value,) if isinstance(value, (str, int)) else tuple(value))
-    if run.output_dir is None:
-        usage_error("output_dir is not given", fix="pass --output_dir FOLDER")
+    run.folder()  # refuses a run without one
     return run
 
 
@@ -134,7 +143,7 @@ def run_evaluation(
     agent.to(device)
     clips = run.read_clips()
     episodes = choose_episodes(run, run.read_episodes(clips))
-    folder = Path(run.output_dir)
+    folder = run.folder()
     results = []
     for number, seed in enumerate(run.seeds):
 
@@ -175,7 +184,7 @@ def search(run: EvaluationRun, files: Sequence[Path]) -> Path:
     """
     table: dict[str, Any] = {}
     for path in files:
-        folder = Path(run.output_dir) / path.stem
+        folder = run.folder() / path.stem
         found = folder / "eval_metrics.json"
         if found.is_file() and found.stat().st_mtime >= path.stat().st_mtime:
             result = EvaluationResult.read(found)
@@ -188,6 +197,6 @@ def search(run: EvaluationRun, files: Sequence[Path]) -> Path:
             "return": summary["return"]["mean"],
         }
     best = min(table, key=lambda name: table[name]["stft_l2"] if table[name]["stft_l2"] is not None else math.inf)
-    with atomic_write(Path(run.output_dir) / SEARCH) as stream:
+    with atomic_write(run.folder() / SEARCH) as stream:
         json.dump({"best": best, "checkpoints": table}, stream, indent=1)
     return Path(table[best]["path"])

@@ -62,7 +62,7 @@ def read_points(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise MissingDataError(describe("a scene has no list of points", got=str(path)))
-    points = []
+    points: list[tuple[float, float, float]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
@@ -93,7 +93,7 @@ class NavigationGraph:
 
     def __init__(
         self,
-        positions: Mapping[int, Sequence[float]],
+        positions: Mapping[int, Sequence[float] | np.ndarray],
         neighbours: Mapping[int, Iterable[int]],
         *,
         allow_diagonal: bool = False,

@@ -102,9 +102,13 @@ class SceneSimulator:
         Raises:
             DataError: There is no node at ``position``.
         """
-        node = self.node if position is None else self.store.node_at(position)
-        if node is None:
-            raise DataError(describe("no node at this position", got=list(position), allowed="within 1 cm of a node"))
+        node = self.node
+        if position is not None:
+            found = self.store.node_at(position)
+            if found is None:
+                allowed = "within 1 cm of a node"
+                raise DataError(describe("no node at this position", got=list(position), allowed=allowed))
+            node = found
         turned = self.rotation if rotation is None else rotation_of(rotation)
         if keep_agent_at_new_pose:
             self.node, self.rotation = node, turned
@@ -155,7 +159,9 @@ def make_simulator(store: SceneStore, **options: Any) -> Any:
             )
         ) from error
 
-    class HabitatScene(SceneSimulator, simulator.Simulator):
+    base: Any = simulator.Simulator
+
+    class HabitatScene(SceneSimulator, base):
         """A scene that habitat-lab takes as its simulator."""
 
     return HabitatScene(store, **options)

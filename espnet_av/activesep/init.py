@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How weights of active separation start."""
 
+from typing import Literal
+
 from torch import nn
 
 from espnet_av.utils.errors import usage_error
@@ -10,7 +12,7 @@ MODES = ("he", "reference")
 LEAKY_SLOPE = 0.2
 
 
-def init_layers(module: nn.Module, activation: str, *, mode: str = "he") -> None:
+def init_layers(module: nn.Module, activation: Literal["relu", "leaky_relu"], *, mode: str = "he") -> None:
     """Start convolutions and linear layers with He's normal distribution, zero biases and unit norms.
 
     Args:

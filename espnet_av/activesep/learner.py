@@ -114,6 +114,8 @@ class ActiveSeparationLearner(Learner):
         seed: Seed of the environments; environment ``i`` gets ``seed + i``.
     """
 
+    model: ActiveSeparationAgent
+
     def __init__(
         self,
         agent: ActiveSeparationAgent,
@@ -140,7 +142,7 @@ class ActiveSeparationLearner(Learner):
         self.figures = EpisodeFigures(self.num_envs, agent.policy.num_actions, options.max_steps, self.device)
         self.hidden = agent.initial_hidden(self.num_envs)
         self.not_done = torch.ones(self.num_envs, device=self.device)
-        self.storage: RolloutStorage | None = None
+        self._has_storage = False  # its shapes follow from the first observation
         self.choose: Callable[[Any], Any] | None = None  # forces actions, for tests
 
     # ------------------------------------------------------------------ observations
@@ -175,7 +177,7 @@ class ActiveSeparationLearner(Learner):
         }
         fields |= {"mixed": (pair, torch.float32), "mask": (pair, torch.float32), "refined": (frame, torch.float32)}
         steps, hidden = self.options.num_steps, (self.hidden.shape[0], self.hidden.shape[2])
-        self.storage = RolloutStorage(steps, self.num_envs, fields, hidden, self.device)
+        self.storage, self._has_storage = RolloutStorage(steps, self.num_envs, fields, hidden, self.device), True
         self.mono = torch.zeros(steps, self.num_envs, *frame, device=self.device)
         self.target = torch.zeros_like(self.mono)
         self.pose = torch.zeros(steps, self.num_envs, self.sensed.pose.shape[1], device=self.device)
@@ -185,7 +187,7 @@ class ActiveSeparationLearner(Learner):
     @torch.no_grad()
     def collect(self) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """Fill the storage; see :meth:`Learner.collect`."""
-        if self.storage is None:
+        if not self._has_storage:
             missing = [name for name in self.model.policy.images if name not in self.sensed.images]
             if missing:
                 usage_error("the policy sees what the environments do not show", missing, sorted(self.sensed.images))

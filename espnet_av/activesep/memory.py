@@ -9,7 +9,7 @@ Axes: ``B`` environments, ``S`` slots (earlier seconds), ``L`` tokens, ``P`` cho
 ``F`` 512 bins, ``T`` 32 frames.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +115,8 @@ class MemoryLayer(nn.Module):
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """Tokens ``(B, L, D)`` and which are keys ``(B, L)`` -> ``(B, L, D)``."""
-        return self.finish(x, self.attend(*self.qkv(self.norm1(x)).chunk(3, -1), visible))
+        query, key, value = self.qkv(self.norm1(x)).chunk(3, -1)
+        return self.finish(x, self.attend(query, key, value, visible))
 
 
 class Tokens(NamedTuple):
@@ -141,6 +142,8 @@ class AcousticMemory(nn.Module):
         dropout: Share of zeros in the transformer.
         init: See :func:`~espnet_av.activesep.init.init_layers`, for the CNNs.
     """
+
+    rates: Tensor
 
     def __init__(
         self,
@@ -239,6 +242,7 @@ class AcousticMemory(nn.Module):
         step, env, second = visible.nonzero(as_tuple=True)
         keep = wanted[step, env, second]
         x = features[env, second]
+        layer: Any  # a MemoryLayer
         for number, layer in enumerate(self.layers):
             if number == 0:
                 query, key, value = (part[env, second] for part in layer.qkv(layer.norm1(features)).chunk(3, -1))

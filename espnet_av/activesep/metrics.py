@@ -124,14 +124,18 @@ def wave_levels(
     if unknown:
         usage_error("unknown metric", got=unknown, allowed=WAVE_METRICS)
     gains = [name for name in names if name in IMPROVEMENTS]
-    if gains and mixture is None:
-        usage_error("an improvement needs the mixture", got=gains)
-    signals = [x.double() - x.double().mean(-1, keepdim=True) for x in (estimate, reference)]
-    levels = _scale_levels(*signals)
+    heard = _without_mean(reference)
+    levels = _scale_levels(_without_mean(estimate), heard)
     if gains:
-        base = _scale_levels(mixture.double() - mixture.double().mean(-1, keepdim=True), signals[1])
+        if mixture is None:
+            usage_error("an improvement needs the mixture", got=gains)
+        base = _scale_levels(_without_mean(mixture), heard)
         levels |= {f"{name}i": levels[name] - base[name] for name in LEVELS}
     return {name: levels[name] for name in names}
+
+
+def _without_mean(signal: Tensor) -> Tensor:
+    return signal.double() - signal.double().mean(-1, keepdim=True)
 
 
 def _second(magnitude: Tensor, phase: Tensor, n_fft: int) -> Tensor:
@@ -170,8 +174,8 @@ def oracle_phase_levels(
     if mixed is not None and mixed_phase is not None:
         magnitude = mixed.float() if column == "paper" else torch.expm1(mixed.float())
         mixture = inverse(magnitude.movedim(-1, 1), mixed_phase.movedim(-1, 1), n_fft=n_fft).mean(1)
-    waves = (_second(magnitude, target_phase, n_fft) for magnitude in (estimate, target))
-    return wave_levels(*waves, mixture, names=names)
+    waves = [_second(magnitude, target_phase, n_fft) for magnitude in (estimate, target)]
+    return wave_levels(waves[0], waves[1], mixture, names=names)
 
 
 def honest_levels(

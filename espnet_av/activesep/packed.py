@@ -88,7 +88,7 @@ class PackedScene:
 
     def observation(self, node: int, rotation: int) -> Observation | None:
         """Return image and depth, or None."""
-        if self._depth is None or node not in self._row:
+        if self._depth is None or self._rgb is None or node not in self._row:
             return None
         place = self._row[node], ROTATIONS.index(rotation)
         depth = np.array(self._depth[place])
@@ -112,11 +112,7 @@ def pack_scene(store: "SceneStore", folder: str | os.PathLike, *, rir_type: str 
         usage_error("unknown type of impulse responses", got=rir_type, allowed=sorted(_RIR_TYPES))
     nodes, sources = store.graph.nodes, tuple(store.sources)
     shape = (len(AZIMUTHS), len(nodes), len(sources))
-    index = {
-        "offset": np.zeros(shape, np.int64),
-        "length": np.zeros(shape, np.int32),
-        "scale": np.ones(shape, np.float32),
-    }
+    offset, length, scale = np.zeros(shape, np.int64), np.zeros(shape, np.int32), np.ones(shape, np.float32)
     with atomic_folder(folder) as made:
         with open(made / "rirs.raw", "wb") as stream:
             total = 0
@@ -126,14 +122,13 @@ def pack_scene(store: "SceneStore", folder: str | os.PathLike, *, rir_type: str 
                 if response is None:
                     continue
                 if rir_type == "int16":
-                    scale = np.float32(max(float(np.abs(response).max()), 1e-9) / 32767)
-                    index["scale"][a, r, s] = scale
-                    response = np.rint(response / scale).astype(np.int16)
+                    scale[a, r, s] = max(float(np.abs(response).max()), 1e-9) / 32767
+                    response = np.rint(response / scale[a, r, s]).astype(np.int16)
                 stream.write(np.ascontiguousarray(response, dtype=_RIR_TYPES[rir_type]).tobytes())
-                index["offset"][a, r, s], index["length"][a, r, s] = total, len(response)
+                offset[a, r, s], length[a, r, s] = total, len(response)
                 total += len(response)
         _wrap_raw(made / "rirs.raw", made / "rirs.npy", (total, 2), _RIR_TYPES[rir_type])
-        np.savez(made / "rir_index.npz", **index)
+        np.savez(made / "rir_index.npz", offset=offset, length=length, scale=scale)
         _pack_observations(store, made)
         (made / "scene.json").write_text(json.dumps(_describe(store, sources)), encoding="utf-8")
     return Path(folder)
@@ -172,16 +167,20 @@ def _pack_observations(store: "SceneStore", folder: Path) -> None:
         for i, node in enumerate(nodes)
         for j, rotation in enumerate(ROTATIONS)
     )
-    rgb = depth = None
+    images: tuple[np.memmap, np.memmap] | None = None
     for i, j, observation in progress(found, total=4 * len(nodes), title=f"images of {store.name}", unit="image"):
         if observation is None or "rgb" not in observation or "depth" not in observation:
             continue
-        if rgb is None:
-            shape = (len(nodes), len(ROTATIONS), *observation["rgb"].shape[:2])
-            rgb = np.lib.format.open_memmap(folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3))
-            depth = np.lib.format.open_memmap(folder / "depth.npy", mode="w+", dtype=np.float32, shape=(*shape, 1))
-            depth[:] = np.nan
+        if images is None:
+            images = _new_images(folder, (len(nodes), len(ROTATIONS), *observation["rgb"].shape[:2]))
+        rgb, depth = images
         rgb[i, j], depth[i, j] = observation["rgb"], observation["depth"]
-    if rgb is not None:
-        rgb.flush()
-        depth.flush()
+    for each in images or ():
+        each.flush()
+
+
+def _new_images(folder: Path, shape: tuple[int, ...]) -> tuple[np.memmap, np.memmap]:
+    rgb = np.lib.format.open_memmap(folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3))
+    depth = np.lib.format.open_memmap(folder / "depth.npy", mode="w+", dtype=np.float32, shape=(*shape, 1))
+    depth[:] = np.nan
+    return rgb, depth

@@ -17,7 +17,7 @@ import torch
 from espnet_av.activesep.binaural import hear
 from espnet_av.activesep.classes import ClassTable
 from espnet_av.activesep.passive_points import PassivePoint
-from espnet_av.activesep.scene import SceneLibrary
+from espnet_av.activesep.scene import SceneLibrary, Scenes
 from espnet_av.activesep.scene_files import SAMPLE_RATE, ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary, take_chunk
 from espnet_av.train.rng import derive_seed
@@ -83,7 +83,7 @@ class ClipChooser:
 
 
 def passive_item(
-    scenes: Mapping[str, Any],
+    scenes: Scenes,
     point: PassivePoint,
     clips: ClipLibrary,
     names: Sequence[str],
@@ -117,9 +117,9 @@ def passive_item(
         )
         for source, wave in zip(point.sources, waves, strict=True)
     ]
-    mixture = np.sum(ears, axis=0, dtype=np.int32) / np.float32(32768 * len(ears))
+    total: np.ndarray = np.sum(ears, axis=0, dtype=np.int32)
     return {
-        "mixture_wave": mixture.astype(np.float32),
+        "mixture_wave": (total / np.float32(32768 * len(ears))).astype(np.float32),
         "target_ears": ears[0],
         "target_dry": take_chunk(waves[0], 0, SAMPLE_RATE).copy(),
         "target_class": np.array([label], dtype=np.int64),
@@ -164,8 +164,9 @@ class PassiveDataset(torch.utils.data.Dataset):
         point = chosen.points[int(number)]
         rng = np.random.default_rng(derive_seed(self.seed, "passive", name, 0 if chosen.fixed else epoch, number))
         names, label = self.choosers[name].draw(rng, len(point.sources))
-        options = {"convolution": self.convolution, "wrap_int16": self.wrap_int16}
-        item = passive_item(self.scenes, point, chosen.clips, names, label, **options)
+        item = passive_item(
+            *(self.scenes, point, chosen.clips, names, label), convolution=self.convolution, wrap_int16=self.wrap_int16
+        )
         return uid, {**item, "unheard": np.array(name == "unheard")}
 
 

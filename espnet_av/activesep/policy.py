@@ -9,7 +9,7 @@ Axes: ``B`` environments, ``N`` observations, ``L`` steps in time, ``F`` 512 bin
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,14 +56,15 @@ class ConvEncoder(nn.Module):
         self.last_relu = last_relu
         widths = [in_channels, *channels]
         self.convs = nn.ModuleList(
-            nn.Conv2d(*pair, kernel, stride=stride)
-            for *pair, kernel, stride in zip(widths, widths[1:], kernels, STRIDES, strict=False)
+            nn.Conv2d(before, after, kernel, stride=stride)
+            for before, after, kernel, stride in zip(widths, widths[1:], kernels, STRIDES, strict=False)
         )
+        height, width = size
         for kernel, stride in zip(kernels, STRIDES, strict=True):
-            size = tuple((length - kernel) // stride + 1 for length in size)
-        if min(size) < 1:
-            usage_error("the input of the encoder is too small for its kernels", got=list(size))
-        self.linear = nn.Linear(widths[-1] * size[0] * size[1], features)
+            height, width = ((length - kernel) // stride + 1 for length in (height, width))
+        if min(height, width) < 1:
+            usage_error("the input of the encoder is too small for its kernels", got=[height, width])
+        self.linear = nn.Linear(widths[-1] * height * width, features)
         init_layers(self, "relu", mode=init)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,10 +138,10 @@ class ActiveSeparationPolicy(nn.Module):
         if not images or set(images) - set(IMAGES):
             usage_error("images of the policy", got=list(images), allowed=list(IMAGES))
         self.images, self.hidden_size = tuple(images), hidden_size
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         sliced = (NUM_BINS // NUM_SLICES, NUM_FRAMES)
-        shared = {"channels": channels, "features": hidden_size, "init": init}
-        self.visual = ConvEncoder(sum(IMAGES[name] for name in images), size, last_relu=False, **shared)
+        shared: dict[str, Any] = {"channels": channels, "features": hidden_size, "init": init}
+        self.visual = ConvEncoder(sum(IMAGES[name] for name in images), (height, width), last_relu=False, **shared)
         self.binaural = ConvEncoder(num_ears * NUM_SLICES, sliced, kernels=AUDIO_KERNELS, **shared)
         self.mono = ConvEncoder(NUM_SLICES, sliced, kernels=AUDIO_KERNELS, **shared)
         self.gru = nn.GRU(3 * hidden_size, hidden_size)

@@ -213,7 +213,7 @@ def make_episodes(
         max_share: More lost episodes than this are an error.
     """
     note = read_json(given / f"{name}.json") if given else None
-    if note:
+    if given and note:
         episodes = read_episodes(given / "active_datasets", note["split"], num_classes=clips.classes.num_classes)
         episodes = episodes[:count] if count else episodes
     else:

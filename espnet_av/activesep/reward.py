@@ -14,7 +14,7 @@ Axes: ``B`` environments, ``F`` 512 bins, ``T`` 32 frames.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from torch import Tensor
 from espnet_av.activesep.spectra import TARGET_RMS
 from espnet_av.utils.errors import usage_error
 
+T = TypeVar("T")
 #: Mean square of a normalised target: dividing by it gives the normalised error, and -1 for an estimate of all zeros.
 TARGET_POWER = TARGET_RMS**2
 
@@ -43,6 +44,13 @@ class Facts:
     target: Tensor | None = None
     distance: Tensor | None = None
     places: Sequence[Hashable] | None = None
+
+
+def _known(fact: T | None, name: str) -> T:
+    """Return a fact that a reward has among its ``needs``."""
+    if fact is None:
+        usage_error("the reward needs a fact that is not given", got=name)
+    return fact
 
 
 def mean_square_error(estimate: Tensor, target: Tensor) -> Tensor:
@@ -95,7 +103,8 @@ class NearTargetReward(Reward):
 
     def __call__(self, facts: Facts) -> Tensor:
         """Return minus the normalised errors, ``(B,)``."""
-        return near_target_reward(facts.estimate, facts.target, facts.not_done)
+        estimate, target = _known(facts.estimate, "estimate"), _known(facts.target, "target")
+        return near_target_reward(estimate, target, facts.not_done)
 
 
 class ImprovementReward(Reward):
@@ -118,8 +127,9 @@ class ImprovementReward(Reward):
         self.steps: Tensor = torch.zeros(0)
 
     def _quality(self, facts: Facts) -> Tensor:
-        power = facts.target.float().square().flatten(1).mean(1)
-        error = mean_square_error(facts.estimate, facts.target)
+        estimate, target = _known(facts.estimate, "estimate"), _known(facts.target, "target")
+        power = target.float().square().flatten(1).mean(1)
+        error = mean_square_error(estimate, target)
         return -error / torch.where(power > 0, power, torch.full_like(power, TARGET_POWER))
 
     def start(self, facts: Facts) -> None:
@@ -163,11 +173,11 @@ class NavigationReward(Reward):
 
     def start(self, facts: Facts) -> None:
         """Take note of the distance before the first action."""
-        self.distance = facts.distance.reshape(-1).float()
+        self.distance = _known(facts.distance, "distance").reshape(-1).float()
 
     def __call__(self, facts: Facts) -> Tensor:
         """Return the distance gained, ``(B,)``."""
-        distance = facts.distance.reshape(-1).float()
+        distance = _known(facts.distance, "distance").reshape(-1).float()
         gained, self.distance = self.distance - distance, distance
         return (self.scale * gained + self.slack) * facts.not_done.reshape(-1).to(gained)
 
@@ -195,15 +205,16 @@ class NoveltyReward(Reward):
 
     def start(self, facts: Facts) -> None:
         """Count the places before the first action."""
-        self.counts = [{} for _ in facts.places]
-        for env, place in enumerate(facts.places):
+        places = _known(facts.places, "places")
+        self.counts = [{} for _ in places]
+        for env, place in enumerate(places):
             self._visit(env, place)
 
     def __call__(self, facts: Facts) -> Tensor:
         """Return the bonuses, ``(B,)``."""
-        alive = facts.not_done.reshape(-1) > 0
+        places, alive = _known(facts.places, "places"), facts.not_done.reshape(-1) > 0
         bonus = []
-        for env, (place, lives) in enumerate(zip(facts.places, alive.tolist(), strict=True)):
+        for env, (place, lives) in enumerate(zip(places, alive.tolist(), strict=True)):
             if not lives:
                 self.counts[env] = {}
             visits = self._visit(env, place)

@@ -59,7 +59,7 @@ def sense(
         mixed = tensors["mixed_bin_audio_mag"].float()
         ears = tensors["gt_bin_comps"][..., 0:4:2].float()
         target = tensors["gt_mono_comps"][..., 0:1].float()
-    images = {name: tensors[name] for name in ("rgb", "depth") if name in tensors}
+    images: dict[str, Tensor] = {name: tensors[name] for name in ("rgb", "depth") if name in tensors}
     labels = tensors["target_class"].reshape(-1, 1).long()
     return Sensed(mixed, ears, target, labels, tensors["pose"].float(), images)
 
@@ -94,11 +94,12 @@ class RolloutMemory:
         self._present: Tokens | None = None
 
     @torch.no_grad()
-    def renew(self) -> None:
-        """Encode what is remembered with the present weights."""
+    def renew(self) -> Tokens:
+        """Encode what is remembered with the present weights, and return it."""
         slots = self.buffer.slots
         magnitudes = slots.reshape(*slots.shape[:2], *self._frame_shape)
         self._tokens = self.memory.encode(magnitudes, self.buffer.poses)
+        return self._tokens
 
     @property
     def _frame_shape(self) -> tuple[int, int, int]:
@@ -119,17 +120,17 @@ class RolloutMemory:
             Refined magnitudes in the order of time, the present second last, ``(R, B, F, T, 1)``, and which of them
             exist, ``(B, R)`` bool. R is 1 without ``past`` and up to ``refine + 1`` with it.
         """
-        if self._tokens is None:
-            self.renew()
-        self._present = self.memory.encode(mono, pose)
+        known = self.renew() if self._tokens is None else self._tokens
+        present = self.memory.encode(mono, pose)
+        self._present = present
         filled = self.buffer.latest(self.buffer.capacity)
         filled = filled[self.buffer.mask[:, filled].any(0)]  # in the order of time
-        features = torch.cat([self._tokens.features[filled], self._present.features.unsqueeze(0)])
+        features = torch.cat([known.features[filled], present.features.unsqueeze(0)])
         visible = torch.nn.functional.pad(self.buffer.mask[:, filled], (0, 1), value=True)
         related = self.memory.relate(features.transpose(0, 1), visible).transpose(0, 1)
         count = min(self.refine, len(filled)) if past else 0
         slots = filled[len(filled) - count :]
-        skips = torch.cat([self._tokens.skips[slots], self._present.skips.unsqueeze(0)])
+        skips = torch.cat([known.skips[slots], present.skips.unsqueeze(0)])
         return self.memory.decode(related[len(filled) - count :], skips), visible[:, len(filled) - count :]
 
     def insert(self, mono: Tensor, pose: Tensor, target: Tensor, not_done: Tensor) -> None:
@@ -145,6 +146,8 @@ class RolloutMemory:
         self.buffer.insert(mono, pose, not_done)
         if self.targets is not None:
             self.targets.insert(target, pose, not_done)
+        if self._tokens is None or self._present is None:
+            raise RuntimeError("look() at a second before insert()")
         self._tokens.features[index] = self._present.features
         self._tokens.skips[index] = self._present.skips
 
@@ -212,5 +215,8 @@ def visibility(
     count, steps = carried.filled.shape[1], torch.arange(len(starts), device=starts.device)
     age = steps[:, None] + torch.arange(count, 0, -1, device=starts.device)  # (steps, C)
     same = (starts.long().cumsum(0) == 0)[:, :, None] & carried.filled[None]
-    before = [same & (age <= limit)[:, None, :] for limit in (capacity, min(refine, capacity))]
-    return tuple(torch.cat(pair, -1) for pair in zip(before, own, strict=True))
+    visible, wanted = (
+        torch.cat((same & (age <= limit)[:, None, :], later), -1)
+        for limit, later in zip((capacity, min(refine, capacity)), own, strict=True)
+    )
+    return visible, wanted

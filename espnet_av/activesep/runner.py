@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -105,11 +105,16 @@ class WorldOptions:
         if isinstance(self.scenes, (str, list)):
             self.scenes = (self.scenes,) if isinstance(self.scenes, str) else tuple(self.scenes)
         roots = (self.rir_dir, self.metadata_dir, self.observation_dir)
-        for name in ("episodes", "clips"):
-            if getattr(self, name) is None:
-                usage_error(f"{name} is not given", fix=f"pass --{name} PATH, or set it in the configuration")
+        self._place("episodes")
+        self._place("clips")
         if self.world_root is None and None in roots:
             usage_error("world_root is not given", fix="pass --world_root FOLDER, or set it in the configuration")
+
+    def _place(self, name: Literal["episodes", "clips"]) -> str:
+        place: str | None = getattr(self, name)
+        if place is None:
+            usage_error(f"{name} is not given", fix=f"pass --{name} PATH, or set it in the configuration")
+        return place
 
     def paths(self) -> ScenePaths:
         """Return the folders of the scenes."""
@@ -119,12 +124,18 @@ class WorldOptions:
 
     def read_clips(self) -> ClipLibrary:
         """Return the clips."""
-        return ClipLibrary(self.clips, classes=ClassTable.read(self.class_table) if self.class_table else None)
+        classes = ClassTable.read(self.class_table) if self.class_table else None
+        return ClipLibrary(self._place("clips"), classes=classes)
 
     def read_episodes(self, clips: ClipLibrary) -> list[Episode]:
         """Return the episodes of the split."""
-        options = {"version": self.version, "scenes": self.scenes, "num_classes": clips.classes.num_classes}
-        return read_episodes(self.episodes, self.split, **options)
+        return read_episodes(
+            self._place("episodes"),
+            self.split,
+            version=self.version,
+            scenes=self.scenes,
+            num_classes=clips.classes.num_classes,
+        )
 
     def make_envs(
         self, parts: Sequence[Sequence[Episode]], clips: ClipLibrary, images: Sequence[str], **options: Any

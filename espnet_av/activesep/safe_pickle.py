@@ -75,7 +75,7 @@ ALLOWED: Mapping[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
     ("_codecs", "encode"): _encode,
-    **{tuple(name.rsplit(".", 1)): stand_in for name, stand_in in STAND_INS.items()},
+    **{(module, last): stand_in for name, stand_in in STAND_INS.items() for module, _, last in [name.rpartition(".")]},
     ("networkx.classes.graph", "Graph"): GraphRecord,
     ("networkx.classes.reportviews", "NodeView"): Record,
     ("networkx.classes.reportviews", "EdgeView"): Record,
@@ -127,7 +127,7 @@ _DAMAGES = (
 def _refuse_large_memo(content: bytes) -> None:
     """Raise where a pickle numbers an object so that the table of all numbers would fill the memory."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
             raise pickle.UnpicklingError(f"object number {argument} in {len(content)} bytes")
 
 

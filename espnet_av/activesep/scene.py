@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.fft
@@ -264,6 +264,13 @@ def _choose(paths: ScenePaths, name: str) -> str:
     )
 
 
+class Scenes(Protocol):
+    """What gives a scene by its name: a mapping, or a :class:`SceneLibrary`."""
+
+    def __getitem__(self, name: str, /) -> SceneStore:
+        """Return the scene of this name."""
+
+
 class SceneLibrary:
     """Opens scenes when they are asked for and keeps them, so that environments of one process share caches.
 
@@ -273,7 +280,7 @@ class SceneLibrary:
         **options: Keywords of :func:`open_scene`.
     """
 
-    def __init__(self, root: str | os.PathLike | ScenePaths, *, keep: int = 128, **options: object) -> None:
+    def __init__(self, root: str | os.PathLike | ScenePaths, *, keep: int = 128, **options: Any) -> None:
         self.root = root if isinstance(root, ScenePaths) else Path(root)
         self.options = options
         self._open = LRUCache(keep)

@@ -166,7 +166,7 @@ def compare(set_name: str, played: Mapping[str, Mapping[int, EvaluationResult]])
             continue
         entry: dict[str, Any] = {"set": set_name, "first": MAIN_REWARD, "second": system}
         for name, column, metric in COMPARED:
-            if column is None:
+            if column is None or metric is None:
                 ours, theirs = returns_of(main), returns_of(other)
             else:
                 ours, theirs = (per_episode(side, REFINED, column, metric) for side in (main, other))
@@ -185,7 +185,7 @@ def difference(ours: Mapping[int, Sequence[float]], theirs: Mapping[int, Sequenc
     if len({len(values) for values in (*left.values(), *right.values())}) != 1:
         return None
     default = np.mean([right[seed] for seed in sorted(right)], axis=0)
-    deltas = {seed: values - right.get(seed, default) for seed, values in left.items()}
+    deltas = {seed: values - (right[seed] if seed in right else default) for seed, values in left.items()}
     facts = facts_of({seed: values.tolist() for seed, values in deltas.items()})
     if facts["mean"] is None:
         return None

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from espnet_av.activesep.env import ActiveSeparationEnv
@@ -15,6 +14,8 @@ from espnet_av.activesep.scene import SceneLibrary
 from espnet_av.activesep.scene_files import ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary
 from espnet_av.utils.errors import usage_error
+
+VectorEnv = AsyncVectorEnv | SyncVectorEnv
 
 
 def make_vector_env(
@@ -28,7 +29,7 @@ def make_vector_env(
     seed: int = 0,
     scene_options: dict[str, Any] | None = None,
     **options: Any,
-) -> gymnasium.vector.VectorEnv:
+) -> VectorEnv:
     """Make environments that reset themselves in the step that ends an episode.
 
     The observation of that step is the first of the next episode; the last one is in ``info["final_obs"]``.
@@ -45,14 +46,13 @@ def make_vector_env(
         scene_options: Keywords of :func:`open_scene`.
         **options: Keywords of :class:`ActiveSeparationEnv`.
     """
-    if episodes and isinstance(episodes[0], Episode):
-        parts = split_episodes(episodes, num_envs, by=by)
-    else:
-        parts = [list(part) for part in episodes]
+    dealt = [list(part) for part in episodes if not isinstance(part, Episode)]
+    parts = dealt or split_episodes([each for each in episodes if isinstance(each, Episode)], num_envs, by=by)
     if len(parts) != num_envs:
         usage_error("one list of episodes per environment is needed", got=len(parts), allowed=num_envs)
     if asynchronous and isinstance(root, SceneLibrary):
-        root, scene_options = root.root, {**root.options, **(scene_options or {})}
+        scene_options = {**root.options, **(scene_options or {})}
+        root = root.root
     scenes = root if asynchronous or isinstance(root, SceneLibrary) else SceneLibrary(root, **(scene_options or {}))
 
     def maker(index: int) -> Callable[[], ActiveSeparationEnv]:
@@ -70,12 +70,12 @@ def make_vector_env(
     return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
-def vector_state(envs: gymnasium.vector.VectorEnv) -> list[dict[str, Any]]:
+def vector_state(envs: VectorEnv) -> list[dict[str, Any]]:
     """Return the state of every environment, as plain values."""
     return [dict(state) for state in envs.get_attr("state")]
 
 
-def load_vector_state(envs: gymnasium.vector.VectorEnv, states: Sequence[dict[str, Any]]) -> None:
+def load_vector_state(envs: VectorEnv, states: Sequence[dict[str, Any]]) -> None:
     """Let every environment go on from a state of :func:`vector_state`.
 
     Call ``reset`` before it in a new process, as gymnasium wants, and :func:`observe_all` for the present observation.

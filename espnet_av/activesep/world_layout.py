@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Room:
         """Return the corner with the smallest coordinates."""
         return self.low[0] - 0.5, self.low[1] - 0.5
 
-    def __contains__(self, cell: object) -> bool:
+    def __contains__(self, cell: Cell) -> bool:
         i, j = cell
         return self.low[0] <= i <= self.high[0] and self.low[1] <= j <= self.high[1]
 
@@ -196,7 +197,7 @@ class World:
             raise DataError(describe(f"{path} holds no plan of a world ({error!r})")) from error
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     """Turn lists of JSON into tuples, below a dictionary too."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
@@ -236,7 +237,7 @@ _WALLS = ((214, 188, 150), (150, 182, 206), (176, 204, 160), (212, 160, 150), (1
 _FLOORS = ((128, 96, 66), (110, 110, 116), (150, 128, 96), (92, 84, 100))
 
 
-def draw_world(name: str, seed: int, rules: LayoutRules | None = None, **options: object) -> World:
+def draw_world(name: str, seed: int, rules: LayoutRules | None = None, **options: Any) -> World:
     """Draw a house.
 
     Args:
@@ -281,7 +282,7 @@ def _cut(house: tuple[Cell, Cell], rules: LayoutRules, rng: np.random.Generator)
         first = int(rng.integers(rules.min_room, sides[axis] - rules.min_room + 1))
         end, start = list(high), list(low)
         end[axis], start[axis] = low[axis] + first - 1, low[axis] + first
-        boxes += [(low, tuple(end)), (tuple(start), high)]
+        boxes += [(low, (end[0], end[1])), ((start[0], start[1]), high)]
     return boxes
 
 

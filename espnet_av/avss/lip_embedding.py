@@ -250,6 +250,7 @@ def _random(text: str) -> LipEmbedder:
     logger.warning("lip embeddings of an UNTRAINED network (%s): only for trying out a recipe", text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
-        embedder = LipEmbedder(stem_channels=16, planes=(16, 32, 64, 128), activation="relu", video_pool=2)
+        # cheap but for the last stage: published separators need the 512 values that it gives
+        embedder = LipEmbedder(stem_channels=16, planes=(16, 32, 64, 512), activation="relu", video_pool=2)
     embedder.name = f"untrained, seed {seed}"
     return embedder

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,9 @@ from espnet_av.data.iter_factory import AVIterFactory
 from espnet_av.tasks.av_task import AVTaskMixin
 from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.activesep.separators import PassiveSeparator
 
 MODEL = "activesep_passive"
 
@@ -26,7 +29,7 @@ class ESPnetPassiveModel(_espnet.AbsESPnetModel):
         separator: Both separators (:class:`~espnet_av.activesep.separators.PassiveSeparator`).
     """
 
-    def __init__(self, separator: torch.nn.Module) -> None:
+    def __init__(self, separator: "PassiveSeparator") -> None:
         super().__init__()
         self.separator = separator
 
@@ -145,7 +148,7 @@ class ActiveSepTask(AVTaskMixin, _espnet.AbsTask):
             raise UsageError(describe(f"model_conf: {error}", sorted(args.model_conf), allowed)) from error
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: ESPnetPassiveModel, weights: Path) -> None:
         """Fill the separators from ``--model_name_or_path``: a training, an agent, or a published checkpoint.
 
         Raises:

@@ -13,7 +13,7 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,6 +32,12 @@ from espnet_av.train.start_model import find_start_weights
 from espnet_av.train.trainer import AVTrainer
 from espnet_av.utils.errors import MissingDataError, UsageError, describe, usage_error
 
+if TYPE_CHECKING:
+    from espnet_av._espnet import AbsESPnetModel
+    from espnet_av._espnet import AbsTask as TaskBase
+else:
+    TaskBase = object
+
 logger = logging.getLogger(__name__)
 
 # Options of AbsTask that our data layer replaces, with their replacement.
@@ -45,7 +51,7 @@ REPLACED_OPTIONS = {
 }
 
 
-class AVTaskMixin:
+class AVTaskMixin(TaskBase):
     """Mixin placed before ``AbsTask`` in the bases of every audio-visual task."""
 
     trainer = AVTrainer
@@ -190,7 +196,7 @@ class AVTaskMixin:
         return len(cls.build_sampler(args, args.train_shape_file, train=True).batches(1))
 
     @classmethod
-    def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
+    def build_optimizers(cls, args: argparse.Namespace, model: "AbsESPnetModel") -> list[torch.optim.Optimizer]:
         """Build the optimizer of ``optim`` and ``optim_conf`` over what is not frozen.
 
         ``exclude_weight_decay`` spares vectors, norms and embeddings; ``layer_lr_decay`` lowers the rate towards the
@@ -237,7 +243,7 @@ class AVTaskMixin:
         return None
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> torch.nn.Module:
+    def build_model(cls, args: argparse.Namespace) -> "AbsESPnetModel":
         """Build the network, filled from ``--model_name_or_path`` or ``--init_param`` with a report of what fitted.
 
         Raises:
@@ -267,7 +273,7 @@ class AVTaskMixin:
         args.initialised_from = [args.model_name_or_path]
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: "AbsESPnetModel", weights: Path) -> None:
         """Fill a new model with all weights of another training of the same configuration.
 
         Raises:
@@ -276,7 +282,7 @@ class AVTaskMixin:
         load_into(model, load_weights(weights), strict=True, source=f"--model_name_or_path {weights}")
 
     @classmethod
-    def build_network(cls, args: argparse.Namespace) -> torch.nn.Module:
+    def build_network(cls, args: argparse.Namespace) -> "AbsESPnetModel":
         """Return a new model for ``args``; each task writes its own."""
         raise TypeError(f"{cls.__name__} must define build_network(args)")
 

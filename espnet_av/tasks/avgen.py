@@ -12,7 +12,7 @@ start of a training; they travel with the weights.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,9 +23,13 @@ from espnet_av.data.iter_factory import AVIterFactory
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import AVTaskMixin
+from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.model import AVGenModel
 
 OPTIM_CONF = {"lr": 1e-4, "betas": [0.9, 0.98], "eps": 1e-9, "weight_decay": 0.0}
 EMA_DECAY = 0.999
@@ -39,7 +43,7 @@ class ESPnetAVGenModel(_espnet.AbsESPnetModel):
         avgen: The generator (:class:`~espnet_av.avgen.model.AVGenModel`).
     """
 
-    def __init__(self, avgen: torch.nn.Module) -> None:
+    def __init__(self, avgen: "AVGenModel") -> None:
         super().__init__()
         self.avgen = avgen
 
@@ -70,7 +74,7 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
     class_choices_list = [model_choices]
 
     @classmethod
-    def get_parser(cls) -> argparse.ArgumentParser:
+    def get_parser(cls) -> AVArgumentParser:
         """Return the parser of the training options."""
         parser = super().get_parser()
         parser.set_defaults(
@@ -200,7 +204,7 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
         return ESPnetAVGenModel(build_model(args.model, args.model_conf))
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> torch.nn.Module:
+    def build_model(cls, args: argparse.Namespace) -> ESPnetAVGenModel:
         """Build the generator, filled from where training starts; statistics and head VAE that were named come last.
 
         The statistics of the head are those that the head VAE was trained with.
@@ -219,7 +223,7 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
         return model
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: ESPnetAVGenModel, weights: Path) -> None:
         """Fill the generator from ``--model_name_or_path``: a training, a pack or a converted model.
 
         Raises:

@@ -9,7 +9,7 @@ Both run through the trainer of all tasks. What they are standardised with is co
 import argparse
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.av_task import AVTaskMixin
 from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.aux_data import HeadPreprocessor
+    from espnet_av.avgen.head_vae import HeadVAE
 
 logger = logging.getLogger(__name__)
 VALIDATION_SEED = 20
@@ -36,7 +40,10 @@ class ESPnetHeadVAEModel(_espnet.AbsESPnetModel):
         kld_weight: Weight of the divergence in the loss.
     """
 
-    def __init__(self, head_vae: torch.nn.Module, mean: Tensor, std: Tensor, kld_weight: float = 1e-4) -> None:
+    head_mean: Tensor
+    head_std: Tensor
+
+    def __init__(self, head_vae: "HeadVAE", mean: Tensor, std: Tensor, kld_weight: float = 1e-4) -> None:
         super().__init__()
         self.head_vae = head_vae
         self.kld_weight = kld_weight
@@ -115,6 +122,9 @@ class ESPnetTextToTokensModel(_espnet.AbsESPnetModel):
 class _AuxiliaryTask(AVTaskMixin):
     """What both have in common: no choice of networks, and no shape files needed."""
 
+    title: str
+    model_help: str
+    preprocessor_help: str
     num_optimizers = 1
     class_choices_list: list = []
 
@@ -194,8 +204,8 @@ class HeadVAETask(_AuxiliaryTask, _espnet.AbsTask):
         group.add_argument("--kld_weight", type=float, default=1e-4, help="weight of the divergence in the loss")
 
     @classmethod
-    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
-        """Return the step from files to arrays; see :class:`~espnet_av.avgen.aux_data.HeadPreprocessor`."""
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> "HeadPreprocessor":
+        """Return the step from files to arrays."""
         from espnet_av.avgen.aux_data import HeadPreprocessor
 
         return cls.build(HeadPreprocessor, {**args.preprocessor_conf, "train": train}, "preprocessor_conf")

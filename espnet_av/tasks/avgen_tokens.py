@@ -5,7 +5,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,12 @@ from espnet_av.data.collate import AVCollate
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import AVTaskMixin
+from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.ctc_tokens import CTCTokens
 
 SPEECH, TEXT = "speech", "text"
 MODEL_CLASSES = {"ctc_tokens": "espnet_av.avgen.ctc_tokens:CTCTokens"}
@@ -31,7 +35,7 @@ class ESPnetTokensModel(_espnet.AbsESPnetModel):
         tokens: :class:`~espnet_av.avgen.ctc_tokens.CTCTokens`.
     """
 
-    def __init__(self, tokens: torch.nn.Module) -> None:
+    def __init__(self, tokens: "CTCTokens") -> None:
         super().__init__()
         self.tokens = tokens
 
@@ -83,7 +87,7 @@ class AVGenTokensTask(AVTaskMixin, _espnet.AbsTask):
     class_choices_list = [model_choices]
 
     @classmethod
-    def get_parser(cls) -> argparse.ArgumentParser:
+    def get_parser(cls) -> AVArgumentParser:
         """Return the parser of the training options; batches are counted in samples with ``--batch_frames``."""
         parser = super().get_parser()
         parser.set_defaults(best_model_criterion=[("valid", "cer", "min")])

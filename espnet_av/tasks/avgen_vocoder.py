@@ -9,7 +9,7 @@ computed on the way.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,10 +23,15 @@ from espnet_av.avgen.vocoder_choices import (
     complete_conf,
 )
 from espnet_av.registry import LazyChoices
-from espnet_av.tasks.codec import CodecTask, build_optimizer
+from espnet_av.tasks.codec import CodecTask
+from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av._espnet import AbsESPnetModel
+    from espnet_av.avgen.vocoder_model import VocoderModel
 
 CHUNK_LENGTH = 8192  # 32 frames, 0.37 s, as HiFi-GAN was published
 model_choices = LazyChoices(MODEL_GROUP, MODEL_CLASSES, name="model", default=DEFAULT_MODEL)
@@ -39,7 +44,7 @@ class ESPnetVocoderModel(_espnet.AbsESPnetModel):
         vocoder: :class:`~espnet_av.avgen.vocoder_model.VocoderModel`.
     """
 
-    def __init__(self, vocoder: torch.nn.Module) -> None:
+    def __init__(self, vocoder: "VocoderModel") -> None:
         super().__init__()
         self.vocoder = vocoder
 
@@ -68,7 +73,7 @@ class AVGenVocoderTask(CodecTask):
     class_choices_list = [model_choices]
 
     @classmethod
-    def get_parser(cls) -> argparse.ArgumentParser:
+    def get_parser(cls) -> AVArgumentParser:
         """Return the parser of the training options."""
         parser = super().get_parser()
         parser.set_defaults(chunk_length=CHUNK_LENGTH)
@@ -155,23 +160,12 @@ class AVGenVocoderTask(CodecTask):
             raise UsageError(describe(f"loss_conf: {error}", sorted(args.loss_conf))) from error
 
     @classmethod
-    def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
-        """Build ``optim`` over the vocoder and ``optim2`` over the discriminator, without what is frozen.
-
-        Raises:
-            UsageError: An unknown optimizer, or a network of which nothing is left to train.
-        """
-        cls.check_frozen(args, model)
-        if args.layer_lr_decay != 1:
-            usage_error("--layer_lr_decay has no effect here", args.layer_lr_decay, "1")
-        parts = (
-            (model.vocoder.generator, args.optim, args.optim_conf),
-            (model.vocoder.discriminator, args.optim2, args.optim2_conf),
-        )
-        return [build_optimizer(*part, spare_vectors=args.exclude_weight_decay) for part in parts]
+    def networks(cls, model: "AbsESPnetModel") -> tuple[torch.nn.Module, torch.nn.Module]:
+        """Return the vocoder and the discriminator."""
+        return model.vocoder.generator, model.vocoder.discriminator
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: "AbsESPnetModel", weights: Path) -> None:
         """Fill the model from ``--model_name_or_path``: a training, or a published vocoder with a new discriminator.
 
         Raises:

@@ -25,6 +25,7 @@ from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import CheckpointError, UsageError, describe
 
 if TYPE_CHECKING:
+    from espnet_av.avsr.model import AVSRModel
     from espnet_av.avsr.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class ESPnetAVSRModel(_espnet.AbsESPnetModel):
             give the lip network a recogniser that listens already.
     """
 
-    def __init__(self, avsr: torch.nn.Module, decode: Callable[[list[int]], str], audio_epochs: int = 0) -> None:
+    def __init__(self, avsr: "AVSRModel", decode: Callable[[list[int]], str], audio_epochs: int = 0) -> None:
         super().__init__()
         self.avsr = avsr
         self.decode = decode
@@ -173,7 +174,7 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
         return ESPnetAVSRModel(network, tokenizer.decode, args.audio_epochs)
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: ESPnetAVSRModel, weights: Path) -> None:
         """Fill the recogniser from ``--model_name_or_path``: weights of a training, a pack or a published model.
 
         Raises:

@@ -10,7 +10,7 @@ import argparse
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +21,9 @@ from espnet_av.tasks.av_task import AVTaskMixin
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import CheckpointError, MissingDataError, UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.avss.model import SeparationModel
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ class ESPnetAVSSModel(_espnet.AbsESPnetModel):
         avss: The network with its loss (:class:`~espnet_av.avss.model.SeparationModel`).
     """
 
-    def __init__(self, avss: torch.nn.Module) -> None:
+    def __init__(self, avss: "SeparationModel") -> None:
         super().__init__()
         self.avss = avss
 
@@ -169,7 +172,7 @@ class AVSSTask(AVTaskMixin, _espnet.AbsTask):
             raise UsageError(describe(f"loss_conf: {error}", sorted(args.loss_conf), ["terms", "pit"])) from error
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: ESPnetAVSSModel, weights: Path) -> None:
         """Fill the network from ``--model_name_or_path``: weights of a training, a pack or a published model.
 
         Raises:

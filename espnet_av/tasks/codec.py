@@ -13,7 +13,7 @@ import argparse
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,11 +22,16 @@ from espnet_av.codec.choices import DEFAULT_MODEL, MODEL_CLASSES, MODEL_GROUP, b
 from espnet_av.codec.preprocess import AUDIO, REFERENCE, TARGETS
 from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import REPLACED_OPTIONS, AVTaskMixin
+from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.gan import GANTrainer
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.optim import SCHEDULERS, parameter_groups
 from espnet_av.utils.config import NestedDictAction
 from espnet_av.utils.errors import UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av._espnet import AbsESPnetModel
+    from espnet_av.codec.model import CodecModel
 
 SAMPLE_RATE = 24000
 CHUNK_LENGTH = 62400  # 2.6 s, 260 frames
@@ -49,7 +54,7 @@ class ESPnetCodecModel(_espnet.AbsESPnetModel):
         codec: :class:`~espnet_av.codec.model.CodecModel`, or one called in the same way.
     """
 
-    def __init__(self, codec: torch.nn.Module) -> None:
+    def __init__(self, codec: "CodecModel") -> None:
         super().__init__()
         self.codec = codec
 
@@ -90,7 +95,7 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
     }
 
     @classmethod
-    def get_parser(cls) -> argparse.ArgumentParser:
+    def get_parser(cls) -> AVArgumentParser:
         """Return the parser of the training options, with chunks and the two turns as in the challenge."""
         parser = super().get_parser()
         parser.set_defaults(
@@ -315,8 +320,13 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
             raise UsageError(describe(f"loss_conf: {error}", sorted(args.loss_conf))) from error
 
     @classmethod
-    def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
-        """Build ``optim`` over the codec and ``optim2`` over the discriminator, without what is frozen.
+    def networks(cls, model: "AbsESPnetModel") -> tuple[torch.nn.Module, torch.nn.Module]:
+        """Return the generator and the discriminator."""
+        return model.codec.generator, model.codec.discriminator
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model: "AbsESPnetModel") -> list[torch.optim.Optimizer]:
+        """Build ``optim`` over the generator and ``optim2`` over the discriminator, without what is frozen.
 
         Raises:
             UsageError: An unknown optimizer, or a network of which nothing is left to train.
@@ -324,12 +334,14 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
         cls.check_frozen(args, model)
         if args.layer_lr_decay != 1:
             usage_error("--layer_lr_decay has no effect here", args.layer_lr_decay, "1")
-        codec = model.codec
-        parts = ((codec.generator, args.optim, args.optim_conf), (codec.discriminator, args.optim2, args.optim2_conf))
-        return [build_optimizer(*part, spare_vectors=args.exclude_weight_decay) for part in parts]
+        settings = ((args.optim, args.optim_conf), (args.optim2, args.optim2_conf))
+        return [
+            build_optimizer(network, name, conf, spare_vectors=args.exclude_weight_decay)
+            for network, (name, conf) in zip(cls.networks(model), settings, strict=True)
+        ]
 
     @classmethod
-    def load_start(cls, model: torch.nn.Module, weights: Path) -> None:
+    def load_start(cls, model: "AbsESPnetModel", weights: Path) -> None:
         """Fill the model from ``--model_name_or_path``: a training, or the codec alone with a new discriminator.
 
         Raises:

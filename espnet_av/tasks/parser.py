@@ -4,7 +4,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, cast
 
 from espnet_av import _espnet
 from espnet_av.utils.config import NestedDictAction, load_yaml, nearest
@@ -30,7 +30,7 @@ class AVArgumentParser(_espnet.config_argparse.ArgumentParser):
         parser.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override one option, nested ones by a dot"
         )
-        return parser
+        return cast(AVArgumentParser, parser)  # by the first line
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -79,6 +79,6 @@ class AVArgumentParser(_espnet.config_argparse.ArgumentParser):
         near = nearest(name.lstrip("-"), [action.dest for action in self._actions])
         return f"; did you mean '{near}'?" if near else "; --help lists all"
 
-    def _refuse(self, unknown: list[str]) -> NoReturn:
+    def _refuse(self, unknown: list[str]) -> None:
         name = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
         self.error(f"unknown option {name}{self._hint(name)}")

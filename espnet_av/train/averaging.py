@@ -66,7 +66,7 @@ class EpochFiles:
 
     def __init__(self, folder: str | os.PathLike, criteria: Sequence[Criterion], keep_nbest: Sequence[int]) -> None:
         self.folder = Path(folder)
-        self.criteria = [tuple(criterion) for criterion in criteria]
+        self.criteria: list[Criterion] = [(phase, key, mode) for phase, key, mode in criteria]
         self.keep_nbest = sorted({number for number in keep_nbest if number > 0}) or [1]
 
     def path(self, epoch: int) -> Path:

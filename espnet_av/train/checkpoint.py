@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from mmap import ACCESS_READ
 from mmap import mmap as map_file
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -141,7 +141,7 @@ def write_tensors(path: str | os.PathLike, value: Any, before_rename: Any = None
     plain = to_plain(value)
     with explain_full_disk(path), atomic_write(path, "wb") as stream:
         hashing = _HashingStream(stream)
-        torch.save(plain, hashing)
+        torch.save(plain, cast(IO[bytes], hashing))  # all that it asks of a stream is write and flush
         hashing.flush()
         if hashing.error is not None:
             raise hashing.error

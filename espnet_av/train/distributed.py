@@ -99,7 +99,7 @@ class World:
     @contextlib.contextmanager
     def no_sync(self, wrapped: torch.nn.Module, active: bool) -> Iterator[None]:
         """Keep gradients in this process for the block when ``active``."""
-        if active and self.size > 1:
+        if active and isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
             with wrapped.no_sync():
                 yield
         else:

@@ -36,7 +36,7 @@ class EMA:
 
     def _live(self) -> dict[str, torch.Tensor]:
         """Return the model's tensors now. Buffers are looked up each time: modules may assign new ones."""
-        buffers = {name: owner._buffers[key] for name, (owner, key) in self._buffer_owners.items()}
+        buffers = {name: owner.get_buffer(key) for name, (owner, key) in self._buffer_owners.items()}
         return {**self._parameters, **buffers}
 
     def current_decay(self) -> float:

@@ -9,7 +9,7 @@ and only the tensors are kept.
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class _Emptied:
 class _EmptiedMapping:
     """The same for objects that the file fills like a dictionary; the safe loader fills exact dictionaries only."""
 
-    def __new__(cls, *_: Any, **__: Any) -> OrderedDict:
-        """Return an empty mapping."""
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Return an empty mapping, not an object of this class."""
         return OrderedDict()
 
 
@@ -100,7 +100,9 @@ def _foreign_classes(path: Path) -> list[str]:
 def _load_with_stand_ins(path: Path, names: list[str]) -> Any:
     for stand_in in (_EmptiedMapping, _Emptied):
         # numpy's scalars are filled by position, everything else most often by name
-        classes = [(_Emptied if name.startswith("numpy.") else stand_in, name) for name in names]
+        classes: list[Callable | tuple[Callable, str]] = [
+            (_Emptied if name.startswith("numpy.") else stand_in, name) for name in names
+        ]
         try:
             with torch.serialization.safe_globals(classes):
                 return read_tensors(path)

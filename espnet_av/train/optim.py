@@ -58,8 +58,9 @@ def parameter_groups(
     """
     if not 0 < layer_lr_decay <= 1:
         usage_error("layer_lr_decay is out of range", layer_lr_decay, "above 0, at most 1 (1: one rate for all layers)")
-    by_depth = layer_lr_decay < 1
-    if by_depth and (lr is None or depth_of is None):
+    if layer_lr_decay == 1:
+        lr, depth_of = None, _one_depth
+    elif lr is None or depth_of is None:
         usage_error(
             "layer_lr_decay needs the learning rate and a model whose layers are known", fix="set optim_conf.lr"
         )
@@ -74,13 +75,19 @@ def parameter_groups(
             name = f"{prefix}.{key}"
             spare = spare_vectors and (parameter.ndim <= 1 or isinstance(module, _NO_DECAY_MODULES))
             spare = spare or any(part in name for part in spared_names)
-            groups.setdefault((depth_of(name) if by_depth else 0, spare), []).append(parameter)
+            groups.setdefault((depth_of(name), spare), []).append(parameter)
     deepest = max((depth for depth, _ in groups), default=0)
     result = []
     for (depth, spare), parameters in sorted(groups.items(), key=lambda item: item[0]):
-        group = {"params": parameters, "weight_decay": 0.0 if spare else weight_decay}
-        result.append({**group, "lr": lr * layer_lr_decay ** (deepest - depth)} if by_depth else group)
+        group: dict[str, Any] = {"params": parameters, "weight_decay": 0.0 if spare else weight_decay}
+        if lr is not None:
+            group["lr"] = lr * layer_lr_decay ** (deepest - depth)
+        result.append(group)
     return result
+
+
+def _one_depth(name: str) -> int:
+    return 0
 
 
 def freeze_statistics(model: torch.nn.Module) -> None:
@@ -103,7 +110,8 @@ def build_adamw(
     """Return AdamW over :func:`parameter_groups`, fused on CUDA (Loshchilov and Hutter, 2019)."""
     groups = parameter_groups(model, weight_decay, no_decay_names=no_decay_names)
     fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    return torch.optim.AdamW(groups, lr=lr, betas=tuple(betas), eps=eps, fused=True if fused else None)
+    beta1, beta2 = betas
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True if fused else None)
 
 
 class _WarmupDecayLR(LRScheduler, abc.ABC):
@@ -145,7 +153,7 @@ class _WarmupDecayLR(LRScheduler, abc.ABC):
         progress = min(1.0, max(0, step - begin) / (self.total_steps - begin))
         return self.final_ratio + (1.0 - self.final_ratio) * self.decay(progress)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | torch.Tensor]:
         """Return the rate of each parameter group for the next step."""
         return [rate * self.factor(self.last_epoch) for rate in self.base_lrs]
 

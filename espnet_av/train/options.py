@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import logging
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from espnet_av.utils.errors import usage_error
 
@@ -46,6 +46,14 @@ FREE_KEYS = frozenset(
 
 #: Options that came later, with the value under which a training is the one it was before they existed.
 NEUTRAL: dict[str, Any] = {"layer_lr_decay": 1.0}
+
+
+class FolderOptions(Protocol):
+    """The options of any trainer that say whether it may go on in a folder."""
+
+    output_dir: str
+    resume_mode: str
+    config: dict[str, Any]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -134,6 +142,9 @@ class AVTrainerOptions:
                 usage_error("wrong criterion", f"{phase},{key},{mode}", "train|valid,<statistic>,min|max")
 
 
+Options = TypeVar("Options", bound=AVTrainerOptions)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the trainer's options to ESPnet's parser, and set defaults of its own."""
     group = parser.add_argument_group("AVTrainer related")
@@ -161,9 +172,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_options(
-    args: argparse.Namespace, options_class: type[AVTrainerOptions] = AVTrainerOptions
-) -> AVTrainerOptions:
+def build_options(args: argparse.Namespace, options_class: type[Options]) -> Options:
     """Pick the trainer's options from the arguments of a task.
 
     Args:

@@ -154,7 +154,8 @@ class PPOTrainer:
             with self.signals:
                 self._resume()
                 self.policy = self.world.wrap(self.learner.policy)
-                self.auxiliary = self.learner.auxiliary and self.world.wrap(self.learner.auxiliary)
+                auxiliary = self.learner.auxiliary
+                self.auxiliary = None if auxiliary is None else self.world.wrap(auxiliary)
                 self._interval.begin(self.update)
                 while self.update < self.options.num_updates:
                     self._leave_if_stopped()
@@ -175,7 +176,7 @@ class PPOTrainer:
         rate = options.rate(self.update)
         set_rate(self.policy_optimizer, options.lr * rate)
         stats = self._update_policy()
-        if self.auxiliary_optimizer is not None:
+        if self.auxiliary is not None and self.auxiliary_optimizer is not None:
             set_rate(self.auxiliary_optimizer, options.auxiliary_lr * rate)
             found = update_auxiliary(
                 self.auxiliary,

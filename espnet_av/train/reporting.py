@@ -17,7 +17,8 @@ from espnet_av.train.checkpoint import explain_full_disk
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
 
-Value = torch.Tensor | float | int | None
+Number = torch.Tensor | float | int
+Value = Number | None
 Sums = dict[str, list[float]]  # key -> [sum of value * weight, sum of weight, number of values left out]
 
 
@@ -31,9 +32,9 @@ class Meter:
     def __init__(self) -> None:
         self.epoch: Sums = {}
         self.interval: Sums = {}
-        self._pending: list[tuple[list[str], list[Value]]] = []  # the last value is the weight
+        self._pending: list[tuple[list[str], list[Number]]] = []  # the last number is the weight
 
-    def add(self, stats: Mapping[str, Value], weight: Value = 1.0) -> None:
+    def add(self, stats: Mapping[str, Value], weight: Number = 1.0) -> None:
         """Take the values of one batch.
 
         Args:
@@ -72,7 +73,7 @@ class Meter:
         self._pending.clear()
 
 
-def _detached(value: Value) -> Value:
+def _detached(value: Number) -> Number:
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
@@ -84,17 +85,17 @@ def _accumulate(sums: list[float], value: float, weight: float) -> None:
         sums[2] += 1
 
 
-def _read(values: Sequence[Value]) -> list[float]:
+def _read(values: Sequence[Number]) -> list[float]:
     """Return all values as numbers, with one transfer for all that are not on the CPU."""
     numbers = [0.0] * len(values)
-    far = []
+    far = {}
     for index, value in enumerate(values):
         if isinstance(value, torch.Tensor) and value.device.type != "cpu":
-            far.append(index)
+            far[index] = value.float().reshape(())
         else:
             numbers[index] = float(value)
     if far:
-        stacked = torch.stack([values[index].float().reshape(()) for index in far])
+        stacked = torch.stack(list(far.values()))
         for index, number in zip(far, stacked.tolist(), strict=True):
             numbers[index] = number
     return numbers

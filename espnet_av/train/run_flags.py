@@ -114,15 +114,16 @@ def _check_range(args: argparse.Namespace) -> None:
 def _validate_every(args: argparse.Namespace, steps: int, steps_per_pass: Callable[[], float] | None) -> None:
     """Make epochs of ``steps`` steps; what was counted in passes over the data is turned into such epochs."""
     passes_per_epoch = None
-    if steps_per_pass is not None and (not args.max_steps or getattr(args, "audio_epochs", 0)):
+    audio_epochs: int = getattr(args, "audio_epochs", 0)
+    if steps_per_pass is not None and (not args.max_steps or audio_epochs):
         passes_per_epoch = steps / steps_per_pass()
     if not args.max_steps:
         if passes_per_epoch is None:
             usage_error("--eval_steps needs an end of training", fix="pass --max_steps N")
         args.max_steps = math.ceil(args.max_epoch / passes_per_epoch * steps)
         args.max_epoch = 0
-    if passes_per_epoch is not None and getattr(args, "audio_epochs", 0):
-        args.audio_epochs = math.ceil(args.audio_epochs / passes_per_epoch)
+    if passes_per_epoch is not None and audio_epochs:
+        args.audio_epochs = math.ceil(audio_epochs / passes_per_epoch)
     args.num_iters_per_epoch = steps * args.accum_grad
 
 

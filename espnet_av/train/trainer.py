@@ -30,7 +30,7 @@ from espnet_av.train.feed import Feed
 from espnet_av.train.intervals import IntervalLog, Stopwatch
 from espnet_av.train.loading import load_into
 from espnet_av.train.optim import freeze_statistics, step_unit
-from espnet_av.train.options import AVTrainerOptions
+from espnet_av.train.options import AVTrainerOptions, FolderOptions
 from espnet_av.train.plots import CurvesView, TensorBoardView, Views, WandbView
 from espnet_av.train.precision import Precision
 from espnet_av.train.reporting import Meter, format_stats, means, merged, peak_rss_mb, write_history
@@ -133,10 +133,10 @@ class AVTrainer:
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> AVTrainerOptions:
         """Pick the trainer's options from a task's arguments."""
-        return option_rules.build_options(args)
+        return option_rules.build_options(args, AVTrainerOptions)
 
     @classmethod
-    def check_output_dir(cls, options: AVTrainerOptions) -> None:
+    def check_output_dir(cls, options: FolderOptions) -> None:
         """Refuse a folder that this training may not go on in; to be called before anything is written there.
 
         Raises:
@@ -270,8 +270,9 @@ class AVTrainer:
             self.views.close()
 
     def _run_epoch(self) -> None:
-        if hasattr(self.model, "set_epoch"):  # a curriculum, say
-            self.model.set_epoch(self.progress.epoch)
+        set_epoch = getattr(self.model, "set_epoch", None)
+        if set_epoch is not None:  # a curriculum, say
+            set_epoch(self.progress.epoch)
         complete = self._train_epoch()
         self.progress.train_done = complete
         # Validation draws random numbers too: keep those with which a cut epoch goes on.

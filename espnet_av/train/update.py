@@ -116,18 +116,18 @@ class Updater:
             for optimizer in self.optimizers:
                 self.scaler.unscale_(optimizer)
         bad_losses = self._normalise()
-        norm: torch.Tensor | None = self._clip()
-        if bool(torch.isfinite(norm) & (bad_losses == 0)):  # the one wait for the device in a step
+        norm = self._clip()
+        is_finite = bool(torch.isfinite(norm) & (bad_losses == 0))  # the one wait for the device in a step
+        if is_finite:
             self._step_all()
         else:
             self._meet_nonfinite(bool(bad_losses.item()), norm.item(), where)
-            norm = None
         if self.scaler is not None:
             self.scaler.update()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self._start_step()
-        return norm
+        return norm if is_finite else None
 
     def _step_all(self) -> None:
         for optimizer in self.optimizers:

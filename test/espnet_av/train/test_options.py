@@ -100,4 +100,4 @@ def test_float16_weights_are_refused():
     args = parser.parse_args([])
     args.output_dir, args.train_dtype = "x", "float16"
     with pytest.raises(UsageError, match="use --amp_dtype fp16"):
-        build_options(args)
+        build_options(args, AVTrainerOptions)
