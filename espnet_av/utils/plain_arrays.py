@@ -7,6 +7,7 @@ NumPy's own ``dtype`` takes over any flags that a pickle gives it, among them th
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def scalar(kind: Kind, content: bytes = b"") -> Any:
 
 
 #: Name in a file -> what stands for it.
-STAND_INS = {
+STAND_INS: dict[str, Callable[..., Any]] = {
     "numpy.ndarray": PlainArray,
     "numpy.dtype": Kind,
     **{f"numpy.{core}.multiarray._reconstruct": reconstruct for core in ("core", "_core")},
