@@ -117,7 +117,7 @@ def passive_item(
         )
         for source, wave in zip(point.sources, waves, strict=True)
     ]
-    total: np.ndarray = np.sum(ears, axis=0, dtype=np.int32)
+    total = np.stack(ears).sum(axis=0, dtype=np.int32)
     return {
         "mixture_wave": (total / np.float32(32768 * len(ears))).astype(np.float32),
         "target_ears": ears[0],

@@ -56,6 +56,8 @@ def half_band() -> Tensor:
 class Upsample(nn.Module):
     """Twice the rate; ends are held. The filter is stored under the name ``filter``."""
 
+    filter: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("filter", half_band())
@@ -72,6 +74,8 @@ class Upsample(nn.Module):
 
 class _LowPass(nn.Module):
     """Holds the filter of :class:`Downsample`; the published names have this level."""
+
+    filter: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,7 +76,9 @@ class HeadPreprocessor:
         wanted = int(np.ceil(self.segment_frames * self.fps / MEL_RATE)) + 1
         if len(motion) > wanted:
             last = len(motion) - wanted
-            start = int(rng.integers(last + 1)) if self.train else last // 2
+            start = last // 2
+            if self.train:
+                start = int((np.random.default_rng() if rng is None else rng).integers(last + 1))
             motion = motion[start : start + wanted]
         return {"head": self.vectors(motion, f"utterance '{uid}'")[: self.segment_frames].numpy()}
 

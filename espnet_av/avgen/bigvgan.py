@@ -151,7 +151,8 @@ class BigVGAN(nn.Module):
         """
         x = self.conv_pre(mel)
         for stage, up in enumerate(self.ups):
-            x = up[0](x)
+            (layer,) = up.children()
+            x = layer(x)
             first = stage * self.blocks_per_stage
             x = mean_of_blocks(self.resblocks[first : first + self.blocks_per_stage], x)
         x = self.conv_post(self.activation_post(x))

@@ -89,7 +89,7 @@ class CascadeModel(AVGenModel):
             velocity = guided(visual_network, conditions, x, t, start, extra=extra)
             return torch.cat((velocity, torch.zeros_like(x[..., num_visual:])), dim=-1)
 
-        options = {"sigma_min": self.sigma_min, "device": self.mel_mean.device}
+        options: dict[str, Any] = {"sigma_min": self.sigma_min, "device": self.mel_mean.device}
         audio = Sampler(audio_field, self.dim, samples, noise, solver, chunks, **options)
         mel = audio.whole(length)[..., num_visual:]
         visual = Sampler(visual_field, self.dim, samples, noise, solver, chunks, **options)

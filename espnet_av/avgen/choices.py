@@ -14,7 +14,7 @@ from espnet_av import registry
 from espnet_av.utils.errors import UsageError, describe
 
 if TYPE_CHECKING:
-    from torch import nn
+    from espnet_av.avgen.model import AVGenModel
 
 MODEL_GROUP = "avgen.model"
 DEFAULT_MODEL = "avflow"
@@ -42,20 +42,20 @@ def complete_conf(conf: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: The preset is unknown.
     """
-    conf = copy.deepcopy(dict(conf))
-    preset = conf.pop("preset", None)
+    own = copy.deepcopy(dict(conf))
+    preset = own.pop("preset", None)
     if preset is None:
-        return conf
+        return own
     from espnet_av.avgen.presets import preset_conf
 
     whole = preset_conf(preset)
-    for key, value in conf.items():
+    for key, value in own.items():
         nested = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
         whole[key] = {**whole[key], **value} if nested else value
     return whole
 
 
-def build_model(name: str | None = None, conf: Mapping[str, Any] | None = None) -> "nn.Module":
+def build_model(name: str | None = None, conf: Mapping[str, Any] | None = None) -> "AVGenModel":
     """Build a generator from ``model`` and ``model_conf`` of a configuration.
 
     Raises:

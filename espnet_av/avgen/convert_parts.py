@@ -109,16 +109,22 @@ def _sizes(kind: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _build(kind: str, conf: Mapping[str, Any]) -> nn.Module:
     """Build the network of a part."""
     if kind == HEAD_VAE:
-        from espnet_av.avgen.head_vae import HeadVAE as Network
+        from espnet_av.avgen.head_vae import HeadVAE
+
+        network: type[nn.Module] = HeadVAE
     elif kind == TEXT_TO_TOKENS:
-        from espnet_av.avgen.text_to_tokens import TextToTokens as Network
+        from espnet_av.avgen.text_to_tokens import TextToTokens
+
+        network = TextToTokens
     else:
-        from espnet_av.avgen.bigvgan import BigVGAN as Network
+        from espnet_av.avgen.bigvgan import BigVGAN
+
+        network = BigVGAN
     weight_norm = {"weight_norm": False} if kind == BIGVGAN else {}
     try:
-        return Network(**{**conf, **weight_norm})
+        return network(**{**conf, **weight_norm})
     except TypeError as error:
-        raise UsageError(describe(f"model_conf does not fit {Network.__name__}: {error}")) from error
+        raise UsageError(describe(f"model_conf does not fit {network.__name__}: {error}")) from error
 
 
 def find_kind(source: str | os.PathLike) -> str | None:

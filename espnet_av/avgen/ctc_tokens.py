@@ -34,6 +34,9 @@ class LogMel(nn.Module):
         num_mels: ``M``.
     """
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, num_mels: int) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(TOKEN_WINDOW), persistent=False)

@@ -13,8 +13,8 @@ import logging
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,15 +145,15 @@ class Windows:
             "face": face,
             "head": self._head(recording, where),
         }
-        tokens = _channels_of(load_npy(recording.tokens))
+        tokens = _channels_of(_load(uid, recording.tokens))
         token_positions = positions(start, length, extent.token_ratio)
         item["tokens"] = read_at(tokens[0], token_positions)
         if self.masked:
             item["valid"] = valid
         if self.participant:
             item["other_tokens"] = read_at(tokens[1], token_positions)
-            item["other_expression"] = read_at(load_npy(recording.other_expression), where)
-            item["other_head"] = read_at(load_npy(recording.other_head), where)
+            item["other_expression"] = read_at(_load(uid, recording.other_expression), where)
+            item["other_head"] = read_at(_load(uid, recording.other_head), where)
         bad = [name for name, values in item.items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
         if bad:
             raise DataError(describe(f"'{uid}' holds values that are no numbers", bad, fix="drop the recording"))
@@ -173,7 +173,7 @@ class Windows:
         if gaps is not None and not gaps.valid.any():
             raise DataError(f"the face of '{recording.uid}' was never seen")
         if self.participant:
-            tokens = load_npy(recording.tokens)
+            tokens = _load(recording.uid, recording.tokens)
             if not recording.has_partner or tokens.ndim != 3 or len(tokens) < 2:
                 fix = "train without participant_cond, or add the partner's files"
                 raise MissingDataError(describe(f"'{recording.uid}' has no partner", tokens.shape, fix=fix))
@@ -231,7 +231,7 @@ def open_windows(
     subset: str | None = None,
     split: str = "a2p",
     token_dir: str | None = None,
-    **options: object,
+    **options: Any,
 ) -> Windows:
     """Open the windows of a data folder, a folder in the 50h layout or a person's folder of Audio2Photoreal.
 
@@ -301,11 +301,27 @@ def _read_data_dir(data: DataDir) -> list[Recording]:
     fps = float(data.meta.get("motion_fps") or Recording.fps)
     found = []
     for uid, wav in tables["wav"].items():
-        files = {name: table.get(uid) for name, table in tables.items() if name != "wav"}
-        if files["face"] is None or files["head"] is None:
+        face, head = tables["face"].get(uid), tables["head"].get(uid)
+        if face is None or head is None:
             raise DataError(describe(f"{data.path}: '{uid}' has no face or no head", fix="run stage 2 again"))
-        found.append(replace(Recording(uid, wav, files.pop("face"), files.pop("head"), fps=fps), **files))
-    return [replace(each, text=texts.get(each.uid)) for each in found]
+        found.append(
+            Recording(
+                *(uid, wav, face, head),
+                tokens=tables["tokens"].get(uid),
+                missing=tables["missing"].get(uid),
+                other_expression=tables["other_expression"].get(uid),
+                other_head=tables["other_head"].get(uid),
+                text=texts.get(uid),
+                fps=fps,
+            )
+        )
+    return found
+
+
+def _load(uid: str, path: str | None) -> np.ndarray:
+    if path is None:
+        raise MissingDataError(describe(f"'{uid}' has no tokens, or no partner", fix="run stages 2 to 4"))
+    return load_npy(path)
 
 
 def _channels_of(tokens: np.ndarray) -> np.ndarray:

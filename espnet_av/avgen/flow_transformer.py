@@ -48,6 +48,8 @@ class TimeEmbedding(nn.Module):
         scale: The time is multiplied by this. The published system leaves it at 1, where neighbouring times look alike.
     """
 
+    frequencies: Tensor
+
     def __init__(self, dim: int, scale: float = 1.0) -> None:
         super().__init__()
         self.scale = scale
@@ -136,12 +138,15 @@ class Block(nn.Module):
 
 
 class LinearHighway(nn.Linear):
-    """What each frame of both streams tells the same frame of the other one: one linear layer over both."""
+    """What each frame of both streams tells the same frame of the other one: one linear layer over both.
+
+    It is that layer, and does not hold one, so that its weights keep the published names.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__(2 * dim, 2 * dim)
 
-    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # two streams
         """Exchange; both ``(B, T, D)``."""
         to_audio, to_visual = super().forward(torch.cat((audio, visual), dim=-1)).chunk(2, dim=-1)
         return visual + to_visual, audio + to_audio
@@ -352,7 +357,7 @@ def _check_windows(window_per_layer: Sequence[Sequence[int]]) -> tuple[Window, .
     windows = tuple(tuple(int(side) for side in window) for window in window_per_layer)
     if not windows or any(len(window) != 2 or min(window) < 0 for window in windows):
         usage_error("window_per_layer must hold pairs of frames before and after", windows, "e.g. [[16, 8], [16, 8]]")
-    return windows
+    return tuple((before, after) for before, after in windows)
 
 
 def _build_highway(kind: str, dim: int, num_heads: int, window: Window, attention: str) -> nn.Module:

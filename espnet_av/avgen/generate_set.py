@@ -201,8 +201,9 @@ class SetGenerator:
         options = self.options
         tokens = torch.stack([each.tokens for each in told])
         partner = None
-        if told[0].partner is not None:
-            partner = {name: torch.stack([each.partner[name] for each in told]) for name in told[0].partner}
+        partners = [each.partner for each in told if each.partner is not None]
+        if partners:
+            partner = {name: torch.stack([each[name] for each in partners]) for name in partners[0]}
         first: list[float] = []
         start = time.perf_counter()
         if self.timed is not None:
@@ -360,7 +361,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generation with a trained model: conditions, guidance, samples, chunks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from espnet_av.avgen.flow import FlowMatching
+from espnet_av.avgen.flow_transformer import FlowTransformer
 from espnet_av.avgen.noise import FrameNoise
 from espnet_av.avgen.output import Generated, finish
 from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, Sampler, SolverRules
@@ -19,6 +21,26 @@ AUTO_WHOLE_FRAMES = 8192  # longer sequences (95 s) are cut into chunks by thems
 
 class Generation(nn.Module):
     """What a generator does after training; :class:`~espnet_av.avgen.model.AVGenModel` has the rest."""
+
+    transformer: FlowTransformer
+    dims: Mapping[str, int]
+    flows: Mapping[str, FlowMatching]
+    prefix_prob: float
+    audio_gain: float
+    mel_mean: Tensor
+    condition: Callable[..., Tensor]
+    network: Callable[..., Tensor]
+    decode: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+    @property
+    def dim(self) -> int:
+        """Values of a frame ``D``."""
+        return sum(self.dims.values())
+
+    @property
+    def sigma_min(self) -> float:
+        """Noise that is left at time 1."""
+        return self.flows["mel"].sigma_min
 
     @torch.inference_mode()
     def generate(

@@ -192,5 +192,5 @@ def load_extractor(
 
     if silence is None and (Path(source) / SILENCE).is_file():
         silence = Path(source) / SILENCE
-    options = {} if silence is None else {"silence": str(silence)}
-    return TokenExtractor.from_pretrained(source, vad=vad, device=device, **options)
+    vector = None if silence is None else str(silence)
+    return TokenExtractor.from_pretrained(source, vad=vad, device=device, silence=vector)

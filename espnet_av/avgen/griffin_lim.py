@@ -32,6 +32,7 @@ class GriffinLim(nn.Module):
         UsageError: A value is out of range.
     """
 
+    inverse: Tensor
     reach = None  # every sample depends on all frames
 
     def __init__(

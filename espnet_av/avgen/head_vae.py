@@ -242,4 +242,4 @@ def load_head_vae(
     state = {name.removeprefix(TASK_PREFIX): value.float() for name, value in state.items()}
     vae = HeadVAE(**{**conf_from_state(state), **conf})
     load_into(vae, state, source=str(path))
-    return vae.eval(), None if mean is None else HeadStatistics(mean, std)
+    return vae.eval(), None if mean is None or std is None else HeadStatistics(mean, std)

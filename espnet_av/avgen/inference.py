@@ -185,8 +185,8 @@ class AVGenerator(Pretrained):
             model,
             device=device,
             vocoder=choose_vocoder(vocoder, folder, mel_config(model), device),
-            text_to_tokens=text_source and functools.partial(load_text, text_source, device),
-            extractor=sound_source and functools.partial(load_extractor, sound_source, vad, silence, device),
+            text_to_tokens=functools.partial(load_text, text_source, device) if text_source else None,
+            extractor=functools.partial(load_extractor, sound_source, vad, silence, device) if sound_source else None,
         )
         generator.folder, generator.checkpoint = folder, find_checkpoint(path, weights)
         named = {"text_to_tokens": text_source, "token_model": sound_source, "vad": vad, "silence": silence}

@@ -128,7 +128,8 @@ def _checked(key: str, default: Any, value: Any) -> Any:
         value = int(value)
     if kind is str and value is not None and not isinstance(value, (list, dict)):
         value = str(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+    if not fits:
         usage_error(f"{key} has a value of another kind", value, kind.__name__)
     if key in _CHOICES and value not in _CHOICES[key]:
         usage_error(f"{key} has no such value", value, _CHOICES[key])

@@ -13,7 +13,8 @@ what is valid and 0 for padding, ``(B, 1, L)`` or ``(B, 1, T)``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,8 @@ class ConvPrenet(nn.Module):
         self.norm_layers = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
         self.proj = nn.Conv1d(channels, channels, 1)
         self.dropout = nn.Dropout(dropout)
-        nn.init.zeros_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        for parameter in self.proj.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return ``(B, C, L)`` of ``(B, C, L)``."""
@@ -374,6 +375,11 @@ class VelocityUNet(nn.Module):
         additive_mask_quirk: Add the mask (1 valid, 0 padding) to the scores of attention, as Matcha-TTS does with the
             attention of ``diffusers``, so that frames see padding as well. False: they do not.
     """
+
+    # each stage is a list of a residual block, a list of transformer layers and, but in the middle, a change of rate
+    down_blocks: Iterable[Any]
+    mid_blocks: Iterable[Any]
+    up_blocks: Iterable[Any]
 
     def __init__(
         self,

@@ -114,6 +114,9 @@ class MelSpectrogram(nn.Module):
         gain: Sound is divided by it first; :data:`REFERENCE_GAIN` for the published generator.
     """
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, config: MelConfig | None = None, gain: float = 1.0) -> None:
         super().__init__()
         self.config = config = config or MelConfig()

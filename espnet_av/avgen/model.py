@@ -21,10 +21,12 @@ stream                what a frame holds
 Axes: ``B`` batch, ``T`` frames at the mel rate, ``D`` values of a frame.
 """
 
+import functools
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,9 @@ from espnet_av.avgen.model_statistics import Statistics
 from espnet_av.avgen.noise import FrameNoise
 from espnet_av.avgen.presets import PARTNER_STREAMS
 from espnet_av.utils.errors import CheckpointError, DataError, UsageError, describe, usage_error
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.head_vae import HeadVAE
 
 PARTNER_CLIP = 1.5
 
@@ -156,16 +161,6 @@ class AVGenModel(Statistics, Generation):
                 self.null_partner = nn.Parameter(torch.zeros(sum(PARTNER_STREAMS.values())))
         self.add_statistics(face_dim, input_head_dim)
 
-    @property
-    def dim(self) -> int:
-        """Values of a frame ``D``."""
-        return sum(self.dims.values())
-
-    @property
-    def sigma_min(self) -> float:
-        """Noise that is left at time 1."""
-        return self.flows["mel"].sigma_min
-
     def train(self, mode: bool = True) -> "AVGenModel":
         """Set the mode; the head VAE stays in evaluation."""
         super().train(mode)
@@ -175,7 +170,7 @@ class AVGenModel(Statistics, Generation):
 
     # ---------------------------------------------------------------- construction
 
-    def _transformer_sizes(self) -> dict[str, int]:
+    def _transformer_sizes(self) -> dict[str, Any]:
         visual, audio = self.dims["face"] + self.dims["head"], self.dims["mel"]
         condition = self.token_dim + (sum(PARTNER_STREAMS.values()) if self.participant_cond else 0)
         told = self.prefix_prob > 0
@@ -326,8 +321,8 @@ class AVGenModel(Statistics, Generation):
         if lengths is not None and bool((lengths < mel.shape[1]).any()):
             mask = torch.arange(mel.shape[1], device=mel.device) < lengths.to(mel.device).unsqueeze(1)
         x1 = self.encode(face, head, mel, mask)
-        partner = {"other_tokens": other_tokens, "other_expression": other_expression, "other_head": other_head}
-        partner = partner if self.participant_cond else None
+        given = {"other_tokens": other_tokens, "other_expression": other_expression, "other_head": other_head}
+        partner = {name: each for name, each in given.items() if each is not None} if self.participant_cond else None
         valid = None if valid is None else valid.bool()
         if self.training:
             step = self._train_step(x1, tokens, partner, mask, valid)
@@ -414,7 +409,7 @@ class AVGenModel(Statistics, Generation):
             terms["motion"] = self._motion_error(data[..., :num_visual], x1[..., :num_visual], seen)
         if self.weights["mouth"]:
             terms["mouth"] = self._mouth_error(data[..., : sizes[0]] - x1[..., : sizes[0]], seen)
-        loss = sum(self.weights[name] * term for name, term in terms.items())
+        loss = functools.reduce(operator.add, (self.weights[name] * term for name, term in terms.items()))
         return FlowStep(loss, terms, velocity, data)
 
     @staticmethod
@@ -463,7 +458,7 @@ class AVGenModel(Statistics, Generation):
         return torch.cat((visual, audio), dim=-1)
 
 
-def _build_head_vae(in_dim: int, latent: int, conf: Mapping[str, Any]) -> nn.Module:
+def _build_head_vae(in_dim: int, latent: int, conf: Mapping[str, Any]) -> "HeadVAE":
     from espnet_av.avgen.head_vae import HeadVAE
 
     vae = HeadVAE(in_dim=in_dim, latent=latent, **conf)

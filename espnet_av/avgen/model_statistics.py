@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
@@ -36,6 +36,16 @@ class Statistics(nn.Module):
 
     ``mouth_direction`` times a face code is how far the mouth is open; zeros where that is not known.
     """
+
+    mel_mean: Tensor
+    mel_std: Tensor
+    face_mean: Tensor
+    face_std: Tensor
+    head_mean: Tensor
+    head_std: Tensor
+    partner_min: Tensor
+    partner_max: Tensor
+    mouth_direction: Tensor
 
     def add_statistics(self, face_dim: int, head_dim: int) -> None:
         """Add the buffers, with the published statistics of the mel and none of the others."""

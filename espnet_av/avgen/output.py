@@ -15,7 +15,7 @@ from espnet_av.avgen.pose import POSE_DIM, align_signs, vector_to_pose
 from espnet_av.utils.errors import DataError, describe
 
 if TYPE_CHECKING:
-    from espnet_av.avgen.model import AVGenModel
+    from espnet_av.avgen.generation import Generation
 
 QUATERNION = 4  # values of it, first in a head pose of seven values
 
@@ -68,7 +68,7 @@ def resample_head(head: Tensor, num_out: int) -> Tensor:
 
 
 def finish(
-    model: "AVGenModel", frames: Tensor, *, fps: float = 30.0, vocoder: VocoderLike | None = None
+    model: "Generation", frames: Tensor, *, fps: float = 30.0, vocoder: VocoderLike | None = None
 ) -> list[Generated]:
     """Turn standardised frames into samples.
 
@@ -85,7 +85,7 @@ def finish(
     num_motion = max(1, motion_frames(frames.shape[1], fps))
     face = resample_linear(face, num_motion, 1)
     head = resample_head(head, num_motion)
-    wavs = [None] * len(mel)
+    wavs: list[np.ndarray | None] = [None] * len(mel)
     if vocoder is not None:
         sound = vocoder(mel.transpose(1, 2)).reshape(len(mel), -1) * model.audio_gain
         if sound.shape[1] != HOP_LENGTH * mel.shape[1]:

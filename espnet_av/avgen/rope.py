@@ -17,6 +17,8 @@ class RotaryEmbedding(nn.Module):
         base: Wavelengths go from 2 pi to almost ``2 pi * base`` frames.
     """
 
+    _table: Tensor
+
     def __init__(self, dim: int, base: float = 10000.0) -> None:
         super().__init__()
         if dim % 2:

@@ -165,7 +165,7 @@ def _ratios(take: Take, real: Take, truth: Truth, basis: FaceBasis | None, thres
     found: Ratios = {}
     matched = same_timing(take, real)
     if take.wav is not None:
-        found |= _voice_ratios(take, real, matched, own=own)
+        found |= _voice_ratios(take, take.wav, real, matched, own=own)
     if basis is None:
         return found
     controls, real_controls = basis.controls(take.face), basis.controls(real.face)
@@ -194,26 +194,26 @@ def _motion_ratios(name: str, values: np.ndarray | None, fps: float) -> Ratios:
     }
 
 
-def _voice_ratios(take: Take, real: Take, matched: bool, *, own: bool) -> Ratios:
+def _voice_ratios(take: Take, wav: np.ndarray, real: Take, matched: bool, *, own: bool) -> Ratios:
     """Figures of the sound, and of the head against it."""
     found: Ratios = {}
     if take.head is not None and len(take.head) > 3:
         motion = beats.speed_times(beats.motion_beats(head_speed(take.head, take.fps)), take.fps)
-        audio = beats.audio_beats(take.wav, RATE)
+        audio = beats.audio_beats(wav, RATE)
         for name, pair in (("motion_to_audio", (motion, audio)), ("audio_to_motion", (audio, motion))):
             value = beats.beat_alignment(*pair)
             if math.isfinite(value):
                 found[f"beat_{name}"] = (value, 1.0)
     mask = listening_frames(take, real) if matched else None
-    if mask is not None and mask.any():
-        level = beats.rms_envelope(take.wav, RATE, len(mask), take.fps, sigma=0)
+    if mask is not None and mask.any() and real.wav is not None:
+        level = beats.rms_envelope(wav, RATE, len(mask), take.fps, sigma=0)
         speaking = beats.speaking_frames(beats.rms_envelope(real.wav, RATE, len(mask), real.fps))
         if speaking.any():
             powers = [float((level[part] ** 2).mean()) for part in (mask, speaking)]
             found["listening_level_db"] = (10 * math.log10((powers[0] + FLOOR) / (powers[1] + FLOOR)), 1.0)
     if own or real.wav is None:
         return found
-    mel, real_mel = log_mel(take.wav), log_mel(real.wav)
+    mel, real_mel = log_mel(wav), log_mel(real.wav)
     if take.mel is not None:
         found["vocoder_mel_l1"] = (metrics.mel_distance(take.mel, mel), 1.0)
     if matched:
@@ -327,7 +327,7 @@ def _followed(take: Take, real: Take, basis: FaceBasis | None) -> dict[str, np.n
     partner = beats.rms_envelope(real.partner, RATE, length, real.fps, ENERGY_SIGMA)
     found = {}
     brow = basis.column("brow") if basis is not None else None
-    if brow is not None:
+    if basis is not None and brow is not None:
         raised = basis.controls(take.face[:length])[:, brow]
         found["brow"] = metrics.response(partner, beats.smooth(raised, ENERGY_SIGMA), take.fps)
     if take.head is not None and length > 3:

@@ -100,11 +100,11 @@ def plan_chunks(length: int, rules: ChunkRules | None = None) -> Iterator[Chunk]
     while last < length:
         first = last
         if rules is None:
-            start, stop = 0, length
+            start, stop, last = 0, length, length
         else:
             start = max(0, first - rules.history)
             stop = min(first + rules.frames - rules.history, length)  # the first chunk is as quick as it can be
-        last = stop if stop == length else stop - rules.future
+            last = stop if stop == length else stop - rules.future
         yield Chunk(start, first, last, stop)
 
 
@@ -167,25 +167,25 @@ class Sampler:
         kind = self.chunks.kind if self.chunks is not None else "states"
         record: list[Tensor] = []
         last = chunk.last - chunk.start
+        ready = finished if num_known and kind != "states" else None
 
         def pin(x: Tensor, t: float, call: int) -> Tensor:
-            if num_known:
-                if kind == "states":
-                    known = history[call]
-                else:
-                    known = (1 - (1 - self.sigma_min) * t) * x0[:, :num_known] + t * finished
+            if ready is not None:
+                known = (1 - (1 - self.sigma_min) * t) * x0[:, :num_known] + t * ready
                 x = torch.cat((known, x[:, num_known:]), dim=1)
+            elif num_known:
+                x = torch.cat((history[call], x[:, num_known:]), dim=1)
             if kind == "states" and self.chunks is not None:
                 record.append(x[:, last - keep : last].clone())
             return x
 
-        told = finished if kind == "prefix" and num_known else None
+        told = ready if kind == "prefix" else None
 
         def field(x: Tensor, t: float) -> Tensor:
             return self.field(x, t, chunk.start, told)
 
         rules = self.solver
         x1 = integrate(field, x0, rules.steps, rules.solver, rules.grid, constrain=pin)
-        if num_known and kind != "states":
-            x1 = torch.cat((finished, x1[:, num_known:]), dim=1)
+        if ready is not None:
+            x1 = torch.cat((ready, x1[:, num_known:]), dim=1)
         return x1, record

@@ -157,10 +157,10 @@ def read_truths(data_dir: str | Path) -> dict[str, Truth]:
     found = {}
     for uid in spans or wav:
         source, span = spans.get(uid, (uid, None))
-        tables = [table.get(uid, table.get(source)) for table in (wav, face, head)]
-        if tables[0] is None or tables[1] is None:
+        sound, code, pose = (table.get(uid, table.get(source)) for table in (wav, face, head))
+        if sound is None or code is None:
             continue
-        found[uid] = Truth(uid, *tables, texts.get(uid), span, fps, phones.get(uid))
+        found[uid] = Truth(uid, sound, code, pose, texts.get(uid), span, fps, phones.get(uid))
     if not found:
         raise MissingDataError(describe(f"no recording of {data_dir} has sound and motion", fix="run stage 2 again"))
     return found
@@ -199,7 +199,7 @@ def _read_layout(root: Path) -> dict[str, Truth]:
     return found
 
 
-def find_basis(data_dir: str | Path, named: str | Path | None = None) -> FaceBasis | None:
+def find_basis(data_dir: str | os.PathLike, named: str | os.PathLike | None = None) -> FaceBasis | None:
     """Return the meaning of the face codes: the file that is named, else ``face_basis.npz`` in or above the data.
 
     Raises:

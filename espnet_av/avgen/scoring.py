@@ -36,8 +36,10 @@ SCORES = "scores.json"
 NO_BASIS = "the face codes of this data have no known mouth: no face_basis.npz"
 OTHER_TIMING = "the samples do not last as long as the recordings"
 #: Facts of ``infer.json`` that rows show.
-FACTS = ("nfe", "steps", "solver", "rtf", "vocoder_rtf", "first_chunk_sec", "peak_memory_mb", "device", "threads")
-FACTS += ("checkpoint", "vocoder", "temperature", "cfg", "source")
+FACTS = (
+    *("nfe", "steps", "solver", "rtf", "vocoder_rtf", "first_chunk_sec", "peak_memory_mb", "device", "threads"),
+    *("checkpoint", "vocoder", "temperature", "cfg", "source"),
+)
 
 
 @dataclass(frozen=True)
@@ -228,8 +230,9 @@ def _set_figures(utterances: Sequence[ScoredUtterance], real: RealSet, *, own: b
     for name, generated, truth in (("face", faces, real.faces), ("head", heads, real.heads)):
         if not generated or not truth:
             continue
-        if name == "head":
-            generated, truth = ([real.head_scale(item) for item in part] for part in (generated, truth))
+        scale = real.head_scale if name == "head" else None
+        if scale is not None:
+            generated, truth = ([scale(item) for item in part] for part in (generated, truth))
         found[f"div_static_{name}"] = metrics.static_diversity(generated)
         if own:
             generated, truth = truth[::2], truth[1::2]

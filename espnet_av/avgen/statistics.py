@@ -8,6 +8,7 @@ The generator stores them with its weights. Axes: ``T`` frames of a window, ``D`
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +27,8 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean: np.ndarray | float = 0.0
-        self.squares: np.ndarray | float = 0.0
-        self.low: np.ndarray | float = np.inf
-        self.high: np.ndarray | float = -np.inf
+        self.mean, self.squares = np.zeros(()), np.zeros(())
+        self.low, self.high = np.array(np.inf), np.array(-np.inf)
 
     def add(self, frames: np.ndarray) -> None:
         """Take in frames ``(T, D)``."""
@@ -118,8 +117,9 @@ def compute_statistics(
 def write_statistics(path: str | os.PathLike, statistics: dict[str, np.ndarray]) -> None:
     """Write a ``.npz`` file, whole or not at all."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {**statistics}
     with atomic_write(path, "wb") as out:
-        np.savez(out, **statistics)
+        np.savez(out, **arrays)
 
 
 def mouth_direction(folder: str | os.PathLike, basis: str | os.PathLike | None = None) -> np.ndarray | None:
@@ -139,7 +139,9 @@ def mouth_direction(folder: str | os.PathLike, basis: str | os.PathLike | None =
     from espnet_av.avgen.score_files import find_basis
 
     found = find_basis(folder, basis)
-    place = None if found is None else found.column("opening")
+    if found is None:
+        return None
+    place = found.column("opening")
     return None if place is None else found.matrix[place]
 
 

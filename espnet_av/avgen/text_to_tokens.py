@@ -62,6 +62,14 @@ TINY: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {"base": {}, "small": SMALL, "tiny": TINY}
 
 
+class _Decoder(nn.Module):
+    """Holds the velocity; the published names have this level."""
+
+    def __init__(self, estimator: VelocityUNet) -> None:
+        super().__init__()
+        self.estimator = estimator
+
+
 class TextToTokens(nn.Module):
     """The model.
 
@@ -80,6 +88,9 @@ class TextToTokens(nn.Module):
     Raises:
         UsageError: A value is unknown or out of range.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -107,8 +118,7 @@ class TextToTokens(nn.Module):
         self.symbols, self.n_feats, self.rounding = symbols, n_feats, rounding
         self.n_vocab = len(TABLES[symbols]) if n_vocab is None else n_vocab
         self.encoder = TextEncoder(self.n_vocab, n_feats, **{**sizes.get("encoder", {}), **(encoder or {})})
-        self.decoder = nn.Module()
-        self.decoder.estimator = VelocityUNet(n_feats, **{**sizes.get("decoder", {}), **(decoder or {})})
+        self.decoder = _Decoder(VelocityUNet(n_feats, **{**sizes.get("decoder", {}), **(decoder or {})}))
         self.flow = FlowMatching(sigma_min, "l2")
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("std", torch.tensor(float(std)))
@@ -166,7 +176,7 @@ class TextToTokens(nn.Module):
             "loss_prior": prior_loss(y, mu, frame_mask),
             "loss_flow": masked_mean(error, frame_mask.squeeze(1)),
         }
-        loss = sum(terms.values())
+        loss = terms["loss_duration"] + terms["loss_prior"] + terms["loss_flow"]
         return loss, {name: value.detach() for name, value in terms.items()}
 
     def normalise(self, tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Axes: ``C`` channels, ``N`` samples at 16 kHz, ``T`` token frames, ``K`` the 29 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ class TokenExtractor:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike, *, num_heads: int | None = None, **options: object
+        cls, source: str | os.PathLike, *, num_heads: int | None = None, **options: Any
     ) -> "TokenExtractor":
         """Load a recogniser.
 
@@ -155,7 +156,8 @@ class TokenExtractor:
     def _pieces(self, sound: Tensor) -> Iterator[Tensor]:
         """Yield the frames of every piece, computed with what lies around it."""
         total, step = token_frames(sound.shape[1]), self.chunk // TOKEN_HOP
-        context = CONTEXT_FRAMES if self.model.reach is None else self.model.reach
+        reach: Any = self.model.reach  # a number of frames, or None
+        context = CONTEXT_FRAMES if reach is None else reach
         if total <= step:
             yield self._run(sound)
             return

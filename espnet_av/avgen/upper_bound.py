@@ -9,7 +9,7 @@ between it and the real recordings belongs to vocoder and head VAE, the gap belo
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from espnet_av.data.audio_io import write_audio
 from espnet_av.report.results import write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import progress
+
+if TYPE_CHECKING:
+    from espnet_av.avgen.head_vae import HeadStatistics, HeadVAE
 
 logger = logging.getLogger(__name__)
 PEAK = 0.999
@@ -73,9 +76,13 @@ class UpperBound:
         from espnet_av.avgen.vocoder import load_vocoder
 
         self.vocoder = load_vocoder(vocoder) if vocoder else None
-        self.vae, self.statistics = load_head_vae(head_vae) if head_vae else (None, None)
-        if self.vae is not None and self.statistics is None:
-            logger.warning("%s holds no statistics of poses: the real poses stand in the upper bound", head_vae)
+        self._poses: tuple[HeadVAE, HeadStatistics] | None = None
+        if head_vae:
+            vae, statistics = load_head_vae(head_vae)
+            if statistics is None:
+                logger.warning("%s holds no statistics of poses: the real poses stand in the upper bound", head_vae)
+            else:
+                self._poses = vae, statistics
 
     @torch.inference_mode()
     def __call__(self, take: Take) -> Take:
@@ -86,18 +93,20 @@ class UpperBound:
         if self.vocoder is not None and wav is not None:
             mel = log_mel(wav)
             wav = self.vocoder(torch.from_numpy(mel.T[None].copy()))[0].cpu().numpy()
-        if self.vae is not None and self.statistics is not None and head is not None:
-            head = self._head(head, mel_frames(round(len(head) * RATE / take.fps)))
+        if self._poses is not None and head is not None:
+            head = _through(*self._poses, head, mel_frames(round(len(head) * RATE / take.fps)))
         return Take(wav, take.face, head, mel, take.partner, take.fps)
 
-    def _head(self, head: np.ndarray, num_mel: int) -> np.ndarray:
-        from espnet_av.avgen.output import resample_head
 
-        vector = resample_head(torch.from_numpy(head).float()[None], max(1, num_mel))
-        if vector.shape[-1] == 7 and (vector[0, 0, :4] * self.statistics.mean[:4]).sum() < 0:
-            vector[..., :4] *= -1
-        decoded = self.statistics.restore(self.vae.decode(self.vae.encode(self.statistics.standardise(vector))))
-        return resample_head(decoded, len(head))[0].numpy().astype(np.float64)
+def _through(vae: "HeadVAE", statistics: "HeadStatistics", head: np.ndarray, num_mel: int) -> np.ndarray:
+    """Send poses through the head VAE."""
+    from espnet_av.avgen.output import resample_head
+
+    vector = resample_head(torch.from_numpy(head).float()[None], max(1, num_mel))
+    if vector.shape[-1] == 7 and (vector[0, 0, :4] * statistics.mean[:4]).sum() < 0:
+        vector[..., :4] *= -1
+    decoded = statistics.restore(vae.decode(vae.encode(statistics.standardise(vector))))
+    return resample_head(decoded, len(head))[0].numpy().astype(np.float64)
 
 
 def write_take(take: Take, folder: str | Path) -> None:

@@ -102,7 +102,8 @@ class Vocoder:
     @property
     def reach(self) -> int | None:
         """Frames to each side that a sample depends on at most; None: all."""
-        return self.network.reach
+        reach: Any = self.network.reach
+        return reach
 
     def check(self, mel_config: MelConfig) -> None:
         """Refuse spectrograms of another kind than this vocoder was made for.
@@ -130,15 +131,15 @@ class Vocoder:
         mel = mel.to(self.device, self.dtype)
         if self.reach is None or mel.shape[-1] <= self.chunk_frames:
             return self.network(mel)[:, 0]
-        return torch.cat([self._piece(mel, *place) for place in self._places(mel.shape[-1])], dim=1)
+        return torch.cat([self._piece(mel, *place, self.reach) for place in self._places(mel.shape[-1])], dim=1)
 
     def _places(self, num_frames: int) -> Iterator[tuple[int, int]]:
         for first in range(0, num_frames, self.chunk_frames):
             yield first, min(first + self.chunk_frames, num_frames)
 
-    def _piece(self, mel: Tensor, first: int, last: int) -> Tensor:
+    def _piece(self, mel: Tensor, first: int, last: int, reach: int) -> Tensor:
         """Return the sound of frames ``first`` to ``last``, computed with as much around them as they depend on."""
-        begin, end = max(0, first - self.reach), min(mel.shape[-1], last + self.reach)
+        begin, end = max(0, first - reach), min(mel.shape[-1], last + reach)
         wav = self.network(mel[..., begin:end])[:, 0]
         return wav[:, (first - begin) * self.hop_length : (last - begin) * self.hop_length]
 

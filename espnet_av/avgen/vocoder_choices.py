@@ -47,7 +47,7 @@ def complete_conf(name: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
         return conf
     from espnet_av.avgen.hifigan import SMALL, TINY
 
-    presets = {"small": SMALL, "tiny": TINY} if (name or DEFAULT_MODEL) == "hifigan" else {}
+    presets: dict[str, dict[str, Any]] = {"small": SMALL, "tiny": TINY} if (name or DEFAULT_MODEL) == "hifigan" else {}
     if preset not in presets:
         usage_error(f"model {name or DEFAULT_MODEL} has no such preset", preset, list(presets) or "none")
     listed = {key: _as_list(value) for key, value in presets[preset].items()}

@@ -10,6 +10,8 @@ Axes: ``B`` batch, ``N`` samples, ``M`` mel bands, ``T`` frames.
 """
 
 import contextlib
+import functools
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -117,7 +119,7 @@ class VocoderModel(nn.Module):
         else:
             terms = self._discriminator_terms(fake.detach(), real)
             stats = dict(terms)
-        loss = sum(terms.values())
+        loss = functools.reduce(operator.add, terms.values())
         stats["loss" if forward_generator else "discriminator_loss"] = loss
         return {
             "loss": loss,
@@ -191,7 +193,8 @@ def build_discriminator(name: str, conf: Mapping[str, Any]) -> nn.Module:
 
 def _squared(features: Features, goal: float) -> Tensor:
     """Return the mean squared distance of logits from ``goal``, averaged over scales."""
-    return sum((each[-1].float() - goal).square().mean() for each in features) / len(features)
+    errors = [(each[-1].float() - goal).square().mean() for each in features]
+    return functools.reduce(operator.add, errors) / len(features)
 
 
 @contextlib.contextmanager

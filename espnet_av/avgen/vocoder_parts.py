@@ -50,7 +50,7 @@ def transposed(in_channels: int, out_channels: int, kernel: int, rate: int, weig
     return parametrizations.weight_norm(layer) if weight_norm else layer
 
 
-def mean_of_blocks(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+def mean_of_blocks(blocks: nn.ModuleList, x: Tensor) -> Tensor:
     """Return the mean of what several blocks make of ``x (B, C, T)``."""
     total = blocks[0](x)
     for block in blocks[1:]:

@@ -100,7 +100,7 @@ def infer_sizes(state: Mapping[str, Tensor], num_heads: int | None = None) -> di
         CheckpointError: The tensors are of another network.
         UsageError: The width cannot be shared among the heads.
     """
-    convolutions = []
+    convolutions: list[list[int]] = []
     while (name := f"feature_extractor.conv_layers.{len(convolutions)}.conv.weight") in state:
         stride = STRIDE if convolutions else FIRST_STRIDE
         convolutions.append([state[name].shape[0], state[name].shape[2], stride])

@@ -106,10 +106,11 @@ class MeshFace:
         return np.stack([self._track(sample, name) for name in self.mesh.names], axis=1)
 
     def _track(self, sample: "Generated", name: str) -> np.ndarray:
-        column = self.face_basis.column(name)
-        if column is None:
+        basis = self.face_basis
+        column = None if basis is None else basis.column(name)
+        if basis is None or column is None:
             return np.zeros(len(sample.face))
-        return self.face_basis.controls(sample.face)[:, column].clip(*LIMITS.get(name, (0.0, 1.0)))
+        return basis.controls(sample.face)[:, column].clip(*LIMITS.get(name, (0.0, 1.0)))
 
     def _extra(self, sample: "Generated") -> dict[str, np.ndarray]:
         names = ("opening", "teeth", "tongue", "blink", "gaze_x", "gaze_y", "brow", "smile")
@@ -121,10 +122,11 @@ def head_motion(sample: "Generated") -> tuple[np.ndarray, np.ndarray]:
 
     Both are 0 where only joint angles are known.
     """
-    if sample.head_R is None:
+    rotation, shift = sample.head_R, sample.head_t
+    if rotation is None or shift is None:
         return np.zeros((len(sample.face), 3)), np.zeros((len(sample.face), 3))
-    moves = sample.head_t - np.median(sample.head_t, axis=0)
-    return head_angles(sample.head_R).clip(-MAX_TURN, MAX_TURN), moves.clip(-MAX_MOVE, MAX_MOVE)
+    moves = shift - np.median(shift, axis=0)
+    return head_angles(rotation).clip(-MAX_TURN, MAX_TURN), moves.clip(-MAX_MOVE, MAX_MOVE)
 
 
 class _Camera:

@@ -48,10 +48,10 @@ class Plots:
         """Return the picture without the line, uint8 ``(H, W, 3)``."""
         curves, names = self._face(sample)
         title = "mouth" if self.face_basis is not None else "directions of the face code (not a face)"
+        head = sample.head
+        head_names: Sequence[str] = [f"angle {number}" for number in range(1, head.shape[1] + 1)]
         if sample.head_R is not None:
             head, head_names = head_angles(sample.head_R), ("yaw", "pitch", "roll")
-        else:
-            head, head_names = sample.head, tuple(f"angle {number}" for number in range(1, sample.head.shape[1] + 1))
         panels = [draw_mel(sample.mel), draw_curves(curves, names, title), draw_curves(head, head_names, "head")]
         return np.concatenate(panels)
 
@@ -68,8 +68,8 @@ def draw_mel(mel: np.ndarray) -> np.ndarray:
     """Return a spectrogram ``(T, bands)`` as a picture of a panel's size."""
     low, high = float(mel.min()), float(mel.max())
     grey = np.rint((mel.T[::-1] - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
-    grey = cv2.resize(grey, (WIDTH, PANEL_HEIGHT), interpolation=cv2.INTER_AREA)
-    return cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
+    panel = cv2.resize(grey, (WIDTH, PANEL_HEIGHT), interpolation=cv2.INTER_AREA)
+    return cv2.applyColorMap(panel, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
 
 
 def draw_curves(curves: np.ndarray, names: Sequence[str], title: str) -> np.ndarray:

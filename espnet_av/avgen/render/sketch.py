@@ -56,8 +56,10 @@ class Sketch:
     def tracks(self, sample: "Generated") -> MotionTracks:
         """Return what the drawn face does."""
         controls = self.face_basis.controls(sample.face).astype(np.float32)
-        if self.face_basis.names == CONTROLS and sample.head_R is not None:  # the actor of the small corpus
-            head = np.concatenate((sample.head_R, sample.head_t[..., None]), axis=2)
+        rotation, shift = sample.head_R, sample.head_t
+        if self.face_basis.names == CONTROLS and rotation is not None and shift is not None:
+            # the actor of the small corpus
+            head = np.concatenate((rotation, shift[..., None]), axis=2)
             pose = head_to_pose(head)
             pose[:, POSE.index("scale")] = pose[:, POSE.index("scale")].clip(0.7, 1.3)
             return controls_to_tracks(controls, pose.clip(-1.3, 1.3))
@@ -79,10 +81,11 @@ def head_track(sample: "Generated") -> np.ndarray:
     """
     pose = np.zeros((len(sample.face), len(POSE)), dtype=np.float32)
     pose[:, POSE.index("scale")] = 1.0
-    if sample.head_R is None:
+    rotation, shift = sample.head_R, sample.head_t
+    if rotation is None or shift is None:
         return pose
-    yaw, pitch, roll = head_angles(sample.head_R).T
-    moved = (sample.head_t - np.median(sample.head_t, axis=0)).clip(-MAX_SHIFT, MAX_SHIFT)
+    yaw, pitch, roll = head_angles(rotation).T
+    moved = (shift - np.median(shift, axis=0)).clip(-MAX_SHIFT, MAX_SHIFT)
     values = {
         "roll": roll,
         "yaw": (DEPTH * np.sin(yaw)).clip(-MAX_SHIFT, MAX_SHIFT),

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def write_sample(folder: str | os.PathLike, sample: "Generated", renderer: Rende
 
 def write_motion(path: str | os.PathLike, sample: "Generated") -> None:
     """Write a ``.npz`` file of ``face``, ``fps``, and ``head_R`` and ``head_t``, or ``head`` where poses are angles."""
-    motion = {"face": sample.face, "fps": np.float32(sample.fps)}
+    motion: dict[str, Any] = {"face": sample.face, "fps": np.float32(sample.fps)}
     if sample.head_R is None:
         motion["head"] = sample.head
     else:
