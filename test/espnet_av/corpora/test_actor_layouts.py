@@ -157,6 +157,13 @@ def test_a_scene_that_differs_is_named(person, name, values, reason):
     assert list(drops["reasons"]) == [reason] and list(drops["reasons"][reason]["utterances"]) == ["scene01"]
 
 
+def test_a_stray_file_is_a_scene_that_lacks_the_others(person):
+    np.save(person / "_face_expression.npy", np.zeros((60, 256), dtype=np.float32))
+    assert audio2photoreal.check_layout(person).summary()["reasons"]["missing_file"]["utterances"].keys() == {""}
+    with pytest.raises(MissingDataError, match="_audio.wav"):
+        audio2photoreal.find_scenes(person)
+
+
 def test_sound_of_a_scene_has_1600_samples_a_frame(person):
     path = person / "scene02_audio.wav"
     soundfile.write(path, soundfile.read(path)[0][:-1], avgen_trees.RATE)

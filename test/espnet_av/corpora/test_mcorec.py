@@ -131,6 +131,13 @@ def test_damaged_scores(folder, content):
         read_track_scores(session, "spk_0", session.speakers["spk_0"].tracks[0])
 
 
+def test_a_track_without_scores(folder):
+    (folder / CROPS / "track_00_asd.json").unlink()
+    session = read_session(folder)
+    with pytest.raises(MissingDataError, match="no active speaker scores.*spk_0/track_00"):
+        read_track_scores(session, "spk_0", session.speakers["spk_0"].tracks[0])
+
+
 def test_missing_files_of_scores_and_labels(folder):
     with pytest.raises(MissingDataError):
         read_scores(folder / "none.json")
