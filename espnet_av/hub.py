@@ -115,7 +115,7 @@ class Pretrained:
 
         origin = self._known_origin()
         state = {self.weight_prefix + key: value for key, value in self.trained_network().state_dict().items()}
-        return save_model(origin, self.system_name, state, self.weight_prefix, folder, licence=licence, name=name)
+        return save_model(origin, self.system_name, state, self.weight_prefix, Path(folder), licence=licence, name=name)
 
     def push_to_hub(
         self,

@@ -24,7 +24,7 @@ from espnet_av.avsr import convert, convert_auto_avsr, sizes
 from espnet_av.avsr.choices import get_model_class
 from espnet_av.avsr.encoder import AVHubertEncoder
 from espnet_av.avsr.presets import NOT_OFFERED, refuse_model
-from espnet_av.avsr.tokenizer import SentencePieceTokenizer, Tokenizer
+from espnet_av.avsr.tokenizer import SentencePieceTokenizer
 from espnet_av.train.conversion import Conversion, compare, find_checkpoint
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import load_weights
@@ -148,7 +148,7 @@ def _configuration_beside(kind: str, path: Path) -> dict[str, Any]:
 
 def find_tokenizer(
     published: Published, unigram_model: str | os.PathLike | None = None, units: str | os.PathLike | None = None
-) -> Tokenizer:
+) -> SentencePieceTokenizer:
     """Make the tokenizer of a published recogniser from the user's files.
 
     Args:

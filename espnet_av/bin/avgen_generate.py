@@ -179,9 +179,9 @@ def write(samples: "Sequence[Generated]", args: argparse.Namespace, renderer: "R
     paths = []
     for number, sample in enumerate(samples):
         path = args.out.with_name(f"{args.out.stem}_{number}{args.out.suffix}") if number else args.out
-        if suffix == VIDEO:
+        if suffix == VIDEO and renderer is not None:
             write_sample_video(path, sample, renderer)
-        elif suffix == SOUND:
+        elif suffix == SOUND and sample.wav is not None:
             from espnet_av.avgen.clock import SAMPLE_RATE
 
             write_audio(path, sample.wav, SAMPLE_RATE)

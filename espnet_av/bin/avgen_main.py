@@ -240,19 +240,19 @@ def read_partner(args: argparse.Namespace) -> "Partner | None":
         return None
     from espnet_av.avgen.inference import Partner
 
-    files: list[Path | None] = [None, None]
+    expression, head = None, None
     if args.partner_smirk is not None:
         name = str(args.partner_smirk)
         for ending in SMIRK:
             name = name.removesuffix(ending)
-        files = [Path(name + ending) for ending in SMIRK]
+        expression, head = (Path(name + ending) for ending in SMIRK)
     given = {"--partner_audio": args.partner_audio, "--partner_tokens": args.partner_tokens}
-    wanted = [*given.items(), *(("--partner_smirk", file) for file in files)]
+    wanted = [*given.items(), ("--partner_smirk", expression), ("--partner_smirk", head)]
     for option, file in wanted:
         if file is not None and not Path(file).is_file():
             fix = f"check {option}, or leave the partner out"
             raise MissingDataError(describe("a file of the partner is missing", str(file), fix=fix))
-    return Partner(args.partner_audio, args.partner_tokens, *files, pad=args.pad_partner)
+    return Partner(args.partner_audio, args.partner_tokens, expression, head, args.pad_partner)
 
 
 def choose_renderer(generator: "AVGenerator", args: argparse.Namespace) -> "Renderer | None":

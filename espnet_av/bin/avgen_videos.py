@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_av.utils.cli import run_main
+from espnet_av.utils.errors import usage_error
 
 if TYPE_CHECKING:
     from espnet_av.avgen.output import Generated
@@ -56,6 +57,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
         if name not in shown:
             continue
         renderer = build_renderer(args.renderer, find_basis(data_dir, args.face_basis))
+        if renderer is None:
+            usage_error("videos need pictures", args.renderer, fix="pass another --renderer")
         first = sorted(uid for _, _, scores in scored.folders[name] for uid in scores)
         chosen = list(dict.fromkeys(first))[: args.num_videos]
         uids = dict.fromkeys([*shown[name], *chosen])
@@ -82,8 +85,8 @@ def as_sample(take: "Take") -> "Generated":
 
     head = np.zeros((len(take.face), 4)) if take.head is None else take.head
     mel = np.zeros((1, 80), dtype=np.float32) if take.mel is None else take.mel
-    arrays = [np.asarray(each, dtype=np.float32) for each in (take.face, head, mel)]
-    return Generated(*arrays, fps=take.fps, wav=take.wav)
+    face, head, mel = (np.asarray(each, dtype=np.float32) for each in (take.face, head, mel))
+    return Generated(face, head, mel, take.fps, take.wav)
 
 
 if __name__ == "__main__":

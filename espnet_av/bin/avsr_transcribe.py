@@ -134,13 +134,14 @@ def _open_video(args: argparse.Namespace) -> "Session":
 
 
 def _open_session(args: argparse.Namespace, device: str) -> "Session":
-    from espnet_av.avsr.transcribe import add_scores, build_scorer
+    from espnet_av.avsr.asd import ActiveSpeakerDetector
+    from espnet_av.avsr.transcribe import add_scores
     from espnet_av.corpora.mcorec import read_session
 
     session = read_session(args.input)
     if args.asd_weights is None:
         return session
-    detector = build_scorer("light_asd", args.asd_weights, device=device, legacy=args.legacy)
+    detector = ActiveSpeakerDetector.from_pretrained(args.asd_weights, device=device, legacy=args.legacy)
     return add_scores(session, args.output_dir / "asd", detector, anew=args.rescore)
 
 

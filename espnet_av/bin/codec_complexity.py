@@ -55,12 +55,12 @@ def main(cmd: Sequence[str] | None = None) -> int:
             for item in cost.layers
         ]
         tables.append(markdown_table(["part", "layer", "what", "steps/s", "MMAC/s", "look ahead, ms"], rows, right=3))
-    rows = [
+    checks = [
         (track, check.what, f"{check.value:.2f} {check.unit}", f"{check.limit:g}", "pass" if check.passed else "FAIL")
-        for track, checks in cost.checks.items()
-        for check in checks
+        for track, found in cost.checks.items()
+        for check in found
     ]
-    tables.append(markdown_table(["track", "limit", "codec", "allowed", ""], rows, right=2))
+    tables.append(markdown_table(["track", "limit", "codec", "allowed", ""], checks, right=2))
     verdicts = (f"{track}: {'all limits kept' if cost.passes(track) else 'NOT kept'}" for track in cost.checks)
     sys.stdout.write("\n\n".join(tables) + "\n\n" + "; ".join(verdicts) + "\n")
     return int(args.track is not None and not cost.passes(args.track))

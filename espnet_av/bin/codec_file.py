@@ -151,16 +151,16 @@ def decode(args: argparse.Namespace) -> None:
         usage_error("a pipe cannot be read from the middle", fix="write it to a file first")
     codec = load_codec(args)
     rules = coding.DecodeRules(args.bitrate, args.conceal, args.allow_truncated == "true")
-    health = coding.StreamHealth()
+    health, rate = coding.StreamHealth(), codec.sample_rate
     if part or args.output != PIPE:
         wave = _decode_whole(args, codec, rules, health)
-        _write(args, wave, codec.sample_rate)
+        _write(args, wave, rate)
     elif args.input == PIPE:
-        _decode_to_pipe(args, coding.decode_stream(codec, CodeReader(sys.stdin.buffer), rules, health), codec)
+        _decode_to_pipe(args, coding.decode_stream(codec, CodeReader(sys.stdin.buffer), rules, health), rate)
     else:
         with coding.open_stream(Path(args.input)) as stream:
             reader = CodeReader(stream, args.input)
-            _decode_to_pipe(args, coding.decode_stream(codec, reader, rules, health), codec)
+            _decode_to_pipe(args, coding.decode_stream(codec, reader, rules, health), rate)
     if health.spans:
         logger.warning("%s: %s, treated by '%s'", args.input, health.summary(codec.generator.frame_rate), args.conceal)
     if not health.complete and rules.allow_truncated:
@@ -181,7 +181,7 @@ def _decode_whole(args: argparse.Namespace, codec: "Codec", rules: "DecodeRules"
 
 def _write(args: argparse.Namespace, wave: Any, sample_rate: int) -> None:
     if args.output == PIPE:
-        _decode_to_pipe(args, [wave], None, sample_rate)
+        _decode_to_pipe(args, [wave], sample_rate)
         return
     from espnet_av.data.audio_io import write_audio
 
@@ -189,12 +189,12 @@ def _write(args: argparse.Namespace, wave: Any, sample_rate: int) -> None:
     _tell(f"{args.output}: {len(wave) / sample_rate:.3f} s")
 
 
-def _decode_to_pipe(args: argparse.Namespace, pieces: Any, codec: "Codec | None", sample_rate: int = 0) -> None:
+def _decode_to_pipe(args: argparse.Namespace, pieces: Any, sample_rate: int) -> None:
     from espnet_av.codec import pipes
 
     stream: IO[bytes] = sys.stdout.buffer
     if args.pipe_format == "wav":
-        stream.write(pipes.wav_header(sample_rate or codec.sample_rate))
+        stream.write(pipes.wav_header(sample_rate))
     for wave in pieces:
         stream.write(pipes.to_bytes(wave, args.pipe_format))
         stream.flush()

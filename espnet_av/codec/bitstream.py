@@ -365,7 +365,8 @@ class CodeReader:
             return None
         left = None if header.num_frames is None else header.num_frames - self._frame
         if left == 0:
-            return self._end(self._take(END_BYTES))
+            self._end(self._take(END_BYTES))
+            return None
         expected = min(left or header.block_frames, header.block_frames)
         size = header.block_bytes(expected)
         data = self._take(1)
@@ -373,7 +374,8 @@ class CodeReader:
         if data and count == 0 and left is None:
             data += self._take(END_BYTES - 1)
             if self._is_end(data):
-                return self._end(data)
+                self._end(data)
+                return None
         elif 0 < count < expected and left is None:  # the last block, or a damaged count
             data += self._take(header.block_bytes(count) - 1)
             if _is_whole(self._index, data, header.block_bytes(count)):

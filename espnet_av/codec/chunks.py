@@ -247,7 +247,7 @@ class ChunkDataset(AbsDataset):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start with an empty cache."""
-        vars(self).update(state)
+        self.__dict__.update(state)
         self._start_cache()
 
     def _start_cache(self) -> None:
@@ -298,6 +298,8 @@ class ChunkDataset(AbsDataset):
 
     def _prepare(self, number: int, uid: str) -> Data:
         data = {stream: self._read(stream, uid) for stream in self.files}
+        if self.preprocess is None:
+            return data
         try:
             return self.preprocess(uid, data, item_rng(self.seed, number, uid))
         except DataError as error:
@@ -322,6 +324,8 @@ class ChunkDataset(AbsDataset):
 
 class ChunkIterFactory(AVIterFactory):
     """Loaders of the batches of a :class:`ChunkPlan`, from any batch on, sliced over ranks."""
+
+    batch_sampler: ChunkPlan
 
     def _pass(self, number: int, shuffle: bool) -> list[list[ChunkKey]]:
         return self.batch_sampler.batches(number, shuffle)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -193,8 +193,8 @@ def decode_stream(
                 _note_damage(health, block.first_frame, codes.shape[1], rules)
                 codes = conceal(codes, np.ones(codes.shape[1], bool), last)
             last = codes[:, -1]
-            wav = decoder.decode(torch.from_numpy(np.ascontiguousarray(codes))[:, None].to(codec.device))
-            wav = wav[0].cpu().numpy()
+            batch = torch.from_numpy(np.ascontiguousarray(codes))[:, None].to(codec.device)
+            wav = decoder.decode(batch)[0].cpu().numpy()
         if rules.conceal == "mute":
             wav = _mute(wav, given, health.spans, hop)
         given += len(wav)
@@ -291,7 +291,7 @@ def decode_file(
     end = part.header.num_samples if last is None else min(last, part.header.num_samples or last)
     if rules.conceal == "mute":
         wav = _mute(wav, from_frame * hop, health.spans, hop)
-    return wav[first - from_frame * hop : end - from_frame * hop]
+    return wav[first - from_frame * hop : None if end is None else end - from_frame * hop]
 
 
 def open_stream(path: Path) -> IO[bytes]:
@@ -322,7 +322,7 @@ def transcode_file(source: Path, target: Path, num_quantizers: int, block_frames
     return write_file(target, found.codes, StreamHeader(*sizes, num_quantizers, block), header.num_samples)
 
 
-def describe_file(path: Path) -> dict[str, object]:
+def describe_file(path: Path) -> dict[str, Any]:
     """Return what is known of a stream: header, sizes in bits, damage.
 
     Raises:

@@ -19,7 +19,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -187,7 +187,7 @@ class SpeechMixer:
     early_ms: int = 50
     match_direct_path: bool = False
     legacy: bool = False
-    _read_room: functools.lru_cache = field(init=False, repr=False, compare=False)
+    _read_room: Callable[[SoundList, int], tuple[np.ndarray, int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.rooms is None and self.noises is None:
@@ -198,7 +198,7 @@ class SpeechMixer:
                 usage_error(f"{name} is out of range", getattr(self, name), "0 to 1")
         if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
             usage_error("noise_db_range is no range", self.snr_db, "LOW_HIGH in dB, e.g. -5_30")
-        object.__setattr__(self, "_read_room", functools.lru_cache(_CACHED_ROOMS)(self._load_room))
+        object.__setattr__(self, "_read_room", functools.lru_cache(_CACHED_ROOMS)(_load_room))
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the cache behind when a loader worker is started."""
@@ -207,7 +207,7 @@ class SpeechMixer:
     def __setstate__(self, state: dict[str, object]) -> None:
         """Start with an empty cache."""
         vars(self).update(state)
-        object.__setattr__(self, "_read_room", functools.lru_cache(_CACHED_ROOMS)(self._load_room))
+        object.__setattr__(self, "_read_room", functools.lru_cache(_CACHED_ROOMS)(_load_room))
 
     def __call__(
         self, speech: np.ndarray, rng: Random, recorded: np.ndarray | None = None
@@ -228,28 +228,28 @@ class SpeechMixer:
         if speech.ndim != 1 or len(speech) == 0:
             raise DataError(describe("only speech of one channel can be mixed", speech.shape, "(N,)"))
         dtype = np.float64 if self.legacy else np.float32
-        mixture = target = heard = np.asarray(speech, dtype=dtype)
-        if recorded is not None:
-            mixture = np.asarray(recorded, dtype=dtype)
-        drawn: dict[str, object] = {}
+        heard: np.ndarray = np.asarray(speech, dtype=dtype)
+        mixture: np.ndarray = heard if recorded is None else np.asarray(recorded, dtype=dtype)
+        target, room_id, noise_id, snr_db = heard, None, None, None
         if self.rooms is not None and self.rir_apply_prob >= rng.random():
             index = _pick(rng, len(self.rooms))
-            response = self._channel(self._read_room(index), rng).astype(dtype)
+            response = self._channel(self._read_room(self.rooms, index), rng).astype(dtype)
             heard, target = self._play(heard, response)
-            mixture, drawn["room"] = heard, self.rooms.keys[index]
+            mixture, room_id = heard, self.rooms.keys[index]
         if self.noises is not None and self.noise_apply_prob >= rng.random():
             index = _pick(rng, len(self.noises))
-            drawn["snr_db"] = float(rng.uniform(*self.snr_db))
-            noise = self._channel(self._read_noise(index, len(heard), rng), rng)
+            snr_db = float(rng.uniform(*self.snr_db))
+            noise = self._channel(self._read_noise(self.noises, index, len(heard), rng), rng)
             noise = self._fit(noise, len(heard)).astype(dtype)
             power = active_power(heard)
             noise_power = max(float(np.square(noise, dtype=np.float64).mean()), LEAST_POWER)
-            scale = 10 ** (-drawn["snr_db"] / 20) * math.sqrt(power) / math.sqrt(noise_power)
-            mixture, drawn["noise"] = heard + dtype(scale) * noise, self.noises.keys[index]
+            scale = 10 ** (-snr_db / 20) * math.sqrt(power) / math.sqrt(noise_power)
+            mixture, noise_id = heard + dtype(scale) * noise, self.noises.keys[index]
         peak = float(np.abs(mixture).max())
         if peak > 1.0:
             mixture, target = mixture / dtype(peak), target / dtype(peak)
-        return mixture.astype(np.float32, copy=False), target.astype(np.float32, copy=False), Draws(**drawn)
+        draws = Draws(room_id, noise_id, snr_db)
+        return mixture.astype(np.float32, copy=False), target.astype(np.float32, copy=False), draws
 
     def _play(self, speech: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the speech in the room and with its early reflections only, at the power of the speech."""
@@ -262,36 +262,24 @@ class SpeechMixer:
             gains[1] = gains[0]
         return heard * speech.dtype.type(gains[0]), target * speech.dtype.type(gains[1])
 
-    def _load_room(self, index: int) -> tuple[np.ndarray, int]:
-        """Return all channels ``(K, C)`` of a response, and their rate."""
-        import soundfile
-
-        path = self.rooms.path(index)
-        with _explained(self.rooms, index):
-            taps, rate = soundfile.read(path, dtype="float64", always_2d=True)
-        if not np.isfinite(taps).all() or not taps.any(axis=0).all():
-            what = f"{self.rooms.source}: the impulse response '{self.rooms.keys[index]}' is silent or not finite"
-            raise DataError(describe(what, path, fix="take it off the list"))
-        return taps, rate
-
     def _channel(self, sound: tuple[np.ndarray, int], rng: Random) -> np.ndarray:
         """Return one random channel at the rate of the speech."""
         channels, rate = sound
         channel = channels[:, _below(rng, channels.shape[1])]
         return channel if rate == self.sample_rate else resample_audio(channel, rate, self.sample_rate)
 
-    def _read_noise(self, index: int, num_samples: int, rng: Random) -> tuple[np.ndarray, int]:
+    def _read_noise(self, noises: SoundList, index: int, num_samples: int, rng: Random) -> tuple[np.ndarray, int]:
         """Read as much of a noise as is needed, ``(N', C)`` at its own rate; a short one is wrapped around."""
         import soundfile
 
-        with _explained(self.noises, index), soundfile.SoundFile(self.noises.path(index)) as file:
+        with _explained(noises, index), soundfile.SoundFile(noises.path(index)) as file:
             rate, frames = file.samplerate, file.frames
             wanted = num_samples if rate == self.sample_rate else int(num_samples / self.sample_rate * rate) + 1
             if frames == 0:
-                raise DataError(describe(f"{self.noises.source}: '{self.noises.keys[index]}' holds no samples"))
+                raise DataError(describe(f"{noises.source}: '{noises.keys[index]}' holds no samples"))
             if frames < wanted:
                 if frames / wanted < self.short_noise_thres:
-                    logger.debug("noise '%s' lasts %d of %d samples", self.noises.keys[index], frames, wanted)
+                    logger.debug("noise '%s' lasts %d of %d samples", noises.keys[index], frames, wanted)
                 offset = _below(rng, wanted - frames)
                 noise = file.read(dtype="float64", always_2d=True)
                 noise = np.pad(noise, [(offset, wanted - frames - offset), (0, 0)], mode="wrap")
@@ -300,8 +288,8 @@ class SpeechMixer:
                     file.seek(_below(rng, frames - wanted))
                 noise = file.read(wanted, dtype="float64", always_2d=True)
         if len(noise) != wanted or not np.isfinite(noise).all():
-            what = f"{self.noises.source}: the noise '{self.noises.keys[index]}' is damaged or not finite"
-            raise DataError(describe(what, self.noises.path(index), fix="take it off the list"))
+            what = f"{noises.source}: the noise '{noises.keys[index]}' is damaged or not finite"
+            raise DataError(describe(what, noises.path(index), fix="take it off the list"))
         return noise, rate
 
     @staticmethod
@@ -309,6 +297,19 @@ class SpeechMixer:
         if len(noise) < num_samples:
             return np.pad(noise, (0, num_samples - len(noise)), mode="wrap")
         return noise[:num_samples]
+
+
+def _load_room(rooms: SoundList, index: int) -> tuple[np.ndarray, int]:
+    """Return all channels ``(K, C)`` of a response, and their rate."""
+    import soundfile
+
+    path = rooms.path(index)
+    with _explained(rooms, index):
+        taps, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    if not np.isfinite(taps).all() or not taps.any(axis=0).all():
+        what = f"{rooms.source}: the impulse response '{rooms.keys[index]}' is silent or not finite"
+        raise DataError(describe(what, path, fix="take it off the list"))
+    return taps, rate
 
 
 @contextlib.contextmanager

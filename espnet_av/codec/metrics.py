@@ -21,6 +21,7 @@ alone. Rates are changed by a polyphase filter (:func:`espnet_av.data.audio_io.r
 
 import functools
 import importlib.util
+import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -202,8 +203,15 @@ class _Pair:
     """Both signals, at the rate of the codec and at that of the models."""
 
     def __init__(self, estimate: np.ndarray, reference: np.ndarray | None, sample_rate: int) -> None:
-        self.estimate, self.reference, self.sample_rate = estimate, reference, sample_rate
+        self.estimate, self._reference, self.sample_rate = estimate, reference, sample_rate
         self.seconds = len(estimate) / sample_rate
+
+    @property
+    def reference(self) -> np.ndarray:
+        """Reference; what compares with it is not defined without."""
+        if self._reference is None:
+            raise ValueError("there is no reference")
+        return self._reference
 
     @functools.cached_property
     def estimate_16k(self) -> np.ndarray:
@@ -274,7 +282,7 @@ def _dnsmos(pair: _Pair) -> dict[str, float]:
 @functools.lru_cache(maxsize=1)
 def _dnsmos_model() -> Any:
     module = require("speechmos.dnsmos", "scoring")
-    folder = Path(module.__file__).parent / "dnsmos_models"
+    folder = Path(inspect.getfile(module)).parent / "dnsmos_models"
     model = module.DNSMOS.__new__(module.DNSMOS)  # its constructor gives each session a thread per core
     model.onnx_sess, model.p808_onnx_sess = (_session(folder / f"{name}.onnx") for name in ("sig_bak_ovr", "model_v8"))
     return model

@@ -15,7 +15,7 @@ import numpy as np
 from espnet_av.utils.errors import DataError, describe
 
 #: Names of sample types -> dtype; ``wav`` has a header that tells.
-SAMPLE_TYPES = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+SAMPLE_TYPES: dict[str, np.dtype] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 PIPE_FORMATS = ("wav", *SAMPLE_TYPES)
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _ENDLESS = 0xFFFFFFFF

@@ -127,7 +127,9 @@ def _read_list(name: str, source: str | Collection[str] | None) -> SoundList | N
 
 
 def _leave_out(sounds: SoundList | None, reserved: set[str]) -> SoundList | None:
-    shared = reserved.intersection(sounds.keys) if sounds is not None else ()
+    if sounds is None:
+        return None
+    shared = reserved.intersection(sounds.keys)
     if not shared:
         return sounds
     if len(shared) == len(sounds):

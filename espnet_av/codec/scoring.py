@@ -224,8 +224,8 @@ def score_files(
             skipped |= {versa_title(entry): reason for entry in options.versa_metrics}
     reason = _why_no_words(options, texts, items)
     if reason is None:
-        estimates = [item.estimate for item in items]
-        words = recognise(estimates, [(texts or {})[item.uid] for item in items], str(options.asr))
+        sounds = [item.estimate for item in items]
+        words = recognise(sounds, [(texts or {})[item.uid] for item in items], str(options.asr))
         done = [dataclasses.replace(item, words=found) for item, found in zip(done, words, strict=True)]
     else:
         skipped["wer"] = reason
@@ -267,7 +267,7 @@ def score_set(
     utterances, skipped = score_files(items, options, texts=read_texts(data_dir), title=title, nj=nj)
     facts = read_json(Path(decoded) / "infer.json")
     facts = facts if isinstance(facts, Mapping) else {}
-    row = {"set": name, "system": system, "bitrate_kbps": kbps, "n_missing": num_missing}
+    row: dict[str, Any] = {"set": name, "system": system, "bitrate_kbps": kbps, "n_missing": num_missing}
     row |= {key: facts[key] for key in ("measured_kbps", "checkpoint") if facts.get(key) is not None}
     row |= set_row(utterances, options, skipped)
     usage = codebook_usage(decoded)

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class BatchSampler(Protocol):
     """What :class:`AVIterFactory` asks of a batch sampler."""
 
-    def batches(self, epoch: int, shuffle: bool | None = None) -> list[list[str]]:
-        """Return the batches of a pass over the data."""
+    def batches(self, epoch: int, shuffle: bool | None = None) -> list[list[Any]]:
+        """Return the batches of a pass over the data: ids, or what a subclass of the factory takes in their place."""
 
 
 class AVLoader(DataLoader):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from espnet_av.utils.errors import usage_error
 
 STEM_FRAMES = 5  # frames the stem sees around each frame
+STEM_STRIDE, STEM_PADDING = (2, 2), (3, 3)  # of its 7x7 pixels
 LIP_CHUNK = 256  # frames in evaluation at a time
 
 
@@ -91,7 +92,14 @@ class LipTrunk(nn.Module):
         self.video_pool = video_pool
         self.chunk = chunk
         self.frontend3D = nn.Sequential(
-            nn.Conv3d(1, stem_channels, (STEM_FRAMES, 7, 7), (1, 2, 2), (STEM_FRAMES // 2, 3, 3), bias=False),
+            nn.Conv3d(
+                1,
+                stem_channels,
+                (STEM_FRAMES, 7, 7),
+                (1, *STEM_STRIDE),
+                (STEM_FRAMES // 2, *STEM_PADDING),
+                bias=False,
+            ),
             nn.BatchNorm2d(stem_channels),
             make_activation(activation, stem_channels),
             nn.MaxPool2d(3, 2, 1),
@@ -144,8 +152,8 @@ class LipTrunk(nn.Module):
     def stem(self, stacked: Tensor) -> Tensor:
         """``(M, 5, H, W)`` of :meth:`stack_frames` -> ``(M, stem_channels, H / 4, W / 4)``."""
         conv, norm, activation, pool = self.frontend3D
-        weight = conv.weight.squeeze(1)  # (C, 1, 5, 7, 7) -> (C, 5, 7, 7)
-        x = F.conv2d(stacked, weight, stride=conv.stride[1:], padding=conv.padding[1:])
+        weight = conv.get_parameter("weight").squeeze(1)  # (C, 1, 5, 7, 7) -> (C, 5, 7, 7)
+        x = F.conv2d(stacked, weight, stride=STEM_STRIDE, padding=STEM_PADDING)
         return pool(activation(norm(x)))
 
     def run_trunk(self, x: Tensor) -> Tensor:
@@ -167,6 +175,8 @@ class LipResNet(LipTrunk):
         video_pool: See :class:`LipTrunk`.
         chunk: See :class:`LipTrunk`.
     """
+
+    trunk: nn.ModuleDict
 
     def __init__(
         self,

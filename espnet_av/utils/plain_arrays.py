@@ -14,7 +14,7 @@ import numpy as np
 
 from espnet_av.utils.errors import DataError, describe
 
-_make_array = np.empty(0).__reduce__()[0]  # NumPy's own; where it lies differs between versions
+_make_array: Any = np.empty(0).__reduce__()[0]  # NumPy's own; where it lies differs between versions
 _KINDS = re.compile(r"[?bBhHiIlLqQefdg]|[biufc][0-9]{1,2}|[SU][0-9]{1,7}")
 
 
@@ -59,7 +59,8 @@ class PlainArray(np.ndarray):
             raise ForeignClassError(describe("an array with an unusual state", got=str(shape)[:80]))
         if math.prod(shape) * kind.dtype.itemsize != len(content):
             raise DataError(describe("an array that is not of its size", got=shape, allowed=f"{len(content)} bytes"))
-        super().__setstate__((version, shape, kind.dtype, bool(fortran), content))
+        filled: Any = (version, shape, kind.dtype, bool(fortran), content)  # NumPy's stub wants its own kind of bool
+        super().__setstate__(filled)
 
     def __reduce__(self) -> Any:
         """Write it as any other array."""

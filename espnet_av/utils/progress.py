@@ -5,7 +5,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def progress(
         unit: What one item is.
         interval_sec: Seconds between two log lines when standard error is not a terminal.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         from tqdm import tqdm

@@ -234,7 +234,7 @@ class BoundedTarInfo(tarfile.TarInfo):
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _EXTENDED_HEADERS and self.size > MAX_TAR_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
-        return super()._proc_member(archive)
+        return super()._proc_member(archive)  # type: ignore[misc]  # a private method that stubs leave out
 
 
 def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int = MAX_ARCHIVE_BYTES) -> bytes:

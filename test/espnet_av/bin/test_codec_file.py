@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from espnet_av.bin import codec_complexity, codec_file
-from espnet_av.codec.deploy import load_folded
+from espnet_av.codec.deploy import load_folded, save_folded
 from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.inference import Codec
 from espnet_av.utils.cli import run_main
@@ -184,6 +184,20 @@ def test_export(place):
     pytest.importorskip("onnx")
     run(place, "export", "exported", model=True)
     assert (place / "exported" / "encoder.onnx").is_file() and (place / "exported" / "decoder.onnx").is_file()
+
+
+def test_folded_codec_with_a_unit_of_other_steps(place, tmp_path):
+    """A residual unit consists of two convolutions; a file that puts something else there is refused."""
+    files = pytest.importorskip("safetensors.torch")
+    path = save_folded(Codec.from_pretrained(place / "model").folded, tmp_path / "codec.safetensors")
+    content = path.read_bytes()
+    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    structure = json.loads(metadata["codec"])
+    unit = next(step for step in structure["encoder"] if step["kind"] == "residual")
+    unit["second"] = {"kind": "elu"}
+    files.save_file(files.load(content), path, {**metadata, "codec": json.dumps(structure)})
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_folded(path)
 
 
 def test_complexity(place, capsys, tmp_path):

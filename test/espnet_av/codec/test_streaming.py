@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espnet_av.codec.deploy import Conv, Residual, run_steps
 from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.inference import Codec
 from espnet_av.codec.stream_engine import StreamEngine
@@ -144,6 +145,16 @@ def test_bad_chunks(codec):
         stream.decode(torch.zeros(7, 1, 1, dtype=torch.int64))
     with pytest.raises(UsageError, match="multiple of 240"):
         StreamEngine(codec.folded.encoder, 1, 240).run(torch.zeros(1, 1, 100))
+
+
+def test_network_that_begins_with_a_residual_unit():
+    torch.manual_seed(0)
+    first, second = (Conv(0.3 * torch.randn(4, 4, 3), torch.randn(4), 1, 1, 2 - ahead, ahead) for ahead in (1, 0))
+    steps = (Residual(first, second),)
+    x = torch.randn(1, 4, 120)
+    engine = StreamEngine(steps, 4, 40)
+    streamed = torch.cat([engine.run(x), engine.flush()], dim=2)[..., engine.delay :]
+    assert torch.allclose(streamed, run_steps(steps, x), atol=TOLERANCE, rtol=0)
 
 
 def test_long_recordings_in_pieces(codec, monkeypatch):
