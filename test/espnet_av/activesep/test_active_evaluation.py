@@ -44,6 +44,12 @@ def make_run(root, folder, **changes):
     return build_run({**values, "output_dir": str(folder), **changes})
 
 
+def test_results_need_a_folder(root, agent, tmp_path):
+    run = dataclasses.replace(make_run(root, tmp_path), output_dir=None)
+    with pytest.raises(UsageError, match="--output_dir"):
+        run_evaluation(run, agent)
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_number_of_environments_does_not_matter(root, agent, tmp_path, deterministic):
     results = [

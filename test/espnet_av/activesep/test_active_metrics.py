@@ -142,6 +142,13 @@ def test_rewards_are_saved_and_restored(name):
         assert torch.equal(one(observation(number)), other(observation(number)))
 
 
+@pytest.mark.parametrize("name", [name for name in REWARDS if make_reward(name).needs])
+def test_reward_without_what_it_needs(name):
+    with pytest.raises(UsageError, match=make_reward(name).needs[0]):
+        make_reward(name).start(facts([0.0]))
+        make_reward(name)(facts([1.0]))
+
+
 def test_unknown_reward():
     with pytest.raises(UsageError, match="near_target"):
         make_reward("fame")

@@ -47,6 +47,12 @@ def check(root):
     )
 
 
+@pytest.mark.parametrize(("splits", "folder"), [("splits", "active"), ("passive_splits", "passive")])
+def test_splits_need_their_folder(root, splits, folder):
+    with pytest.raises(UsageError, match=f"set {folder}"):
+        check_all(CheckRequest(ScenePaths.below(root), images=False, **{splits: ("train",)}))
+
+
 def test_good_data(root):
     problems, lines = check(root)
     assert problems == [] and len(lines) == 4

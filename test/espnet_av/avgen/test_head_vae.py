@@ -69,6 +69,8 @@ def test_files(vae, tmp_path):
     loaded, statistics = load_head_vae(tmp_path / "a.pt")
     assert statistics is None and loaded.window is None
     assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
+    torch.save({**state, "head_mean": torch.zeros(7)}, tmp_path / "half.pt")
+    assert load_head_vae(tmp_path / "half.pt")[1] is None
     assert conf_from_state(state) == {"in_dim": 7, "latent": 8, "width": 16, "feedforward": 32}
     torch.save({"weight": torch.zeros(3)}, tmp_path / "b.pt")
     with pytest.raises(CheckpointError, match="no weights of a head VAE"):

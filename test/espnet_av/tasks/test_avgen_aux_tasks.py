@@ -122,6 +122,7 @@ def test_head_items_are_at_the_mel_rate():
     train, valid = (HeadPreprocessor(flag, segment_frames=86) for flag in (True, False))
     item = train("u", {"head": motion}, rng)["head"]
     assert item.shape == (86, 4) and item.dtype == np.float32
+    assert train("u", {"head": motion})["head"].shape == (86, 4)
     assert (item[-1] - item[0])[0] == pytest.approx(85 * 30 / 86.1328, abs=0.5)
     assert np.array_equal(valid("u", {"head": motion})["head"], valid("u", {"head": motion})["head"])
     assert len(valid("u", {"head": motion[:10]})["head"]) == 28
