@@ -15,9 +15,9 @@ Axes: ``B`` batch, ``T`` video frames (25 Hz), ``4T`` cepstral frames (100 Hz), 
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -62,10 +62,12 @@ class _SplitConvBlock(nn.Module):
 
     def __init__(self, dims: int, letter: str, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        conv, norm = (nn.Conv3d, nn.BatchNorm3d) if dims == 3 else (nn.Conv2d, nn.BatchNorm2d)
+        conv: Callable[..., nn.Module] = nn.Conv3d if dims == 3 else nn.Conv2d
+        norm: Callable[..., nn.Module] = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
         self.letter = letter
         for size in (3, 5):
-            inner, over_time = ((1, size, size), (size, 1, 1)) if dims == 3 else ((size, 1), (1, size))
+            inner: tuple[int, ...] = (1, size, size) if dims == 3 else (size, 1)
+            over_time: tuple[int, ...] = (size, 1, 1) if dims == 3 else (1, size)
             strides = tuple(stride if width > 1 else 1 for width in inner)
             first = conv(in_channels, out_channels, inner, stride=strides, padding=_same(inner), bias=False)
             second = conv(out_channels, out_channels, over_time, padding=_same(over_time), bias=False)
@@ -233,7 +235,7 @@ class ActiveSpeakerDetector:
         self._mfcc = MFCC()
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike, **options: object) -> "ActiveSpeakerDetector":
+    def from_pretrained(cls, path: str | os.PathLike, **options: Any) -> "ActiveSpeakerDetector":
         """Load published weights (``finetuning_TalkSet.model``) or our own; the sizes are those of the file.
 
         Args:
@@ -245,8 +247,9 @@ class ActiveSpeakerDetector:
         """
         state = from_published(load_weights(path))
         norms = [state.get(f"audio_encoder.block{number}.bn_last.weight") for number in (1, 2, 3)]
-        sizes = CHANNELS if any(norm is None for norm in norms) else [len(norm) for norm in norms]
-        model = LightASD(channels=sizes, visual_head=any(name.startswith("visual_head.") for name in state))
+        sizes = [len(norm) for norm in norms if norm is not None]
+        channels = sizes if len(sizes) == len(norms) else CHANNELS
+        model = LightASD(channels=channels, visual_head=any(name.startswith("visual_head.") for name in state))
         report = load_into(model, state, source=str(path))
         detector = cls(model, **options)
         detector.report = report

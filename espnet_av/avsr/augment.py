@@ -10,6 +10,7 @@ all". Waveforms are float32 ``(N,)`` in [-1, 1] at 16 kHz, videos uint8 ``(T, H,
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ MUTUAL_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0)
 TARGET_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 
 MAX_DRAWS = 20  # of an interferer of a suitable length
+Item = TypeVar("Item")
 
 #: Gives one random clip, float32 ``(N,)``; the second argument names an utterance whose speaker must not be drawn.
 ClipSource = Callable[[np.random.Generator, str | None], np.ndarray]
@@ -99,7 +101,7 @@ def random_part(clip: np.ndarray, num_samples: int, rng: np.random.Generator) ->
     return np.resize(clip[start:], num_samples)
 
 
-def _pick(values: Sequence, rng: np.random.Generator) -> object:
+def _pick(values: Sequence[Item], rng: np.random.Generator) -> Item:
     return values[int(rng.integers(len(values)))]
 
 

@@ -157,22 +157,23 @@ class AutoAVSREncoder(nn.Module):
         self.reference_compat = reference_compat
         self.modality_generator: torch.Generator | None = None
         conformer.update(dim=dim, reference_compat=reference_compat)
-        self.video = self.audio = self.fusion = None
+        self.video: Conformer | None = None
+        self.audio: Conformer | None = None
+        self.fusion: Fusion | None = None
+        widths = {}
         if modality != "audio":
             lips = LipStream(
                 stem_channels=stem_channels, planes=resnet_planes, activation=resnet_activation, video_pool=video_pool
             )
             self.video = Conformer(lips, **conformer)
+            widths["video"] = self.video.dim
         if modality != "video":
             waves = AudioResNet(channels=audio_channels, planes=audio_planes)
             self.audio = Conformer(waves, **{**conformer, **(audio_conf or {})})
+            widths["audio"] = self.audio.dim
         if modality == "av":
-            self.fusion = Fusion(self.video.dim + self.audio.dim, fusion_dim, dim)
-
-    @property
-    def output_size(self) -> int:
-        """Width of the output."""
-        return (self.audio if self.modality == "audio" else self.video).dim
+            self.fusion = Fusion(sum(widths.values()), fusion_dim, dim)
+        self.output_size = widths["audio" if modality == "audio" else "video"]
 
     def forward(
         self, audio: Tensor | None, video: Tensor | None, mask: Tensor | None = None, *, modality: str | None = None
@@ -198,12 +199,13 @@ class AutoAVSREncoder(nn.Module):
         if mask is not None and bool(mask.all()):
             mask = None  # nothing is padded: no need to pick valid frames
         use_audio, use_video = self._draw_used_streams(modality, audio, video)
-        seen = self.video(video, mask) if use_video else None
-        heard = self.audio(audio, mask) if use_audio else None
-        if self.fusion is None:
-            return heard if seen is None else seen
-        seen = self._absent(self.video, heard) if seen is None else seen
-        heard = self._absent(self.audio, seen) if heard is None else heard
+        seen = self.video(video, mask) if use_video and self.video is not None else None
+        heard = self.audio(audio, mask) if use_audio and self.audio is not None else None
+        like = next(output for output in (seen, heard) if output is not None)
+        if self.video is None or self.audio is None or self.fusion is None:
+            return like
+        seen = self._absent(self.video, like) if seen is None else seen
+        heard = self._absent(self.audio, like) if heard is None else heard
         return self.fusion(seen, heard, None if self.reference_compat else mask)
 
     def _draw_used_streams(self, modality: str, audio: Tensor | None, video: Tensor | None) -> tuple[bool, bool]:

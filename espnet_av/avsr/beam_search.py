@@ -244,7 +244,7 @@ class _SearchState:
         uniform = bool(mask.all())
         self.cache: DecoderCache = search.decoder.start(memory, None if uniform else mask)
         self.ctc = None
-        if search.ctc_weight > 0:
+        if search.ctc is not None and search.ctc_weight > 0:
             log_probs = search.ctc.log_softmax(encoded)
             self.ctc = CTCPrefixScores(log_probs, lengths.to(self.device), blank=search.ctc.blank, eos=search.eos)
         self.last = torch.full((len(frames), 1), search.sos, device=self.device)

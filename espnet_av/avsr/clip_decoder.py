@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POOL_BATCHES = 8  # batches' worth of clips that are sorted by length together
 PENDING_PER_JOB = 2  # batches that wait for each process
-_worker: "AVSR | None" = None  # the recogniser of a process of its own
+_worker: "AVSR"  # the recogniser of a process of its own
 
 
 @dataclass(frozen=True)

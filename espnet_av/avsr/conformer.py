@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from espnet_av.avsr.resnet import norm_valid
+from espnet_av.avsr.resnet import AudioResNet, norm_valid
+from espnet_av.layers.lip_trunk import LipResNet
 from espnet_av.utils.errors import usage_error
 
 NORM_EPS = 1e-12  # ESPnet's layer norm
@@ -210,7 +211,7 @@ class Conformer(nn.Module):
 
     def __init__(
         self,
-        frontend: nn.Module,
+        frontend: LipResNet | AudioResNet,
         *,
         dim: int = 768,
         num_layers: int = 12,

@@ -110,7 +110,7 @@ class SetDecoder:
             shuffle=False,
         )
         for batch in progress(sampler.batches(0), title=f"decode {folder.path.name} ({modality})", unit="batch"):
-            items = [dataset[uid][1] for uid in batch]
+            items = [dataset.load(uid, dataset.epoch) for uid in batch]
             streams: dict[str, list[np.ndarray] | None] = {
                 name: [item[name] for item in items] if name in names else None for name in ("speech", "video")
             }

@@ -9,12 +9,14 @@ Axes: ``B`` batch (utterances), ``W`` beams per utterance, ``L`` tokens, ``T`` e
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from espnet_av.layers.typed_modules import LayerList
 from espnet_av.utils.errors import usage_error
 
 NORM_EPS = 1e-12  # ESPnet's layer norm
@@ -190,8 +192,9 @@ class TransformerDecoder(nn.Module):
         super().__init__()
         self.dim = dim
         self.vocab_size = vocab_size
-        self.embed = nn.Sequential(nn.Embedding(vocab_size, dim), PositionalEncoding(dim, dropout))
-        self.decoders = nn.ModuleList(
+        embedding = nn.Embedding(vocab_size, dim)
+        self.embed = nn.Sequential(embedding, PositionalEncoding(dim, dropout))
+        self.decoders = LayerList(
             DecoderLayer(
                 dim, num_heads=num_heads, ffn_dim=ffn_dim, dropout=dropout, attention_dropout=attention_dropout
             )
@@ -199,7 +202,7 @@ class TransformerDecoder(nn.Module):
         )
         self.after_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.output_layer = nn.Linear(dim, vocab_size)
-        nn.init.normal_(self.embed[0].weight, std=dim**-0.5)
+        nn.init.normal_(embedding.weight, std=dim**-0.5)
 
     def forward(self, memory: Tensor, memory_mask: Tensor | None, tokens: Tensor, token_lengths: Tensor) -> Tensor:
         """Score every next token of known prefixes (teacher forcing).
@@ -230,7 +233,10 @@ class TransformerDecoder(nn.Module):
             memory: ``(B, T, D)``.
             memory_mask: ``(B, T)`` bool, True = valid; None: all.
         """
-        cross = [tuple(part.contiguous() for part in layer.src_attn.keys_values(memory)) for layer in self.decoders]
+        cross = []
+        for layer in self.decoders:
+            keys, values = layer.src_attn.keys_values(memory)
+            cross.append((keys.contiguous(), values.contiguous()))
         return DecoderCache(cross, None if memory_mask is None else memory_mask[:, None, None, :], [])
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> Tensor:
@@ -246,7 +252,7 @@ class TransformerDecoder(nn.Module):
         position = cache.prefix[0][0].shape[2] if cache.prefix else 0
         embedding, positions = self.embed
         x = positions(embedding(tokens.unsqueeze(1)), start=position)
-        pasts = cache.prefix or [None] * len(self.decoders)
+        pasts: Sequence[tuple[Tensor, Tensor] | None] = cache.prefix or [None] * len(self.decoders)
         cache.prefix = []
         for layer, past, cross in zip(self.decoders, pasts, cache.cross, strict=True):
             x, kept = layer.step(x, past, cross, cache.cross_mask)

@@ -11,7 +11,7 @@ Axes: ``B`` batch, ``T`` video frames (25 Hz), ``D`` model width, ``H`` heads. M
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +30,12 @@ class _ScaleGradient(torch.autograd.Function):
     """Identity whose gradient is multiplied by a constant."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
         ctx.scale = scale
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.scale, None
 
 
@@ -71,7 +71,7 @@ class PositionalConvEmbedding(nn.Module):
             usage_error("conv_pos_groups must divide the encoder width", got=groups, allowed=f"divisors of {dim}")
         conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
         nn.init.normal_(conv.weight, std=2.0 / math.sqrt(kernel * dim))
-        nn.init.zeros_(conv.bias)
+        nn.init.zeros_(conv.get_parameter("bias"))
         self.conv = weight_norm(conv, name="weight", dim=2)
         self.num_dropped = 1 - kernel % 2
 
@@ -173,19 +173,31 @@ class TransformerEncoder(nn.Module):
         dim: int,
         *,
         num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
         conv_pos: int,
         conv_pos_groups: int,
         dropout: float,
+        attention_dropout: float,
+        activation_dropout: float,
         layerdrop: float,
         eps: float,
         gradient_checkpointing: bool = False,
-        **layer_kwargs: float,
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = gradient_checkpointing
         self.pos_conv_embed = PositionalConvEmbedding(dim, kernel=conv_pos, groups=conv_pos_groups)
         self.layers = nn.ModuleList(
-            EncoderLayer(dim, dropout=dropout, eps=eps, **layer_kwargs) for _ in range(num_layers)
+            EncoderLayer(
+                dim,
+                num_heads=num_heads,
+                ffn_dim=ffn_dim,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                activation_dropout=activation_dropout,
+                eps=eps,
+            )
+            for _ in range(num_layers)
         )
         self.layer_norm = nn.LayerNorm(dim, eps=eps)
         self.dropout = nn.Dropout(dropout)
@@ -372,18 +384,18 @@ class AVHubertEncoder(nn.Module):
             Audio and video features, each ``(B, T, D)``.
         """
         compute_dropped = self.training and self.reference_compat
-        features = [
-            self.extract_audio(audio) if audio is not None and (used[0] or compute_dropped) else None,
-            self.extract_video(video, mask) if video is not None and (used[1] or compute_dropped) else None,
-        ]
-        present = features[0] if features[0] is not None else features[1]
-        modules = (self.feature_extractor_audio, self.feature_extractor_video)
-        for index, module in enumerate(modules):
-            if features[index] is None:
-                features[index] = self._absent(present, module)
-            elif not used[index]:
-                features[index] = features[index] * 0
-        return features[0], features[1]
+        heard = self.extract_audio(audio) if audio is not None and (used[0] or compute_dropped) else None
+        seen = self.extract_video(video, mask) if video is not None and (used[1] or compute_dropped) else None
+        like = next(features for features in (heard, seen) if features is not None)
+        return (
+            self._filled(heard, used[0], like, self.feature_extractor_audio),
+            self._filled(seen, used[1], like, self.feature_extractor_video),
+        )
+
+    def _filled(self, features: Tensor | None, used: bool, like: Tensor, module: nn.Module) -> Tensor:
+        if features is None:
+            return self._absent(like, module)
+        return features if used else features * 0
 
     def extract_audio(self, audio: Tensor) -> Tensor:
         """``(B, audio_dim, T)`` -> ``(B, T, D)``."""

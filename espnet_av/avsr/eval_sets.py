@@ -89,15 +89,17 @@ class AbsentSet(MissingDataError):
 
 
 class ClipSource(Protocol):
-    """What an evaluation reads: clips in a fixed order, and what had to be left out.
+    """What an evaluation reads: clips in a fixed order, and what had to be left out."""
 
-    Attributes:
-        origin: Where the clips come from, for reports.
-        skipped: Name of a clip that cannot be used -> why; complete when the clips have been read.
-    """
+    @property
+    def origin(self) -> str:
+        """Where the clips come from, for reports."""
+        ...
 
-    origin: str
-    skipped: dict[str, str]
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Name of a clip that cannot be used -> why; complete when the clips have been read."""
+        ...
 
     def __iter__(self) -> Iterator[EvalClip]:
         """Yield the clips."""
@@ -212,7 +214,8 @@ class Catalogue:
         """Return the names of all sets: the published ones, or those of the data folders."""
         if self.dataset in SET_IDS:
             return SET_IDS[self.dataset]
-        found = sorted(path.parent.name for path in self.data_root.glob("*/streams"))
+        folders = [] if self.data_root is None else self.data_root.glob("*/streams")
+        found = sorted(path.parent.name for path in folders)
         return tuple(name for name in found if name.startswith("test")) or tuple(found)
 
     def choose(self, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -225,17 +228,18 @@ class Catalogue:
         if EVERY_SET in wanted:
             return known
         folders = self.dataset == DATA_FOLDERS
-        unknown = [name for name in wanted if name not in known and not (folders and self._is_folder(name))]
+        unknown = [name for name in wanted if name not in known and not (folders and self._folder(name))]
         if unknown or not wanted:
             usage_error(f"unknown --set_id of {self.dataset}", got=", ".join(unknown), allowed=[EVERY_SET, *known])
         return tuple(wanted)
 
     def clips(self, set_id: str, chunking: str | None = None) -> ClipSource:
         """Return the clips of a set; of AVCocktail, those of one chunking."""
-        if chunking is None and self._is_folder(set_id):
-            return FolderClips(self.data_root / set_id)
+        folder = self._folder(set_id)
+        if chunking is None and folder is not None:
+            return FolderClips(folder)
         if self.dataset == DATA_FOLDERS:
-            raise AbsentSet(describe("no data folder", got=str(self.data_root / set_id), allowed=self.set_ids()))
+            raise AbsentSet(describe("no data folder", got=f"{self.data_root}/{set_id}", allowed=self.set_ids()))
         config, split = (set_id, chunking) if chunking else (self.dataset, set_id)
         return ShardClips(self.source, config, split, self.streaming, self.cache_dir)
 
@@ -254,8 +258,10 @@ class Catalogue:
             return parse_vtt(sample.label, name=f"{self.source}, labels, {video}")
         raise MissingDataError(describe("a session has no reference", got=f"{self.source}, labels, {video}"))
 
-    def _is_folder(self, set_id: str) -> bool:
-        return self.data_root is not None and (self.data_root / set_id / "streams").is_file()
+    def _folder(self, set_id: str) -> Path | None:
+        """Return the data folder of a set, None where there is none."""
+        folder = None if self.data_root is None else self.data_root / set_id
+        return folder if folder is not None and (folder / "streams").is_file() else None
 
 
 def _open_shards(

@@ -156,10 +156,11 @@ class Evaluator:
         """Show and return the means over the sets of a data set: of WERs, or weighted by words for sessions."""
         if len(found) < 2 or self.catalogue.dataset == DATA_FOLDERS:
             return []
-        limits = {"num_resamples": self.options.num_resamples, "seed": self.options.seed}
+        num_resamples, seed = self.options.num_resamples, self.options.seed
         if self.catalogue.dataset != SESSION_DATASET:
             scores = [items[0].score for items in found]
-            mean, interval = sum(score.wer for score in scores) / len(scores), bootstrap_mean(scores, **limits)
+            mean = sum(score.wer for score in scores) / len(scores)
+            interval = bootstrap_mean(scores, num_resamples=num_resamples, seed=seed)
             self.show(f"WER average: {mean:.4f}")
             return [_average("mean of the sets", mean, interval, len(scores))]
         averages = []
@@ -167,7 +168,8 @@ class Evaluator:
             videos = [items[number] for items in found]
             pooled = pool_videos(videos)
             self.show(f"WER average {chunking}: {pooled.wer:.4f}")
-            row = _average(f"{chunking}, weighted by words", pooled.wer, pooled.interval(**limits), len(videos))
+            interval = pooled.interval(num_resamples=num_resamples, seed=seed)
+            row = _average(f"{chunking}, weighted by words", pooled.wer, interval, len(videos))
             averages.append(row | silence_over_sets([item.row for item in videos]))
         return averages
 

@@ -340,7 +340,7 @@ def _collect(items: Sequence | None, name: str, load: Callable) -> list[np.ndarr
     return [load(item) for item in items]
 
 
-def _pad(items: Sequence[np.ndarray] | None, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+def _pad(items: Sequence[np.ndarray | Tensor] | None, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
     if items is None:
         return None, None
     lengths = torch.tensor([len(item) for item in items], device=device)

@@ -9,6 +9,8 @@ those of the published checkpoint without its leading ``avsr.``.
 Axes: ``B`` batch, ``N`` samples, ``T`` video frames (25 Hz), ``D`` width, ``L`` labels, ``V`` vocabulary.
 """
 
+import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -87,8 +89,8 @@ class AVSRModel(nn.Module):
         UsageError: A weight out of range, or sizes that do not fit together.
     """
 
-    encoder_class: ClassVar[type[nn.Module]] = AVHubertEncoder
-    features_class: ClassVar[type[nn.Module]] = LogFbankStack
+    encoder_class: ClassVar[type[Any]] = AVHubertEncoder  # a module with output_size
+    features_class: ClassVar[type[Any]] = LogFbankStack  # a module with samples_per_row
     decoder_defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
@@ -182,20 +184,13 @@ class AVSRModel(nn.Module):
         Raises:
             UsageError: Neither stream is given, or a stream has a wrong shape or type.
         """
-        if speech is None and video is None:
-            usage_error("neither audio nor video was given", fix="pass at least one stream")
         frames, lengths = None, video_lengths
         if video is not None:
-            if video.dim() != 4 or video.dtype != torch.uint8:
-                usage_error("video must be uint8 gray (B, T, H, W)", got=(video.dtype, tuple(video.shape)))
-            if lengths is None:
-                lengths = torch.full((video.shape[0],), video.shape[1], device=video.device)
-            outside = ~self.valid_mask(lengths.to(video.device), video.shape[1])
-            frames = mouth_pixels.normalize(mouth_pixels.center_crop(video, self.video_size))
-            frames.masked_fill_(outside[:, :, None, None], 0.0)
-            frames = frames.unsqueeze(1)  # (B, T, 88, 88) -> (B, 1, T, 88, 88)
-        if speech is None:
-            return None, frames, lengths
+            frames, lengths = self._video_frames(video, video_lengths)
+            if speech is None:
+                return None, frames, lengths
+        elif speech is None:
+            usage_error("neither audio nor video was given", fix="pass at least one stream")
         if speech_lengths is None:
             speech_lengths = torch.full((speech.shape[0],), speech.shape[1], device=speech.device)
         if lengths is None:
@@ -203,6 +198,16 @@ class AVSRModel(nn.Module):
             lengths = torch.div(speech_lengths + per_row - 1, per_row, rounding_mode="floor")
         num_frames = int(lengths.max()) if frames is None else frames.shape[2]
         return self._audio_rows(speech, speech_lengths, lengths.to(speech.device), num_frames), frames, lengths
+
+    def _video_frames(self, video: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        if video.dim() != 4 or video.dtype != torch.uint8:
+            usage_error("video must be uint8 gray (B, T, H, W)", got=(video.dtype, tuple(video.shape)))
+        if lengths is None:
+            lengths = torch.full((video.shape[0],), video.shape[1], device=video.device)
+        outside = ~self.valid_mask(lengths.to(video.device), video.shape[1])
+        frames = mouth_pixels.normalize(mouth_pixels.center_crop(video, self.video_size))
+        frames.masked_fill_(outside[:, :, None, None], 0.0)
+        return frames.unsqueeze(1), lengths  # (B, T, 88, 88) -> (B, 1, T, 88, 88)
 
     def _audio_rows(self, speech: Tensor, speech_lengths: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
         per_row = self.features.samples_per_row
@@ -230,10 +235,10 @@ class AVSRModel(nn.Module):
         return self.encoder(audio, video, mask, modality=modality), mask
 
     def _frame_mask(self, audio: Tensor | None, video: Tensor | None, lengths: Tensor) -> Tensor:
-        size = audio.shape[2] if audio is not None else video.shape[2]
-        if audio is not None and video is not None and video.shape[2] != size:
-            usage_error("audio and video differ in length", got=(size, video.shape[2]), allowed="equal frame counts")
-        return self.valid_mask(lengths, size)
+        sizes = tuple(stream.shape[2] for stream in (audio, video) if stream is not None)
+        if len(set(sizes)) > 1:
+            usage_error("audio and video differ in length", got=sizes, allowed="equal frame counts")
+        return self.valid_mask(lengths, sizes[0])
 
     def decoder_memory(self, encoded: Tensor) -> Tensor:
         """Bring the encoder output to the decoder's width: ``(B, T, D)`` -> ``(B, T, D')``."""
@@ -285,6 +290,6 @@ class AVSRModel(nn.Module):
             )
             acc = token_accuracy(logits, targets, ignore_id=self.ignore_id)
         parts = ((self.ctc_weight, loss_ctc), (1 - self.ctc_weight, loss_att))
-        loss = sum(weight * part for weight, part in parts if part is not None)
-        detached = (None if part is None else part.detach() for part in (loss_ctc, loss_att))
-        return AVSROutput(loss, *detached, acc, encoded)
+        loss = functools.reduce(operator.add, (weight * part for weight, part in parts if part is not None))
+        detached_ctc, detached_att = (None if part is None else part.detach() for part in (loss_ctc, loss_att))
+        return AVSROutput(loss, detached_ctc, detached_att, acc, encoded)

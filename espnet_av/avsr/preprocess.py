@@ -58,6 +58,8 @@ class AVSRPreprocessor:
         Raises:
             DataError: The video is no (T, H, W) array with frames, or the text has no token.
         """
+        if rng is None:  # called by hand; a data set gives one
+            rng = np.random.default_rng()
         item = {}
         if "speech" in data:
             item["speech"] = self.transform.audio(np.asarray(data["speech"], dtype=np.float32), rng, uid)
@@ -67,14 +69,15 @@ class AVSRPreprocessor:
                 raise DataError(describe(f"{uid}: mouth crops must be (T, H, W) with T > 0", got=video.shape))
             item["video"] = self.transform.video(video, rng)
         if self.encode is not None and "text" in data:
-            item["text"] = self._tokens(uid, str(data["text"]))
+            item["text"] = _checked_tokens(uid, str(data["text"]), self.encode)
         return item
 
-    def _tokens(self, uid: str, text: str) -> np.ndarray:
-        ids = np.asarray(self.encode(text), dtype=np.int64)
-        if ids.size == 0:
-            raise DataError(describe(f"{uid}: the transcript has no token", got=text, fix="run stage 3 (filter) again"))
-        return ids
+
+def _checked_tokens(uid: str, text: str, encode: Callable[[str], list[int]]) -> np.ndarray:
+    ids = np.asarray(encode(text), dtype=np.int64)
+    if ids.size == 0:
+        raise DataError(describe(f"{uid}: the transcript has no token", got=text, fix="run stage 3 (filter) again"))
+    return ids
 
 
 def build_transform(
@@ -100,7 +103,7 @@ def build_transform(
     conf = dict(conf)
     if not train:
         return EvalTransform(**({"crop": conf["crop"]} if "crop" in conf else {}))
-    mixers: dict[str, Interferers | Noise] = {}
+    mixers: dict[str, Any] = {}
     for name, build in (("interferers", _build_interferers), ("noise", _build_noise)):
         part = conf.pop(name, None)
         if part is None:

@@ -63,17 +63,23 @@ class RecogniserSpec:
         """
         from espnet_av.avsr.inference import AVSR
 
-        options = {"device": device, "beam_size": self.beam_size, "ctc_weight": self.ctc_weight}
+        options: dict[str, Any] = {"device": device, "beam_size": self.beam_size, "ctc_weight": self.ctc_weight}
         if self.folder is not None:
             return AVSR.from_pretrained(self.folder, weights=self.weights, **options)
         from espnet_av.avsr.published import load_recogniser
 
-        tokens = {"unigram_model": self.unigram_model, "units": self.units}
-        return load_recogniser(KINDS[self.model_type], self.weights, **tokens, **options)
+        kind = KINDS[self.model_type]
+        return load_recogniser(kind, self.weights_file(), unigram_model=self.unigram_model, units=self.units, **options)
 
     def weights_file(self) -> Path:
-        """Return the file that the weights are read from."""
+        """Return the file that the weights are read from.
+
+        Raises:
+            UsageError: Neither a folder nor a file is named.
+        """
         if self.folder is None:
+            if self.weights is None:
+                usage_error("a recogniser needs a folder or a weights file", got=None)
             return self.weights
         from espnet_av.avsr.inference import find_weights
         from espnet_av.report.experiment import read_config
@@ -114,7 +120,7 @@ def find_recogniser(
         EnvironmentProblem: The hub cannot be reached.
     """
     check_model_type(model_type)
-    options = {"beam_size": beam_size, "ctc_weight": ctc_weight}
+    options: dict[str, Any] = {"beam_size": beam_size, "ctc_weight": ctc_weight}
     path = locate(source, model_type, Path(cache_dir))
     folder = path if path.is_dir() else path.parent
     if (folder / "config.yaml").is_file():

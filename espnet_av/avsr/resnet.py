@@ -18,7 +18,7 @@ POOLED_STEPS = 20  # steps of the last stage in a video frame
 SAMPLES_PER_FRAME = 640
 
 
-def norm_valid(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
+def norm_valid(norm: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
     """Batch norm whose statistics see valid steps only.
 
     Args:
@@ -103,7 +103,7 @@ class AudioTrunk(nn.Module):
         for index in range(self.num_stages):
             if index and steps is not None:
                 steps = steps[:, ::2]
-            for block in self.get_submodule(f"layer{index + 1}"):
+            for block in self.get_submodule(f"layer{index + 1}").children():
                 x = block(x, steps)
         return F.avg_pool1d(x, POOLED_STEPS)
 

@@ -175,7 +175,7 @@ def _check(
 def _active_regions(scores: Mapping[int, float], onset: float, offset: float, over_holes: bool) -> list[list[int]]:
     regions: list[list[int]] = []
     active = False
-    previous = None
+    previous = -1
     for frame in sorted(scores):
         if active and not over_holes and frame != previous + 1:
             active = False

@@ -235,7 +235,7 @@ class SessionTranscriber:
             return []
         else:
             scores = read_track_scores(session, speaker.name, track, num_frames)
-            options = {**self.asd_options, "max_duration": self.max_length, "legacy": self.legacy}
+            options: dict[str, Any] = {**self.asd_options, "max_duration": self.max_length, "legacy": self.legacy}
             segments = segment_by_asd(scores, **options)
             first = min(scores) if self.legacy else track.first_frame
             times = [segment.times(first, legacy=self.legacy) for segment in segments]
@@ -250,6 +250,8 @@ class SessionTranscriber:
             session.note(speaker.name, "caption_without_face", detail)
 
     def _decode_track(self, session: Session, speaker: Speaker, track: Track) -> list[DecodedChunk]:
+        if track.lip is None:
+            raise DataError(describe("the track has no mouth crops", got=track.name))
         info = probe(track.lip)
         if abs(info.fps - FPS) > 0.05:
             raise DataError(describe(f"{track.lip}: wrong frame rate", got=round(info.fps, 3), allowed=[FPS]))

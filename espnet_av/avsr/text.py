@@ -63,7 +63,7 @@ def _plain(token: str) -> str:
 
 def _normalize_token(token: str) -> str:
     token = token.lower()
-    rewrite = _plain
+    rewrite: Callable[[str], str] = _plain
     if _PUNCTUATION.intersection(token):
         rewrite = next((action for test, action in _RULES if test(token)), _plain)
     return re.sub(r"\s+", " ", rewrite(token)).upper()

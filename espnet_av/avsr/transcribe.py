@@ -51,7 +51,7 @@ def build_scorer(
     if (name == "light_asd") != (weights is not None):
         fix = "pass both --asd light_asd and --asd_weights FILE, or none of them"
         usage_error(f"--asd {name} and --asd_weights do not go together", got=weights, fix=fix)
-    if name == "light_asd":
+    if weights is not None:
         return ActiveSpeakerDetector.from_pretrained(weights, device=device, legacy=legacy)
     logger.warning("no Light-ASD weights: speech is found by a heuristic on lip motion and sound level")
     return MouthMotionScorer()
@@ -149,7 +149,7 @@ def _scored(
                 np.ones(count, bool),
                 video=track.video,
             )
-            sound = track.video if probe(track.video).has_audio else track.lip
+            sound = track.video if track.lip is None or probe(track.video).has_audio else track.lip
             scores = detector.score_track(crops, read_audio_track(sound))
         except DataError as error:
             session.note(where, "not_scored", str(error), skipped=False)

@@ -25,8 +25,9 @@ class ChannelsLastBatchNorm(nn.BatchNorm2d):
 
     def fold(self, gain: Tensor) -> tuple[Tensor, Tensor]:
         """Return gain and shift ``(C,)`` of a channel gain followed by this norm in evaluation."""
-        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return gain * scale, torch.addcmul(self.bias, self.running_mean, scale, value=-1)
+        mean, variance = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return gain * scale, torch.addcmul(self.bias, mean, scale, value=-1)
 
 
 class CAFBlock(nn.Module):
@@ -71,7 +72,8 @@ class CAFBlock(nn.Module):
         if self.length_gain:
             attention = attention * (video.shape[-1] / REFERENCE_FRAMES)
         stretched = F.interpolate(torch.cat([key, attention], dim=1), num_frames, mode="nearest")
-        return stretched.transpose(1, 2).unsqueeze(2).chunk(2, dim=-1)
+        key, attention = stretched.transpose(1, 2).unsqueeze(2).chunk(2, dim=-1)
+        return key, attention
 
     def forward(self, audio: Tensor, video: Tensor) -> Tensor:
         """``audio (B, T, F, C)``, ``video (B, Cv, Tv)`` -> ``(B, T, F, C)``."""

@@ -3,8 +3,12 @@
 """The separators that ``model:`` of a configuration can name; nothing heavy is imported before one is chosen."""
 
 import inspect
+from typing import TYPE_CHECKING
 
 from espnet_av import registry
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODEL_GROUP = "avss.model"
 DEFAULT_MODEL = "rtfsnet"
@@ -27,6 +31,6 @@ def get_model_class(name: str | None = None) -> type:
     return registry.get_class(MODEL_GROUP, name or DEFAULT_MODEL, MODEL_CLASSES)
 
 
-def takes_lips(model_class: type) -> bool:
+def takes_lips(model_class: "type[nn.Module]") -> bool:
     """Tell whether a network is told by lips whom to extract (``forward(mix, lips, ...)``), or separates all voices."""
     return "lips" in inspect.signature(model_class.forward).parameters

@@ -38,11 +38,14 @@ def crop_variants(
         plain and mirrored. Random crops lie up to :data:`REACH` pixels off the centre.
     """
     top, left = round((height - size) / 2), round((width - size) / 2)
-    places, ends = [(top, left)], (height - size, width - size)
+    places = [(top, left)]
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+
+    def near(at: int, end: int) -> int:
+        return int(rng.integers(max(0, at - REACH), min(end, at + REACH) + 1))
+
     while 2 * len(places) < variants:
-        ranges = [(max(0, at - REACH), min(end, at + REACH)) for at, end in zip(places[0], ends, strict=True)]
-        places.append(tuple(int(rng.integers(first, last + 1)) for first, last in ranges))
+        places.append((near(top, height - size), near(left, width - size)))
     return [(*places[index // 2], index % 2 == 1) for index in range(variants)]
 
 
@@ -64,8 +67,9 @@ class ClipEmbedder:
         """Crops uint8 ``(T, H, W)`` -> float16 ``(T, D)``, or ``(K, T, D)`` with several variants."""
         size = self.embedder.video_size
         device = next(self.embedder.parameters()).device
+        height, width = frames.shape[1:]
         results = []
-        for top, left, flipped in crop_variants(key, *frames.shape[1:], size, self.variants, self.seed):
+        for top, left, flipped in crop_variants(key, height, width, size, self.variants, self.seed):
             crop = frames[:, top : top + size, left : left + size]
             crop = np.array(crop[:, :, ::-1] if flipped else crop)  # a copy: the file may be mapped
             vectors = self.embedder(torch.from_numpy(crop)[None].to(device))[0]

@@ -98,7 +98,8 @@ def make_inputs(network: nn.Module, input_sec: float, batch_size: int = 1, devic
     inputs = [0.1 * torch.randn(batch_size, num_samples, generator=generator)]
     if takes_lips(type(network)):
         num_frames = max(1, round(input_sec * FPS))
-        inputs.append(torch.randn(batch_size, num_frames, network.video_dim, generator=generator))
+        width: Any = network.video_dim  # all networks that look at lips have it
+        inputs.append(torch.randn(batch_size, num_frames, width, generator=generator))
     return tuple(value.to(device) for value in inputs)
 
 

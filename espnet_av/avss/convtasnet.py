@@ -110,7 +110,8 @@ class ConvBlock(nn.Module):
         narrow, act1, norm1, depthwise, act2, norm2 = self.conv_layers
         x = norm1(act1(narrow(x)), mask)
         x = norm2(act2(depthwise(x)), mask)
-        return (None if path is None else path(x) for path in (self.res_out, self.skip_out))
+        residual = None if self.res_out is None else self.res_out(x)
+        return residual, None if self.skip_out is None else self.skip_out(x)
 
 
 class MaskGenerator(nn.Module):
@@ -252,7 +253,12 @@ class ConvTasNet(nn.Module):
             usage_error("stride of ConvTasNet", got=self.stride, allowed=f"1 to kernel ({kernel})")
         self.padding = padding
         self.edge = self.stride if padding == "both" else 0
-        window = {"kernel_size": kernel, "stride": self.stride, "padding": self.edge, "bias": codec_bias}
+        window: dict[str, Any] = {
+            "kernel_size": kernel,
+            "stride": self.stride,
+            "padding": self.edge,
+            "bias": codec_bias,
+        }
         self.encoder = nn.Conv1d(1, filters, **window)
         self.encoder_act = ACTIVATIONS[encoder_act]()
         self.mask_generator = MaskGenerator(
@@ -303,12 +309,13 @@ class ConvTasNet(nn.Module):
         if mix.dim() != 2 or 0 in mix.shape:
             usage_error("ConvTasNet takes a batch of mono mixtures", got=tuple(mix.shape), allowed="(B, N)")
         num_samples, frame_mask, sample_mask = mix.shape[1], None, None
-        if mix_lengths is not None and bool((mix_lengths < num_samples).any()):
-            lengths = mix_lengths.to(mix.device)
-            sample_mask = torch.arange(num_samples, device=mix.device) < lengths[:, None]
+        if mix_lengths is not None and bool((mix_lengths >= num_samples).all()):
+            mix_lengths = None  # nothing is padded
+        if mix_lengths is not None:
+            sample_mask = torch.arange(num_samples, device=mix.device) < mix_lengths.to(mix.device)[:, None]
             mix = mix * sample_mask
         features = self.encode(mix)  # (B, F, n)
-        if sample_mask is not None:
+        if mix_lengths is not None:
             valid = torch.tensor([self.num_frames(int(length)) for length in mix_lengths], device=mix.device)
             frame_mask = (torch.arange(features.shape[-1], device=mix.device) < valid[:, None]).unsqueeze(1)
             features = features * frame_mask

@@ -56,6 +56,7 @@ def from_espnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, tensor in state.items():
         stem, _, leaf = key.rpartition(".")
         block = ESPNET_BLOCK.fullmatch(stem)
+        name: str | None
         if block and block[3] in BLOCK_NAMES:
             name = f"{OURS}conv_layers.{int(block[1]) * per_stack + int(block[2])}.{BLOCK_NAMES[block[3]]}"
         else:

@@ -6,6 +6,7 @@ Axes: ``B`` batch, ``T`` frames, ``F`` bins, ``C`` channels, ``n`` positions of 
 positions, ``K`` positions of a window.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -17,7 +18,11 @@ from espnet_av.avss.sru import SRU
 from espnet_av.utils.errors import usage_error
 
 AXES = {"freq": (2, 0, 1, 3), "time": (1, 0, 2, 3)}  # (B, T, F, C) -> the walked axis first
-RNNS = {"sru": SRU, "lstm": partial(nn.LSTM, bidirectional=True), "gru": partial(nn.GRU, bidirectional=True)}
+RNNS: dict[str, Callable[..., nn.Module]] = {
+    "sru": SRU,
+    "lstm": partial(nn.LSTM, bidirectional=True),
+    "gru": partial(nn.GRU, bidirectional=True),
+}
 BACK = {"freq": (1, 2, 0, 3), "time": (1, 0, 2, 3)}
 
 
@@ -67,7 +72,7 @@ class DualPathRNN(nn.Module):
         """Run the recurrent layers over the windows of ``(1, n, M, C)``: ``(n - K + 1, M, 2H)``."""
         if not isinstance(self.rnn, SRU):
             return self.rnn(self._windows(x))[0]
-        first = self.rnn.rnn_lst[0]
+        first = next(iter(self.rnn.rnn_lst))
         kernel = first.grouped_weight().t().unflatten(1, (-1, self.window)).unsqueeze(-1)
         windows = self._windows(x) if first.columns == 3 else x[0]
         return self.rnn(windows, self._convolve(x, kernel)[0])[0]

@@ -218,9 +218,9 @@ def filter_set(
     work = map_items(functools.partial(check_mixture, rules=rules), mixtures, nj, f"check {Path(data_dir).name}")
     results, sums = zip(*work, strict=True)
     sick = doctor_drops(doctor_report, data_dir) if doctor_report is not None else {}
-    results = [Lost(r.utt, *sick[r.utt]) if isinstance(r, Mixture) and r.utt in sick else r for r in results]
+    checked = [Lost(r.utt, *sick[r.utt]) if isinstance(r, Mixture) and r.utt in sick else r for r in results]
     notes = {"not_the_sum": [mixture.utt for mixture, good in zip(mixtures, sums, strict=True) if not good]}
-    line = _write(DataDir(data_dir), Path(output_dir), results, max_dropped, "filter_report.json", notes)
+    line = _write(DataDir(data_dir), Path(output_dir), checked, max_dropped, "filter_report.json", notes)
     return line + (f"; not the sum of their speakers: {len(notes['not_the_sum'])}" if notes["not_the_sum"] else "")
 
 

@@ -14,6 +14,7 @@ pixels.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ class Lips:
 
     embeddings: np.ndarray
     seen: np.ndarray | None = None
+
+    @property
+    def seen_share(self) -> float:
+        """Share of the frames in which the face is in view."""
+        return 1.0 if self.seen is None else float(self.seen.mean())
 
 
 #: Embeddings or mouth crops of one speaker, as array or file; None where they are not known.
@@ -183,7 +189,7 @@ class Separator(Pretrained):
         lips: LipsLike | Sequence[LipsLike] = None,
         *,
         sample_rate: int = CLOCK.sample_rate,
-        fps: float = CLOCK.fps,
+        fps: float | Fraction = CLOCK.fps,
     ) -> np.ndarray:
         """Separate one mixture.
 
@@ -288,8 +294,8 @@ class Separator(Pretrained):
             voices = self._extract(mix, [job.lips for job in jobs])
         else:
             voices = self.network(mix)
-        voices = voices.float().cpu().numpy()
-        return [each / np.float32(gain) for each, gain in zip(voices, gains, strict=True)]
+        waves = voices.float().cpu().numpy()
+        return [each / np.float32(gain) for each, gain in zip(waves, gains, strict=True)]
 
     def _extract(self, mix: Tensor, lips: Sequence[np.ndarray | None]) -> Tensor:
         known = next((each for each in lips if each is not None), None)
@@ -338,8 +344,9 @@ class _Item:
             wave = self.wave[window.start : window.end]
             for row, lips in enumerate([None] if self.lips is None else self.lips):
                 frames = slice(window.first_frame, window.last_frame)
-                usable = lips is not None and (lips.seen is None or lips.seen[frames].any())
-                yield _Job(self, index, row, wave, lips.embeddings[frames] if usable else None)
+                if lips is not None and lips.seen is not None and not lips.seen[frames].any():
+                    lips = None  # not in view in this window
+                yield _Job(self, index, row, wave, None if lips is None else lips.embeddings[frames])
 
     def put(self, job: _Job, voices: np.ndarray) -> None:
         """Take the result of a job; a window whose targets are all there is joined to those before it."""

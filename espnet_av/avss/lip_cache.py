@@ -119,7 +119,7 @@ def read_mouth_tables(data: DataDir) -> dict[str, dict[str, str]]:
     names = sorted(path.name for path in data.path.glob("mouth_s*.scp") if MOUTH_PATTERN.fullmatch(path.name))
     if not names:
         raise MissingDataError(describe(f"{data.path} has no mouth_s1.scp", fix="run stage 2 (format)"))
-    tables = {MOUTH_PATTERN.fullmatch(name)[1]: data.read(name) for name in names}
+    tables = {match[1]: data.read(name) for name in names if (match := MOUTH_PATTERN.fullmatch(name))}
     first = next(iter(tables.values()))
     for speaker, table in tables.items():
         if table.keys() != first.keys():

@@ -77,6 +77,7 @@ class LipEmbedder(nn.Module):
         chunk: int = LIP_CHUNK,
     ) -> None:
         super().__init__()
+        sizes: dict[str, Any]
         if backbone == "resnet18":
             sizes = {"stem_channels": stem_channels, "planes": list(planes), "video_pool": video_pool}
             self.net: LipTrunk = LipResNet(activation=activation, chunk=chunk, **sizes)

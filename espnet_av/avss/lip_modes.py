@@ -7,6 +7,7 @@ Axes: ``T`` video frames, ``D`` width of lip embeddings.
 
 import logging
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class LipTables:
             if data.has("utt2num_samples"):
                 self._lengths = read_ints(data / "utt2num_samples")
 
-    def find(self, uid: str) -> list[LipsLike]:
+    def find(self, uid: str) -> Sequence[LipsLike]:
         """Return the lips for each output of a mixture: files, embeddings, or one None for mode ``none``.
 
         Raises:

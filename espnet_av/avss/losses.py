@@ -8,7 +8,9 @@ and permutations (``(B, S, 1, N)`` against ``(B, 1, S, N)``).
 Axes: ``B`` batch, ``S`` sources, ``N`` samples. Levels are in dB; a loss is lower when the estimate is better.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -83,7 +85,7 @@ class NegativeSISNR(nn.Module):
 
     def __init__(self, *, zero_mean: bool = True, eps: float = EPS, clamp_db: float | None = None) -> None:
         super().__init__()
-        self.options = {"zero_mean": zero_mean, "eps": eps, "clamp_db": clamp_db}
+        self.options: dict[str, Any] = {"zero_mean": zero_mean, "eps": eps, "clamp_db": clamp_db}
 
     def forward(self, estimate: Tensor, reference: Tensor, num_samples: Tensor | None = None) -> Tensor:
         """``(..., N)`` against ``(..., N)`` -> ``(...)`` dB."""
@@ -95,7 +97,7 @@ class NegativeSNR(nn.Module):
 
     def __init__(self, *, zero_mean: bool = True, eps: float = EPS, clamp_db: float | None = None) -> None:
         super().__init__()
-        self.options = {"zero_mean": zero_mean, "eps": eps, "clamp_db": clamp_db}
+        self.options: dict[str, Any] = {"zero_mean": zero_mean, "eps": eps, "clamp_db": clamp_db}
 
     def forward(self, estimate: Tensor, reference: Tensor, num_samples: Tensor | None = None) -> Tensor:
         """``(..., N)`` against ``(..., N)`` -> ``(...)`` dB."""
@@ -112,6 +114,8 @@ class ComplexSpectrogramMSE(nn.Module):
         n_fft: Window (periodic Hann) and transform size in samples.
         hop: Samples between frames.
     """
+
+    window: Tensor
 
     def __init__(self, *, n_fft: int = 256, hop: int = 128) -> None:
         super().__init__()
@@ -174,7 +178,7 @@ class WeightedSum(nn.Module):
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of what :meth:`parts` gave."""
-        return sum(weight * parts[name] for name, weight in self.weights.items())
+        return functools.reduce(operator.add, (weight * parts[name] for name, weight in self.weights.items()))
 
     def forward(self, estimate: Tensor, reference: Tensor, num_samples: Tensor | None = None) -> Tensor:
         """``(..., N)`` against ``(..., N)`` -> ``(...)``."""

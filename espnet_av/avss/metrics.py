@@ -303,7 +303,7 @@ def _measure(
 
 def measure(name: str, estimate: np.ndarray, reference: np.ndarray, sample_rate: int = 16000) -> float:
     """Return a metric of one pair ``(N,)`` by its name (without ``i``, ``sir`` and ``sar``); NaN where not defined."""
-    functions: dict[str, Callable[[], float]] = {
+    functions: dict[str, Callable[[], float | np.ndarray]] = {
         "si_snr": lambda: si_snr(estimate, reference),
         "si_sdr": lambda: si_snr(estimate, reference, zero_mean=False),
         "sd_sdr": lambda: sd_sdr(estimate, reference),

@@ -109,15 +109,13 @@ class SeparationModel(nn.Module):
             return self.network(mix)
         if self.masks_padding:
             return self.network(mix, mix_lengths=mix_lengths)
-        voices = None
+        groups, parts = [], []
         for length in sorted(set(mix_lengths.tolist())):  # norms see all of an item: equal lengths run together
             rows = (mix_lengths == length).nonzero()[:, 0].to(mix.device)
             part = self.network(mix[rows, :length])
-            part = nn.functional.pad(part, (0, mix.shape[1] - length))
-            if voices is None:
-                voices = part.new_zeros(len(mix), *part.shape[1:])
-            voices = voices.index_copy(0, rows, part)
-        return voices
+            groups.append(rows)
+            parts.append(nn.functional.pad(part, (0, mix.shape[1] - length)))
+        return torch.cat(parts)[torch.cat(groups).argsort()]
 
 
 def improvement(estimate: Tensor, target: Tensor, mix: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:

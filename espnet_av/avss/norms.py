@@ -5,10 +5,12 @@
 Axes: ``B`` batch, ``T`` frames, ``F`` bins, ``C`` channels.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 EPS = 1e-5
 
@@ -24,7 +26,7 @@ class Moments(torch.autograd.Function):
     """Mean and biased variance of each item ``(B, ...) -> (B,), (B,)``: two reads forward, one pass backward."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance."""
         size = x[0].numel()  # sums of short rows in single precision, the rest in double
         mean = x.sum(-1).double().flatten(1).sum(-1) / size
@@ -36,7 +38,7 @@ class Moments(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_mean: Tensor, grad_variance: Tensor) -> Tensor:
+    def backward(ctx: Any, grad_mean: Tensor, grad_variance: Tensor) -> Tensor:
         """Return the gradient of ``x``."""
         x, mean = ctx.saved_tensors
         size = x[0].numel()

@@ -96,14 +96,16 @@ class SeparationPreprocessor:
         Raises:
             DataError: A voice is not as long as the mixture, or lips differ from it by more than a frame.
         """
+        if rng is None:  # called by hand; a data set gives one
+            rng = np.random.default_rng()
         mix, voices = read_voices(uid, data)
         lips = self._read_lips(uid, data, len(voices), len(mix), rng) if self.with_lips else None
         if self.augmentation is None:
             return self._finish(mix, voices, lips)
-        return self._augment(uid, mix, voices, lips, rng)
+        return self._augment(self.augmentation, uid, mix, voices, lips, rng)
 
     def _read_lips(
-        self, uid: str, data: Mapping[str, Any], num_voices: int, num_samples: int, rng: np.random.Generator | None
+        self, uid: str, data: Mapping[str, Any], num_voices: int, num_samples: int, rng: np.random.Generator
     ) -> list[np.ndarray]:
         lips = []
         for name in voice_names(num_voices):
@@ -121,13 +123,13 @@ class SeparationPreprocessor:
 
     def _augment(
         self,
+        steps: Augmentation,
         uid: str,
         mix: np.ndarray,
         voices: np.ndarray,
         lips: list[np.ndarray] | None,
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
-        steps = self.augmentation
         if steps.segment_frames is not None:
             mix, voices, lips = cut_segment(mix, voices, lips, steps.segment_frames, rng)
         if steps.remix is not None:
@@ -274,7 +276,7 @@ def build_preprocessor(
     peak = {"peak": conf.pop("peak")} if "peak" in conf else {}
     if not train:
         return SeparationPreprocessor(**peak, with_lips=with_lips)
-    parts = {}
+    parts: dict[str, Any] = {}
     for name, build in (("noise", _build_noise), ("impulse_response", _build_response), ("remix", _build_remix)):
         part = conf.pop(name, None)
         if part is None:

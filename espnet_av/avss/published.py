@@ -131,14 +131,18 @@ def load_network(converted: Conversion) -> nn.Module:
         CheckpointError: A tensor has no place.
     """
     if converted.model == FRONT_END:
-        embedder = LipEmbedder(**converted.model_conf)
-        load_strictly(embedder.net, converted.state)
-        embedder.name = converted.source.name
-        return embedder
+        return _load_embedder(converted)
     network = build_network(converted.model, converted.model_conf)
     extra = {key: value for key, value in network.state_dict().items() if key == convert.NO_VIDEO}
     load_strictly(network, {**extra, **converted.state})
     return network.eval()
+
+
+def _load_embedder(converted: Conversion) -> LipEmbedder:
+    embedder = LipEmbedder(**converted.model_conf)
+    load_strictly(embedder.net, converted.state)
+    embedder.name = converted.source.name
+    return embedder
 
 
 def write_ours(converted: Conversion, output: str | os.PathLike) -> Path:
@@ -156,7 +160,7 @@ def write_ours(converted: Conversion, output: str | os.PathLike) -> Path:
     """
     output = Path(output)
     if converted.model == FRONT_END:
-        return load_network(converted).save(output)
+        return _load_embedder(converted).save(output)
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
         usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
     config = {

@@ -128,6 +128,8 @@ class Remix:
             gain = np.sqrt(energy / other) * 10 ** (-float(rng.uniform(*self.snr_db)) / 20)
             new_voices[place] = gain * wave
             if new_lips is not None:
+                if seen is None:
+                    usage_error("the voices to mix have no lips, and the network looks at lips")
                 new_lips[place] = _same_length(seen, len(new_lips[kept]))
         return new_voices.sum(axis=0), new_voices, new_lips
 

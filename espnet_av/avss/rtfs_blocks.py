@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from espnet_av.avss.dual_path import DualPathRNN
 from espnet_av.avss.norms import GlobalNorm
 from espnet_av.avss.tf_attention import TFAttention
+from espnet_av.layers.typed_modules import Part, submodule
 
 UPSAMPLE_FRAMES = 16  # at a time
 
@@ -47,10 +48,14 @@ class ConvLayer(nn.Module):
         """The convolution."""
         return self.full_layer["2"]
 
-    @property
-    def norm(self) -> nn.Module | None:
-        """What normalises after the convolution."""
-        return self.full_layer["3"] if "3" in self.full_layer else None
+    def part(self, place: str, kind: type[Part]) -> Part:
+        """Return what stands at a place.
+
+        Raises:
+            AttributeError: Nothing does.
+            TypeError: It is of another kind.
+        """
+        return submodule(self.full_layer, place, kind)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all parts."""
@@ -166,13 +171,13 @@ class TFAR(nn.Module):
 
     def forward(self, m: Tensor, n: Tensor) -> Tensor:
         """``m (B, T, F, D)``, ``n (B, T', F', D)`` -> ``(B, T, F, D)``."""
-        size = m.shape[1:3]
+        size = m.shape[1], m.shape[2]
         upsample = math.prod(size) > math.prod(n.shape[1:3])
         if not upsample and n.shape != m.shape:
             n = resize_nearest(n, size)
         gate, embedding = self.global_gate(n).sigmoid(), self.global_embedding(n)
         local = self.local_embedding.conv(m)
-        gain, shift = self.local_embedding.norm.affine(local)
+        gain, shift = self.local_embedding.part("3", GlobalNorm).affine(local)
         gain, shift = gain * gate, torch.addcmul(embedding, shift, gate)
         if upsample and local.is_cpu and not torch.is_grad_enabled():
             return upsample_and_apply(local, gain, shift)
@@ -197,12 +202,12 @@ class PyramidBlock(nn.Module):
     def __init__(
         self,
         *,
-        gateway: nn.Module,
+        gateway: ConvLayer,
         projection: ConvLayer,
         downsample: list[nn.Module],
         global_layers: list[nn.Module],
         fusion: Callable[[], nn.Module],
-        residual: nn.Module,
+        residual: ConvLayer,
         pool: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
         super().__init__()
@@ -294,7 +299,7 @@ class RTFSBlock(PyramidBlock):
             global_layers=[path("freq"), path("time"), attention],
             fusion=lambda: TFAR(hidden, kernel),
             residual=ConvLayer(PointwiseConv(hidden, channels)),
-            pool=lambda x, like: pool(x, like.shape[1:3]),
+            pool=lambda x, like: pool(x, (like.shape[1], like.shape[2])),
         )
 
 

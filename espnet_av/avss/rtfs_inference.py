@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from espnet_av.avss.norms import EPS
+from espnet_av.avss.caf import ChannelsLastBatchNorm
+from espnet_av.avss.norms import EPS, GlobalNorm
+from espnet_av.avss.rtfs_blocks import ChannelScale, ConvLayer
 from espnet_av.avss.spectrum import KERNEL
 
 if TYPE_CHECKING:
@@ -56,9 +58,14 @@ class OneItem:
         self.size = spectrum.shape[2:]
         patches = F.unfold(spectrum, KERNEL, padding=KERNEL // 2)[0]  # (2 * 9, T * F)
         self.patches = patches.t().contiguous()
-        self.encoder_weight = net.encoder.conv.conv.weight.flatten(1)
-        self.bias = self.block.residual_conv.conv.bias
-        self.channels, self.hidden = self.encoder_weight.shape[0], self.block.projection.conv.out_channels
+        self.encoder_weight = net.encoder.conv.part("2", nn.Conv2d).weight.flatten(1)
+        self.bottleneck = weight_and_bias(net.audio_bottleneck)
+        self.gateway = weight_and_bias(self.block.gateway)
+        self.gateway_slope = self.block.gateway.part("4", nn.PReLU).weight.item()
+        self.projection = weight_and_bias(self.block.projection)
+        self.closing, self.bias = weight_and_bias(self.block.residual_conv)
+        self.channels, self.hidden = len(self.encoder_weight), len(self.projection[0])
+        self.folded_key, self.folded_value = fold(net.caf.key_embed), fold(net.caf.value_embed)
         key, attention = net.caf.weights(video, self.size[0])
         self.key, self.attention = key[0], attention[0]  # (T, 1, C)
         frames = max(1, CHUNK_FLOATS * torch.get_num_threads() // (self.size[1] * self.channels))
@@ -87,7 +94,7 @@ class OneItem:
         size = len(patches) * len(weight)
         mean = (patches.sum(0) @ weight.t()).sum() / size
         square = ((weight @ (patches.t() @ patches)) * weight).sum() / size
-        norm = self.net.audio_bottleneck.full_layer["0"].norm
+        norm = self.net.audio_bottleneck.part("0", GlobalNorm).norm
         gain = torch.rsqrt(square - mean.square() + EPS) * norm.weight
         return gain.to(self.patches.dtype), (norm.bias - gain * mean).to(self.patches.dtype)
 
@@ -101,34 +108,32 @@ class OneItem:
         self.entry = self.patches.new_empty(*self.size, self.channels)
         self.residual = torch.empty_like(self.entry)
         projected = self.patches.new_empty(*self.size, self.hidden)
-        conv = self.net.audio_bottleneck.conv
+        weight, bias = self.bottleneck
         for frames in self.chunks:
             x = self._embedding(frames).mul_(gain).add_(shift).relu_()
-            linear_into(self.entry[frames], x, conv.weight, conv.bias + self.bias)
+            linear_into(self.entry[frames], x, weight, bias + self.bias)
             self._open_pass(frames, self.entry[frames] - self.bias, projected)
         return projected
 
     def _open_pass(self, frames: slice, x: Tensor, projected: Tensor) -> None:
         """Write the residual and the projection of some frames ``x (t, F, C)``."""
-        gateway, projection = self.block.gateway, self.block.projection.conv
+        gain, shift = self.gateway
         residual = self.residual[frames]
-        torch.addcmul(gateway.conv.bias, x, gateway.conv.weight.flatten(), out=residual)
-        F.leaky_relu_(residual, gateway.full_layer["4"].weight.item())
-        linear_into(projected[frames], residual, projection.weight, projection.bias)
+        torch.addcmul(shift, x, gain.flatten(), out=residual)
+        F.leaky_relu_(residual, self.gateway_slope)
+        linear_into(projected[frames], residual, *self.projection)
 
     def _close_pass(self, frames: slice, refined: Tensor) -> Tensor:
         """Return the output of a pass ``(t, F, C)`` but for a bias, in the memory of the residual."""
         x = self.residual[frames]
-        weight = self.block.residual_conv.conv.weight
-        x.flatten(0, 1).addmm_(refined[frames].flatten(0, 1), weight.flatten(1).t())
+        x.flatten(0, 1).addmm_(refined[frames].flatten(0, 1), self.closing.flatten(1).t())
         return x
 
     def _fuse(self, frames: slice, x: Tensor) -> Tensor:
         """Fuse the output of a pass ``(t, F, C)`` with the lips."""
-        caf = self.net.caf
-        gain, shift = caf.key_embed.norm.fold(caf.key_embed.conv.weight.flatten())
+        gain, shift = self.folded_key
         gated = torch.addcmul(shift, x, gain).relu_().mul_(self.key[frames])
-        gain, shift = caf.value_embed.norm.fold(caf.value_embed.conv.weight.flatten())
+        gain, shift = self.folded_value
         return gated.addcmul_(torch.addcmul(shift, x, gain), self.attention[frames])
 
     def _between(self, refined: Tensor, *, fuse: bool) -> Tensor:
@@ -149,6 +154,17 @@ class OneItem:
             masked = self.net.mask_generator(self._fuse(frames, x) if fuse else x, self._embedding(frames))
             columns.append(self.net.decoder.columns(masked))
         return torch.cat(columns)
+
+
+def weight_and_bias(layer: ConvLayer) -> tuple[Tensor, Tensor]:
+    """Return both of a convolution that has a bias."""
+    conv = layer.part("2", nn.Conv2d)
+    return conv.weight, conv.get_parameter("bias")
+
+
+def fold(layer: ConvLayer) -> tuple[Tensor, Tensor]:
+    """Return gain and shift ``(C,)`` of a channel gain and the batch norm behind it."""
+    return layer.part("3", ChannelsLastBatchNorm).fold(layer.part("2", ChannelScale).weight.flatten())
 
 
 def linear_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> None:

@@ -21,6 +21,7 @@ from espnet_av.avss.rtfs_blocks import ConvLayer, PointwiseConv, RTFSBlock, smal
 from espnet_av.avss.rtfs_inference import masked_columns
 from espnet_av.avss.spectrum import MaskGenerator, STFTDecoder, STFTEncoder
 from espnet_av.avss.vp_block import VPBlock
+from espnet_av.layers.typed_modules import submodule
 from espnet_av.utils.errors import usage_error
 
 CONSTANT_KEYS = ("scale_x", "pos_enc.pe")  # in published files; never trained
@@ -134,17 +135,17 @@ class RTFSNet(LipGuided):
     @property
     def rtfs_block(self) -> RTFSBlock:
         """The block that is repeated over the audio."""
-        return self.refinement_module["audio_net"]["blocks"]
+        return submodule(self.refinement_module, "audio_net.blocks", RTFSBlock)
 
     @property
     def vp_block(self) -> VPBlock:
         """The block that works on the lips."""
-        return self.refinement_module["video_net"]["blocks"]
+        return submodule(self.refinement_module, "video_net.blocks", VPBlock)
 
     @property
     def caf(self) -> CAFBlock:
         """The fusion of both."""
-        return self.refinement_module["crossmodal_fusion"]["fusion_module"]["audio_lstm"]
+        return submodule(self.refinement_module, "crossmodal_fusion.fusion_module.audio_lstm", CAFBlock)
 
     def _separate(self, mix: Tensor, lips: Tensor) -> Tensor:
         """``(B, L)``, ``(B * S, Tv, Cv)`` -> ``(B * S, 1, L)``; all of both is valid."""

@@ -179,7 +179,7 @@ class SetSeparator:
     def _together(
         self, uids: Sequence[str], paths: Mapping[str, str], lips: LipTables | None
     ) -> list[tuple[str, Separation]]:
-        looks: list[list[LipsLike] | None] = [None if lips is None else lips.find(uid) for uid in uids]
+        looks: list[Sequence[LipsLike] | None] = [None if lips is None else lips.find(uid) for uid in uids]
         return list(zip(uids, self.separator.separate_batch([paths[uid] for uid in uids], looks), strict=True))
 
     def _write(self, uid: str, result: Separation, seconds: float, folder: Path) -> dict[str, Any]:

@@ -25,11 +25,14 @@ class STFTEncoder(nn.Module):
         hop: Samples between frames.
     """
 
+    window: Tensor
+
     def __init__(self, channels: int, *, n_fft: int = 256, hop: int = 128) -> None:
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
-        self.conv = ConvLayer(nn.Conv2d(2, channels, KERNEL, padding=KERNEL // 2, bias=False))
-        nn.init.xavier_uniform_(self.conv.conv.weight)
+        conv = nn.Conv2d(2, channels, KERNEL, padding=KERNEL // 2, bias=False)
+        nn.init.xavier_uniform_(conv.weight)
+        self.conv = ConvLayer(conv)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def spectrum(self, mix: Tensor) -> Tensor:
@@ -51,6 +54,8 @@ class STFTDecoder(nn.Module):
         n_fft: As in the encoder.
         hop: As in the encoder.
     """
+
+    window: Tensor
 
     def __init__(self, channels: int, *, n_fft: int = 256, hop: int = 128) -> None:
         super().__init__()

@@ -9,9 +9,13 @@ what is recurrent; gradients are written by hand, with one operation per step.
 Axes: ``n`` steps, ``M`` sequences, ``H`` hidden size of a direction, ``k`` columns of the weight per hidden unit.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
+
+from espnet_av.layers.typed_modules import LayerList
 
 GATE_INIT_SCALE = 0.5**0.5  # columns of both gates, so that their sum of inputs starts with unit variance
 
@@ -96,9 +100,7 @@ class SRUScan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, u: Tensor, skip: Tensor | None, weight_c: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, u: Tensor, skip: Tensor | None, weight_c: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return the hidden sequence and the final states."""
         parts = u.split(weight_c.shape[-1], dim=-1)
         carried = parts[3] if skip is None else skip
@@ -115,11 +117,8 @@ class SRUScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: FunctionCtx, grad_hidden: Tensor, grad_last: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, grad_hidden: Tensor, grad_last: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Return the gradients of all inputs."""
-        """Return the gradients of ``u``, ``skip`` and ``weight_c``."""
         candidate, states, gates, reset, carried, weight_c = ctx.saved_tensors
         previous = shift_steps(states)
         grad_carried = torch.addcmul(grad_hidden, grad_hidden, reset, value=-1)
@@ -200,7 +199,7 @@ class SRU(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, num_layers: int) -> None:
         super().__init__()
         sizes = [input_size, *[2 * hidden_size] * (num_layers - 1)]
-        self.rnn_lst = nn.ModuleList(SRULayer(size, hidden_size) for size in sizes)
+        self.rnn_lst = LayerList(SRULayer(size, hidden_size) for size in sizes)
 
     def forward(self, x: Tensor, first_product: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run all layers.

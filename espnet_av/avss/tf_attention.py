@@ -5,13 +5,12 @@
 Axes: ``B`` batch, ``T`` frames, ``F`` bins, ``C`` channels, ``H`` heads, ``E`` channels of a head.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espnet_av.avss.norms import EPS, FrameNorm
+from espnet_av.layers.typed_modules import LayerList
 from espnet_av.utils.errors import usage_error
 
 QUERY_CHUNK = 512  # frames whose scores exist at a time outside of training: memory grows linearly
@@ -45,10 +44,10 @@ class TFAttention(nn.Module):
         if channels % num_heads:
             usage_error("heads do not divide the channels", got=num_heads, allowed=f"divisors of {channels}")
         sizes = (channels, qk_channels, num_bins)
-        self.Queries = nn.ModuleList(HeadProjection(*sizes) for _ in range(num_heads))
-        self.Keys = nn.ModuleList(HeadProjection(*sizes) for _ in range(num_heads))
+        self.Queries = LayerList(HeadProjection(*sizes) for _ in range(num_heads))
+        self.Keys = LayerList(HeadProjection(*sizes) for _ in range(num_heads))
         sizes = (channels, channels // num_heads, num_bins)
-        self.Values = nn.ModuleList(HeadProjection(*sizes) for _ in range(num_heads))
+        self.Values = LayerList(HeadProjection(*sizes) for _ in range(num_heads))
         self.attn_concat_proj = HeadProjection(channels, channels, num_bins)
         self.num_heads = num_heads
 
@@ -57,8 +56,8 @@ class TFAttention(nn.Module):
         heads = [self.Queries, self.Keys, self.Values]
         everything = [head for kind in heads for head in kind]
         weight = torch.cat([head.conv.weight.flatten(1) for head in everything])
-        bias = torch.cat([head.conv.bias for head in everything])
-        sizes = [kind[0].conv.out_channels * self.num_heads for kind in heads]
+        bias = torch.cat([head.conv.get_parameter("bias") for head in everything])
+        sizes = [sum(head.conv.out_channels for head in kind) for kind in heads]
         projected = F.linear(x, weight, bias).split(sizes, dim=-1)
         query, key, value = (self._finish(p, kind) for p, kind in zip(projected, heads, strict=True))
         mixed = attend(query, key, value)  # (B, H, T, F * E)
@@ -67,7 +66,7 @@ class TFAttention(nn.Module):
         mixed = F.linear(mixed, last.conv.weight.flatten(1), last.conv.bias)
         return x + last.norm(last.act(mixed))
 
-    def _finish(self, x: Tensor, heads: Sequence[HeadProjection]) -> Tensor:
+    def _finish(self, x: Tensor, heads: LayerList[HeadProjection]) -> Tensor:
         """Activate and normalise each head: ``(B, T, F, H * E)`` -> ``(B, H, T, F * E)``."""
         x = x.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(3)
         x = F.prelu(x, torch.cat([head.act.weight for head in heads]))

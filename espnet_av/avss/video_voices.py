@@ -12,13 +12,14 @@ Axes: ``T`` video frames of the recording at 25 fps, ``D`` width of lip embeddin
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from espnet_av.avss.inference import CLOCK, Lips, Separation, Separator, embed_crops
 from espnet_av.avss.lips import check_mouth
@@ -88,8 +89,7 @@ def separate_video(
     if not separator.with_lips:
         fix = "use a model such as rtfsnet, or espnet-av infer avss to separate sound alone"
         usage_error("the model does not look at lips, so no voice belongs to a face", fix=fix)
-    if separator.embedder is None:
-        usage_error("the model needs a lip-reading front end", fix="pass --lip_frontend")
+    _embedder(separator)  # is told before the faces are looked for
     if not probe(video).has_audio:
         raise DataError(describe(f"{video}: has no sound to separate", fix="use a video with sound"))
     tracks = find_tracks(video, output_dir / "tracks" / video.stem, tracking, finder=finder, force=force)
@@ -107,7 +107,7 @@ def separate_video(
         write_voice(wav, voice, wav_format)
         _write_picture(picture, own)
         spans = [(track.frame_start, track.frame_end) for track in own]
-        voices.append(FaceVoice(person, wav, picture, round(float(look.seen.mean()), 4), spans))
+        voices.append(FaceVoice(person, wav, picture, round(look.seen_share, 4), spans))
     _write_facts(output_dir / "separation.json", video, wave, separator, voices, result)
     return voices
 
@@ -133,12 +133,15 @@ def gather_lips(tracks: Sequence[FaceTrack], num_frames: int, separator: Separat
         ``(T, D)``; frames without the face hold the lips of the nearest frame with it and are marked as not seen.
 
     Raises:
-        DataError: No track lies in the recording.
+        UsageError: The separator has no embedder.
+        DataError: No track lies in the recording, or one has no mouth crops.
     """
+    embedder = _embedder(separator)
     embeddings, seen = None, np.zeros(num_frames, bool)
     for track in tracks:
-        crops = check_mouth(read_video(track.lip, gray=True).frames, str(track.lip))
-        found = embed_crops(separator.embedder, crops, separator.device)
+        path = _file(track, track.lip)
+        crops = check_mouth(read_video(path, gray=True).frames, str(path))
+        found = embed_crops(embedder, crops, separator.device)
         if embeddings is None:
             embeddings = np.zeros((num_frames, found.shape[1]), np.float32)
         end = min(track.frame_start + len(found), num_frames)
@@ -148,6 +151,18 @@ def gather_lips(tracks: Sequence[FaceTrack], num_frames: int, separator: Separat
     if embeddings is None or not seen.any():
         raise DataError(describe("the face is in view only after the sound has ended", got=[t.name for t in tracks]))
     return Lips(embeddings[nearest_true(seen)], seen)
+
+
+def _embedder(separator: Separator) -> Callable[[Tensor], Tensor]:
+    if separator.embedder is None:
+        usage_error("the model needs a lip-reading front end", fix="pass --lip_frontend")
+    return separator.embedder
+
+
+def _file(track: FaceTrack, path: Path | None) -> Path:
+    if path is None:
+        raise DataError(describe("the crops of a track are not on disk", got=track.name, fix="write the tracks first"))
+    return path
 
 
 def nearest_true(mask: np.ndarray) -> np.ndarray:
@@ -164,7 +179,7 @@ def _write_picture(path: Path, tracks: Sequence[FaceTrack]) -> None:
     """Write the middle frame of the longest track."""
     track = max(tracks, key=lambda item: item.num_frames)
     middle = track.num_frames / 2 / track.fps
-    frame = read_video(track.video, start_sec=middle, end_sec=middle + 1.5 / track.fps).frames[0]
+    frame = read_video(_file(track, track.video), start_sec=middle, end_sec=middle + 1.5 / track.fps).frames[0]
     with atomic_write(path, "wb") as stream:
         stream.write(cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1].tobytes())
 
