@@ -62,7 +62,8 @@ class EpisodeExample:
 
 def find_world(config: Mapping[str, Any] | None, dump_dir: Path) -> tuple[Path, str] | None:
     """Return root and data set of the scenes: those of the training, else what is packed in ``dump_dir``."""
-    root = (config or {}).get("world_root")
+    config = config or {}
+    root = config.get("world_root")
     if root and Path(root).is_dir():
         return Path(root), str(config.get("world_dataset") or "mp3d")
     packed = sorted((dump_dir / "world" / "packed").glob("*"))
@@ -93,7 +94,7 @@ class Maps:
     def draw(self, set_name: str, records: Mapping[str, EpisodeRecord]) -> bytes | None:
         """Return the map of an episode with the ways of several systems as PNG; None where something is missing."""
         record = next(iter(records.values()))
-        if self.stores is None:
+        if self.stores is None or self.paths is None:
             return None
         try:
             store, episode = self.stores[record.scene], self.episode(set_name, record)

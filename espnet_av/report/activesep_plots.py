@@ -45,7 +45,7 @@ def return_bars(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
                     continue
                 facts = here[system]["return"]
                 half = facts["ci95"] if is_number(facts.get("ci95")) else 0.0
-                color = KIND_COLORS.get(here[system].get("kind"), "#4a5568")
+                color = KIND_COLORS.get(str(here[system].get("kind")), "#4a5568")
                 axis.errorbar(facts["mean"], place, xerr=half, color=color, marker="o", capsize=3, linestyle="")
             axis.set(title=name, xlabel="return of an episode")
             axis.set_yticks(range(len(systems)), [title_of(system) for system in systems])
@@ -118,7 +118,7 @@ def _line(axis: "Axes", rows: Sequence[Mapping[str, Any]], key: str, **style: An
 
 
 def trajectory_map(
-    positions: Mapping[int, Sequence[float]],
+    positions: Mapping[int, Sequence[float] | np.ndarray],
     paths: Mapping[str, Sequence[int]],
     sources: Sequence[int],
     background: tuple[np.ndarray, tuple[float, float, float, float]] | None = None,

@@ -13,7 +13,7 @@ comparisons:    # paired over episodes
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from espnet_av.report.experiment import set_order
 from espnet_av.report.published import Published, PublishedSystem
@@ -64,7 +64,7 @@ def title_of(system: str) -> str:
     return f"{name}, standing" if system in ("mixture", "oracle_ears") else name
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether this is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -63,7 +63,8 @@ def results_section(results: Mapping[str, Any] | None) -> dict[str, Any]:
 def headline_cards(results: Mapping[str, Any] | None, cost: Mapping[str, Any] | None) -> list[dict[str, str]]:
     """The few figures on top of the page: the policy on the first set, and what standing gives there."""
     cards = []
-    rows = (results or {}).get("rows") or ()
+    results = results or {}
+    rows = results.get("rows") or ()
     for name in sets_of(rows)[:1]:
         for row in (row for row in rows if row["set"] == name and row["system"] == MAIN):
             compared = [item for item in results.get("comparisons") or () if item["set"] == name]

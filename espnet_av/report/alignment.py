@@ -21,8 +21,8 @@ from espnet_av.utils.errors import DataError, MissingDataError, describe
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
+    from espnet_av.avsr.decoder import Attention, TransformerDecoder
     from espnet_av.avsr.inference import AVSR
 
 logger = logging.getLogger(__name__)
@@ -125,12 +125,13 @@ def align_clip(recogniser: "AVSR", clip: Clip, modality: str = "av") -> dict[str
 
     from espnet_av.avsr.inference import load_audio, load_mouth_video
 
-    needed = {"speech": clip.wave if modality != "video" else 0, "video": clip.frames if modality != "audio" else 0}
-    absent = [name for name, stream in needed.items() if stream is None]
+    needed = {"speech": modality != "video", "video": modality != "audio"}
+    given = {"speech": clip.wave, "video": clip.frames}
+    absent = [name for name in needed if needed[name] and given[name] is None]
     if absent:
         raise DataError(describe("the clip lacks a stream", got=absent, fix="run stages 2 and 3 again"))
-    wave = load_audio(clip.wave) if modality != "video" else None
-    frames = load_mouth_video(clip.frames) if modality != "audio" else None
+    wave = load_audio(clip.wave) if needed["speech"] and clip.wave is not None else None
+    frames = load_mouth_video(clip.frames) if needed["video"] and clip.frames is not None else None
     best = recogniser(wave, frames, modality)
     ids = best.nbest[0].ids
     with torch.inference_mode():
@@ -142,8 +143,9 @@ def align_clip(recogniser: "AVSR", clip: Clip, modality: str = "av") -> dict[str
     layer, weights = sharpest_layer(attention)
     names, posteriors = recogniser.tokenizer.tokens, log_probs.exp().cpu().numpy()
     blank = recogniser.model.ctc.blank
-    duration = len(wave) / clip.sample_rate if wave is not None else len(frames) / clip.fps
-    frame_sec = 1.0 / clip.fps if clip.frames is not None else duration / len(posteriors)
+    frame_sec = 1.0 / clip.fps
+    if clip.frames is None and wave is not None:
+        frame_sec = len(wave) / clip.sample_rate / len(posteriors)
     runs = greedy_runs(posteriors.argmax(axis=1), blank)
     shown = dict.fromkeys([*ids[1:-1], *(index for index, _, _ in runs)])
     return {
@@ -159,11 +161,11 @@ def align_clip(recogniser: "AVSR", clip: Clip, modality: str = "av") -> dict[str
     }
 
 
-def cross_attention(decoder: "nn.Module", memory: "torch.Tensor", ids: Sequence[int]) -> np.ndarray:
+def cross_attention(decoder: "TransformerDecoder", memory: "torch.Tensor", ids: Sequence[int]) -> np.ndarray:
     """Return the attention of every decoder layer to the encoder output, ``(layers, H, L, T)``.
 
     Args:
-        decoder: A :class:`~espnet_av.avsr.decoder.TransformerDecoder`.
+        decoder: The decoder.
         memory: ``(1, T, D)`` encoder output at the decoder's width.
         ids: The ``L`` token ids that are fed in, ``<sos>`` first; row ``l`` belongs to the token that follows.
     """
@@ -171,11 +173,12 @@ def cross_attention(decoder: "nn.Module", memory: "torch.Tensor", ids: Sequence[
 
     seen: list[torch.Tensor] = []
 
-    def keep(module: "nn.Module", inputs: tuple["torch.Tensor", ...]) -> None:
+    def keep(module: "Attention", inputs: tuple["torch.Tensor", ...]) -> None:
         query, keys = module.heads(module.linear_q(inputs[0])), inputs[1]
         seen.append((query @ keys.transpose(2, 3) / keys.shape[3] ** 0.5).softmax(dim=-1)[0])
 
-    hooks = [layer.src_attn.register_forward_pre_hook(keep) for layer in decoder.decoders]
+    attentions = [decoder.get_submodule(f"decoders.{number}.src_attn") for number in range(len(decoder.decoders))]
+    hooks = [attention.register_forward_pre_hook(keep) for attention in attentions]
     try:
         with torch.inference_mode():
             tokens = torch.tensor([list(ids)], device=memory.device)

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture of an alignment: lips, spectrogram, CTC posteriors and decoder attention over one time axis."""
 
+import functools
 import io
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,11 +37,12 @@ def alignment_picture(alignment: Alignment) -> bytes:
     """
     clip = alignment.clip
     duration_sec = len(alignment.blank) * alignment.frame_sec
-    panels = []
+    panels: list[tuple[Callable[[Axes, Alignment], None], float]] = []
     if clip.frames is not None and alignment.modality != "audio":
-        panels.append((_draw_crops, (WIDTH_INCH - MARGIN_INCH) / NUM_CROPS + 0.1))
+        crops = functools.partial(_draw_crops, frames=clip.frames)
+        panels.append((crops, (WIDTH_INCH - MARGIN_INCH) / NUM_CROPS + 0.1))
     if clip.wave is not None and alignment.modality != "video":
-        panels.append((_draw_sound, 1.5))
+        panels.append((functools.partial(_draw_sound, wave=clip.wave), 1.5))
     panels += [(_draw_ctc, 1.6), (_draw_attention, 0.5 + max(1.3, min(6.0, 0.17 * len(alignment.tokens))))]
     heights = [height for _, height in panels]
     layout = {"figsize": (WIDTH_INCH, sum(heights) + 0.5), "gridspec_kw": {"height_ratios": heights}, "sharex": True}
@@ -70,9 +72,8 @@ def _shortened(text: str, size: int = 120) -> str:
     return text if len(text) <= size else text[: size - 1] + "…"
 
 
-def _draw_crops(axis: "Axes", alignment: Alignment) -> None:
+def _draw_crops(axis: "Axes", alignment: Alignment, frames: np.ndarray) -> None:
     """One crop per slot of time, the frame in the middle of the slot."""
-    frames = alignment.clip.frames
     duration_sec = len(alignment.blank) * alignment.frame_sec
     count = min(NUM_CROPS, len(frames))
     edges = np.linspace(0, duration_sec, count + 1)
@@ -86,19 +87,19 @@ def _draw_crops(axis: "Axes", alignment: Alignment) -> None:
     axis.spines[["left", "bottom"]].set_visible(False)
 
 
-def _draw_sound(axis: "Axes", alignment: Alignment) -> None:
-    clip = alignment.clip
-    picture = log_mel(clip.wave, clip.sample_rate)
+def _draw_sound(axis: "Axes", alignment: Alignment, wave: np.ndarray) -> None:
+    sample_rate = alignment.clip.sample_rate
+    picture = log_mel(wave, sample_rate)
     top_db = float(picture.max())
-    extent = (0, len(clip.wave) / clip.sample_rate, 0, picture.shape[0])
+    extent = (0, len(wave) / sample_rate, 0, picture.shape[0])
     axis.imshow(picture, origin="lower", aspect="auto", extent=extent, vmin=top_db - DYNAMIC_RANGE_DB, vmax=top_db)
-    mel_axis(axis, picture.shape[0], clip.sample_rate / 2, (500, 1000, 2000, 4000, 8000))
+    mel_axis(axis, picture.shape[0], sample_rate / 2, (500, 1000, 2000, 4000, 8000))
     axis.set_ylabel("frequency (Hz)")
     _write_words(axis, alignment.words, picture.shape[0])
 
 
 def _write_words(axis: "Axes", words: Sequence[Span], top: float) -> None:
-    style = {"ha": "center", "va": "top", "color": "white", "fontsize": 8, "clip_on": True}
+    style: dict[str, Any] = {"ha": "center", "va": "top", "color": "white", "fontsize": 8, "clip_on": True}
     for word in words:
         for edge in (word.start_sec, word.end_sec):
             axis.axvline(edge, color="white", linewidth=0.7, alpha=0.8)

@@ -58,7 +58,8 @@ def generator_cost(
     }
 
 
-def _gmacs(network: "torch.nn.Module") -> float | None:
+def _gmacs(network: Any) -> float | None:
+    """Count one call; a network of a plugin, which may lack what ours has, gives None."""
     import torch
 
     from espnet_av.avgen.clock import MEL_RATE
@@ -68,7 +69,7 @@ def _gmacs(network: "torch.nn.Module") -> float | None:
         condition = network.eval().condition(torch.zeros(1, frames, network.token_dim))
         inputs = (torch.zeros(1, frames, network.dim), torch.zeros(1), condition)
         return count_macs(network.network, *inputs) / COUNTED_SEC / 1e9
-    except (EspnetAVError, RuntimeError, AttributeError, TypeError) as error:  # a network of a plugin may be other
+    except (EspnetAVError, RuntimeError, AttributeError, TypeError) as error:
         logger.warning("the multiply-accumulates of the generator were not counted: %s", error)
         return None
 

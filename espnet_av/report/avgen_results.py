@@ -16,7 +16,7 @@ them), ``resynthesis`` is the upper bound: real mel spectrograms through the voc
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from espnet_av.report.experiment import set_order
 from espnet_av.report.results import ABSENT, markdown_table, reproduce_section, stage_table
@@ -119,7 +119,7 @@ COMPARED = ("closure_f1", "lip_sync_r", "opening_r", "viseme_accuracy", "wer", "
 INTERVALS_IN = ("Mouth and voice",)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value of a row is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

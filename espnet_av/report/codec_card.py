@@ -26,13 +26,13 @@ from espnet_av.report.results import markdown_table
 from espnet_av.utils.errors import EspnetAVError
 
 if TYPE_CHECKING:
-    import torch
+    from espnet_av.codec.generator import CodecGenerator
 
 logger = logging.getLogger(__name__)
 TASK_TYPE = "audio-to-audio"
 
 
-def codec_cost(exp_dir: str | Path, network: "torch.nn.Module | None") -> dict[str, Any] | None:
+def codec_cost(exp_dir: str | Path, network: "CodecGenerator | None") -> dict[str, Any] | None:
     """Return what a codec costs, as plain values; None where nothing is known.
 
     Args:
@@ -66,7 +66,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
 
 
-def _counted(network: "torch.nn.Module") -> dict[str, Any]:
+def _counted(network: "CodecGenerator") -> dict[str, Any]:
     """Return computing and latency as the challenge counts them; nothing where they cannot be counted."""
     try:
         from espnet_av.codec.complexity import count_complexity, summary_rows
@@ -95,7 +95,7 @@ def _decoding(exp_dir: Path) -> list[dict[str, Any]]:
         facts = read_json(path)
         facts = facts if isinstance(facts, Mapping) else {}
         rate, work, audio = (facts.get(key) for key in ("bitrate_kbps", "decode_sec", "audio_sec"))
-        if not all(is_number(value) and value > 0 for value in (rate, work, audio)):
+        if not (is_number(rate) and is_number(work) and is_number(audio) and min(rate, work, audio) > 0):
             continue
         entry = sums.setdefault(float(rate), {"work": 0.0, "audio": 0.0, "peak_rss_mb": 0.0})
         entry["work"] += work

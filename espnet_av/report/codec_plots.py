@@ -150,11 +150,11 @@ def spectrogram_picture(signals: Mapping[str, np.ndarray], sample_rate: int) -> 
     rows = math.ceil(len(spectra) / columns)
     layout = {"nrows": rows, "ncols": columns, "figsize": (0.6 + 11.4 / max(3, columns) * columns, 2.5 * rows)}
     with figure(**layout, sharex=True, sharey=True) as (drawn, axes):
-        image = None
+        images = []
         for axis, (title, spectrum) in zip(axes.flat, spectra.items(), strict=False):
             extent = (0, len(signals[title]) / sample_rate, 0, sample_rate / 2000)
             style = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": top - RANGE_DB, "vmax": top}
-            image = axis.imshow(spectrum, extent=extent, **style)
+            images.append(axis.imshow(spectrum, extent=extent, **style))
             axis.set(title=title, xlim=(0, longest))
             axis.grid(visible=False)
         for number, axis in enumerate(axes.flat):
@@ -164,7 +164,7 @@ def spectrogram_picture(signals: Mapping[str, np.ndarray], sample_rate: int) -> 
                 axis.tick_params(labelbottom=True)
             if number % columns == 0:
                 axis.set_ylabel("frequency (kHz)")
-        drawn.colorbar(image, ax=list(axes.flat), label="level (dB)", pad=0.01, aspect=12 * rows)
+        drawn.colorbar(images[-1], ax=list(axes.flat), label="level (dB)", pad=0.01, aspect=12 * rows)
         buffer = io.BytesIO()
         drawn.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
         return buffer.getvalue()

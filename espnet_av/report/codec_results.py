@@ -14,7 +14,7 @@ comparisons:                # paired over recordings
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from espnet_av.codec.metrics import METRICS
 from espnet_av.report.experiment import set_order
@@ -227,7 +227,7 @@ def results_markdown(results: Mapping[str, Any], stages: Sequence[Mapping[str, A
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether this is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -166,9 +166,10 @@ def _judge_data(name: str, facts: Sequence[Fact]) -> tuple[int, str]:
         return 98, "other transcripts of the test set: figures do not compare"
     if what == "scored items":
         return 95, "another number of test items: figures do not compare"
-    if what == "clips" and all(fact.ids is not None for fact in facts):
-        common = len(frozenset.intersection(*(fact.ids for fact in facts)))
-        most = max(len(fact.ids) for fact in facts)
+    ids = [fact.ids for fact in facts if fact.ids is not None]
+    if what == "clips" and len(ids) == len(facts):
+        common = len(frozenset.intersection(*ids))
+        most = max(len(each) for each in ids)
         weight = 90 if part == "train" else 40
         share = 1 - common / max(most, 1)
         return round(weight * (0.5 + 0.5 * share)), f"{common} clips in common, of {most} in the larger set"

@@ -260,22 +260,23 @@ def _difference(scores: Sequence[Score | None], items: Sequence[ItemScores], num
     for place in (0, number):
         score = scores[place]
         part = items[place].parts.get(score.key) if score else None
-        if part is None or not agrees(score, part):
+        if score is None or part is None or not agrees(score, part):
             return None
         parts.append(part)
-    return paired_difference(*parts)
+    first, second = parts
+    return paired_difference(first, second)
 
 
 def _changes(rows: Sequence[ScoreRow], items: Sequence[ItemScores], other: int) -> list[list[str]]:
     """Items that changed most in the first main figure that both have item by item."""
     for row in rows:
-        if row.main and row.differences[other - 1] is not None:
-            keys = [row.scores[place].key for place in (0, other)]
-            both = [items[place].parts[key] for place, key in zip((0, other), keys, strict=True)]
-            texts = [items[place].texts.get(key[:2], {}) for place, key in zip((0, other), keys, strict=True)]
+        before, after = row.scores[0], row.scores[other]
+        if row.main and row.differences[other - 1] is not None and before is not None and after is not None:
+            texts = [items[place].texts.get(score.key[:2], {}) for place, score in ((0, before), (other, after))]
+            changed = largest_changes(items[0].parts[before.key], items[other].parts[after.key], MAX_CHANGES)
             return [
-                [f"{row.first.set}, {row.first.system}", uid, f"{before:.3g}", f"{after:.3g}", *_words(uid, texts)]
-                for uid, before, after in largest_changes(*both, MAX_CHANGES)
+                [f"{row.first.set}, {row.first.system}", uid, f"{old:.3g}", f"{new:.3g}", *_words(uid, texts)]
+                for uid, old, new in changed
             ]
     return []
 

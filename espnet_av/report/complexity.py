@@ -7,13 +7,15 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from espnet_av.report.experiment import MODALITY_ORDER, find_decodes, modality_order, read_json
 from espnet_av.report.provenance import machine
 
 if TYPE_CHECKING:
     import torch
+
+    from espnet_av.avsr.model import AVSRModel
 
 logger = logging.getLogger(__name__)
 COUNTED_SEC = 4.0  # length of the input that multiply-accumulates are counted on
@@ -67,11 +69,11 @@ def count_macs(function: Callable[..., Any], *inputs: Any) -> int:
     return counter.get_total_flops() // 2
 
 
-def complexity_of_model(model: "torch.nn.Module") -> tuple[dict[str, float], float]:
+def complexity_of_model(model: "AVSRModel") -> tuple[dict[str, float], float]:
     """Count an audio-visual recogniser: encoder 1e9 MAC per second of input by modality, decoder 1e6 MAC per token.
 
     Args:
-        model: An :class:`~espnet_av.avsr.model.AVSRModel`; it is put into evaluation mode.
+        model: It is put into evaluation mode.
     """
     import torch
 
@@ -106,7 +108,7 @@ def decoding_cost(exp_dir: str | Path) -> list[dict[str, Any]]:
     for decode in find_decodes(Path(exp_dir) / "decode"):
         content = read_json(decode.folder / "infer.json") or {}
         work_sec, audio_sec = content.get("decode_sec"), content.get("audio_sec")
-        if not (_is_positive(work_sec) and _is_positive(audio_sec)):
+        if not (is_positive(work_sec) and is_positive(audio_sec)):
             continue
         entry = sums.setdefault(decode.modality, {"work": 0.0, "audio": 0.0, "peak_rss_mb": 0.0})
         entry["work"] += work_sec
@@ -123,18 +125,19 @@ def decoding_cost(exp_dir: str | Path) -> list[dict[str, Any]]:
     ]
 
 
-def experiment_card(exp_dir: str | Path, model: "torch.nn.Module | None" = None) -> ComplexityCard:
+def experiment_card(exp_dir: str | Path, model: "AVSRModel | None" = None) -> ComplexityCard:
     """Return the card of an experiment.
 
     Args:
         exp_dir: Experiment folder with decodings.
         model: The trained network; None leaves out what needs it.
     """
-    total, parts, per_second, per_token = None, {}, {}, None
-    if model is not None:
-        total, parts = count_parameters(model)
-        per_second, per_token = complexity_of_model(model)
-    return ComplexityCard(total, parts, per_second, per_token, decoding_cost(exp_dir), machine())
+    decoding = decoding_cost(exp_dir)
+    if model is None:
+        return ComplexityCard(None, {}, {}, None, decoding, machine())
+    total, parts = count_parameters(model)
+    per_second, per_token = complexity_of_model(model)
+    return ComplexityCard(total, parts, per_second, per_token, decoding, machine())
 
 
 def card_rows(card: ComplexityCard | Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -175,5 +178,6 @@ def _plain_attention() -> Iterator[None]:
         mha.set_fastpath_enabled(before)
 
 
-def _is_positive(value: Any) -> bool:
+def is_positive(value: Any) -> TypeGuard[float]:
+    """Tell whether this is a number above 0."""
     return isinstance(value, (int, float)) and value > 0

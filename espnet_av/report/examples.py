@@ -76,7 +76,8 @@ class ScoredUtterances:
 
     def ranked(self, sets: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
         """Return (set, utterance) of these sets, most word errors first."""
-        pairs = [(name, item) for name in sets for item in self._tables.get((name, self.main_modality), {}).values()]
+        main = {name: table for (name, modality), table in self._tables.items() if modality == self.main_modality}
+        pairs = [(name, item) for name in sets for item in main.get(name, {}).values()]
         return sorted(pairs, key=lambda pair: (-_errors(pair[1]), -(pair[1].get("wer") or 0.0), pair[0], pair[1]["id"]))
 
     def example(self, set_name: str, uid: str) -> Example:
@@ -98,8 +99,7 @@ def worst_examples(scored: ScoredUtterances, count: int) -> list[Example]:
 
 def noisy_examples(scored: ScoredUtterances, count: int) -> list[Example]:
     """Return utterances around the median number of errors of the noisiest set; empty without noisy sets."""
-    noisy = {name: noise_condition(name) for name in scored.sets}
-    noisy = {name: noise for name, noise in noisy.items() if noise is not None}
+    noisy = {name: noise for name in scored.sets if (noise := noise_condition(name)) is not None}
     if not noisy:
         return []
     hardest = min(noisy, key=lambda name: (noisy[name].snr_db, noisy[name].num_interferers, name))

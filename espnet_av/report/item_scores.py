@@ -191,14 +191,14 @@ def _agents(exp_dir: Path, results: Mapping[str, Any], found: ItemScores) -> Non
     for set_name, systems in read_played(exp_dir, sorted({row["set"] for row in results["rows"]})).items():
         for system, played in systems.items():
             ids = _episode_ids(played)
-            values = {"return": returns_of(played)}
+            values: dict[str, dict[int, list[float]]] = {"return": returns_of(played)}
             there = next(iter(played.values())).episodes[0].metrics.get(REFINED, {})
             for column, metrics in METRICS.items():
                 for metric in (name for name in metrics if name in there.get(column, {})):
                     values[f"{column}.{metric}"] = per_episode(played, REFINED, column, metric)
             for metric, by_seed in values.items():
-                for uid, column in zip(ids, zip(*by_seed.values(), strict=True), strict=True):
-                    known = [value for value in column if math.isfinite(value)]
+                for uid, of_seeds in zip(ids, zip(*by_seed.values(), strict=True), strict=True):
+                    known = [value for value in of_seeds if math.isfinite(value)]
                     if known:
                         found.add((set_name, system, metric), uid, sum(known) / len(known))
 

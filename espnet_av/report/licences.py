@@ -123,9 +123,10 @@ def ledger(config: Mapping[str, Any] | None, dump_dir: str | Path | None) -> lis
     for folder in folders:
         content = read_json(folder / "data.json") or {}
         entries[folder.resolve()] = _entry(folder.name, content, trained_on=True)
-    for name, content in iterate_data_json(dump_dir) if dump_dir else ():
-        guessed = not folders and name.startswith(("train", "valid"))
-        entries.setdefault((Path(dump_dir) / name).resolve(), _entry(name, content, trained_on=guessed))
+    if dump_dir:
+        for name, content in iterate_data_json(dump_dir):
+            guessed = not folders and name.startswith(("train", "valid"))
+            entries.setdefault((Path(dump_dir) / name).resolve(), _entry(name, content, trained_on=guessed))
     return [*entries.values(), *_started_from(config)]
 
 

@@ -199,7 +199,7 @@ def _speaker_spread(rows: Sequence[Mapping[str, Any]]) -> str | None:
     rates = {name: part["wer"] for name, part in (first.get("speakers") or {}).items() if part.get("wer") is not None}
     if len(rates) < 2:
         return None
-    best, worst = min(rates, key=rates.get), max(rates, key=rates.get)
+    best, worst = min(rates, key=lambda name: rates[name]), max(rates, key=lambda name: rates[name])
     return (
         f"Between the speakers of `{first['set']}` the rate goes from {percent(rates[best])} ({best}) to "
         f"{percent(rates[worst])} ({worst})."

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -248,8 +248,8 @@ def mel_axis(
     axis: "Axes", num_bands: int, top_hz: float, ticks_hz: Sequence[int] = (250, 1000, 2000, 4000, 8000, 12000)
 ) -> None:
     """Label the y axis of a spectrogram of ``num_bands`` mel bands up to ``top_hz`` with frequencies in Hz."""
-    ticks_hz = [hz for hz in ticks_hz if hz <= top_hz]
-    axis.set_yticks([hz_to_mel(hz) / hz_to_mel(top_hz) * num_bands for hz in ticks_hz], ticks_hz)
+    shown = [hz for hz in ticks_hz if hz <= top_hz]
+    axis.set_yticks([hz_to_mel(hz) / hz_to_mel(top_hz) * num_bands for hz in shown], [str(hz) for hz in shown])
 
 
 def hz_to_mel(hz: float) -> float:
@@ -276,9 +276,9 @@ def _series(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[
 def _draw_series(axis: "Axes", series: Mapping[tuple[str, str], tuple[list, list]], title: str, unit: str) -> None:
     colors = dict(zip(dict.fromkeys(name for name, _ in series), COLORS.values(), strict=False))
     for (name, part), (epochs, values) in series.items():
-        style = {"linestyle": "--" if part == "train" else "-", "marker": "." if len(epochs) < 25 else None}
+        line, mark = "--" if part == "train" else "-", "." if len(epochs) < 25 else None
         label = part if len(colors) == 1 else f"{name} {part}"
-        axis.plot(epochs, values, color=colors.get(name, "#4a5568"), label=label, **style)
+        axis.plot(epochs, values, color=colors.get(name, "#4a5568"), label=label, linestyle=line, marker=mark)
     names = sorted({name for name, _ in series})
     axis.set(title=title, xlabel="epoch", ylabel=f"{unit}, {names[0]}" if len(names) == 1 else unit)
     axis.legend()
@@ -342,7 +342,7 @@ def _draw_level_lines(
         row = clean[base, name]
         heights, errors = _heights_and_errors([row])
         axis.plot([0, last], 2 * heights, color=_color(name), linestyle="--", linewidth=1.2)
-        style = {"color": _color(name), "marker": MARKERS.get(name, "D"), "linestyle": "--"}
+        style: dict[str, Any] = {"color": _color(name), "marker": MARKERS.get(name, "D"), "linestyle": "--"}
         title = MODALITY_TITLES.get(name, name)
         axis.errorbar([last + 0.07], heights, yerr=errors, label=f"{title}, whatever the noise", **style)
 
@@ -361,8 +361,8 @@ def _draw_published(
             points[len(levels)] = 100 * system.wer[base]
         if len(points) > 1:
             usable.append((system.name, sorted(points.items())))
-    for (name, points), (line, mark) in zip(usable, OTHERS_STYLES, strict=False):
-        style = {
+    for (name, curve), (line, mark) in zip(usable, OTHERS_STYLES, strict=False):
+        style: dict[str, Any] = {
             "color": OTHERS_COLOR,
             "linewidth": 1,
             "markersize": 4,
@@ -370,7 +370,7 @@ def _draw_published(
             "marker": mark,
             "zorder": 1.5,
         }
-        axis.plot(*zip(*points, strict=True), label=name, **style)
+        axis.plot(*zip(*curve, strict=True), label=name, **style)
 
 
 def _heights_and_errors(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], np.ndarray]:
@@ -399,5 +399,5 @@ def _color(modality: str) -> str:
     return COLORS.get(modality, "#CC79A7")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -112,12 +112,12 @@ def own_results(results: Mapping[str, Any] | None, sessions: Sequence[SessionRes
         One row per modality, then one per way to cut sessions.
     """
     rates: dict[str, dict[str, float]] = {}
-    rows = (results or {}).get("rows") or ()
+    rows: Sequence[Mapping[str, Any]] = (results or {}).get("rows") or ()
     for row in rows:
         if row["wer"] is not None:
             rates.setdefault(row["modality"], {})[row["set"]] = row["wer"]
     for item in (results or {}).get("averages") or ():
-        if item.get("wer") is not None:
+        if rows and item.get("wer") is not None:
             rates.setdefault(rows[0]["modality"], {})[str(item.get("title")).split(",")[0]] = item["wer"]
     found = [OwnResult("this experiment", name, rates[name]) for name in sorted(rates, key=modality_order)]
     for item in sessions:
@@ -215,6 +215,7 @@ def _improvements(ours: Sequence[OwnResult], published: Published) -> dict[str, 
     sources = list(dict.fromkeys(system.source for system in published.systems))
     titles = [item.label for item in ours]
     titles += [f"{system.name} [{sources.index(system.source) + 1}]" for system in published.systems]
+    systems: list[OwnResult | PublishedSystem] = [*ours, *published.systems]
     table = [
         [
             title,
@@ -223,7 +224,7 @@ def _improvements(ours: Sequence[OwnResult], published: Published) -> dict[str, 
             *(f"{item.si_snri[name]:.1f}" if name in item.si_snri else ABSENT for name in sets),
             *(item.other.get(name, ABSENT) for name in others),
         ]
-        for title, item in zip(titles, (*ours, *published.systems), strict=True)
+        for title, item in zip(titles, systems, strict=True)
     ]
     return {
         "header": ["system", "uses", "trained on", *(f"{name}, SI-SNRi (dB)" for name in sets), *others],
@@ -297,7 +298,7 @@ def _read_metrics(content: Any, where: str) -> dict[str, dict[str, float]]:
     return {str(name): {str(metric): float(value) for metric, value in row.items()} for name, row in content.items()}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -8,7 +8,7 @@ Only the keywords that the schema uses are known here; any other one in it is an
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def _length(value: Any, rule: int, place: str, schema: Mapping[str, Any]) -> Ite
         yield f"{place} is shorter than {rule}"
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[..., Iterator[str]]] = {
     "required": _required,
     "properties": _properties,
     "additionalProperties": _additional,

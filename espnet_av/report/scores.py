@@ -90,11 +90,11 @@ def system_name(row: Mapping[str, Any]) -> str:
 
 def _of_recognition(row: Mapping[str, Any]) -> Iterator[Score]:
     count = row.get("n_utts")
-    for metric, low, high in (("wer", "ci_low", "ci_high"), ("cer", None, None)):
+    for metric, ends in (("wer", ("ci_low", "ci_high")), ("cer", ())):
         if metric in row:
-            bounds = [_number(row.get(name), 100) if name else None for name in (low, high)]
+            low, high = [_number(row.get(name), 100) for name in ends] or (None, None)
             value = _number(row[metric], 100)
-            yield Score(row["set"], system_name(row), metric, metric.upper(), "%", LOWER, value, *bounds, count)
+            yield Score(row["set"], system_name(row), metric, metric.upper(), "%", LOWER, value, low, high, count)
     invented = _number(row.get("silent_ins_per_min"))
     if invented is not None:
         title = "words on silence"
@@ -108,10 +108,10 @@ def _of_separation(row: Mapping[str, Any]) -> Iterator[Score]:
 
     for metric, (title, _) in METRICS.items():
         if metric in row:
-            bounds = [_number(row.get(name)) if metric == MAIN_METRIC else None for name in ("ci_low", "ci_high")]
+            low, high = (_number(row.get(name)) if metric == MAIN_METRIC else None for name in ("ci_low", "ci_high"))
             name, unit = _split(title)
-            value = _number(row[metric])
-            yield Score(row["set"], system_name(row), metric, name, unit, HIGHER, value, *bounds, row.get("n_mixtures"))
+            value, count = _number(row[metric]), row.get("n_mixtures")
+            yield Score(row["set"], system_name(row), metric, name, unit, HIGHER, value, low, high, count)
 
 
 def _of_codec(row: Mapping[str, Any]) -> Iterator[Score]:
@@ -121,7 +121,8 @@ def _of_codec(row: Mapping[str, Any]) -> Iterator[Score]:
         value = _number(row.get(metric), 100 if metric in RATES else 1)
         if value is None:
             continue
-        bounds = [_number(end, 100 if metric in RATES else 1) for end in (row.get("ci") or {}).get(metric) or ()]
+        interval = (row.get("ci") or {}).get(metric) or (None, None)
+        low, high = (_number(end, 100 if metric in RATES else 1) for end in interval)
         name, unit = _split(title_of(metric))
         better = LOWER if metric in LOWER_IS_BETTER else HIGHER
         yield Score(
@@ -132,7 +133,8 @@ def _of_codec(row: Mapping[str, Any]) -> Iterator[Score]:
             unit,
             better,
             value,
-            *(bounds or (None, None)),
+            low,
+            high,
             row.get("n_utts"),
         )
 
@@ -144,7 +146,7 @@ def _of_generation(row: Mapping[str, Any]) -> Iterator[Score]:
         value = _number(row.get(metric), facts.factor)
         if value is None:
             continue
-        bounds = [_number(end, facts.factor) for end in (row.get("ci") or {}).get(metric) or ()]
+        low, high = (_number(end, facts.factor) for end in (row.get("ci") or {}).get(metric) or (None, None))
         name, unit = _split(facts.title)
         yield Score(
             row["set"],
@@ -154,7 +156,8 @@ def _of_generation(row: Mapping[str, Any]) -> Iterator[Score]:
             unit,
             facts.better,
             value,
-            *(bounds or (None, None)),
+            low,
+            high,
             row.get("n_utts"),
         )
 
@@ -172,8 +175,9 @@ def _of_agents(row: Mapping[str, Any]) -> Iterator[Score]:
         mean, half = (_number((facts or {}).get(name)) for name in ("mean", "ci95"))
         if facts is None:
             continue
-        bounds = (None, None) if mean is None or half is None else (mean - half, mean + half)
-        yield Score(row["set"], system_name(row), metric, title, unit, better, mean, *bounds, row.get("num_episodes"))
+        low, high = (None, None) if mean is None or half is None else (mean - half, mean + half)
+        count = row.get("num_episodes")
+        yield Score(row["set"], system_name(row), metric, title, unit, better, mean, low, high, count)
 
 
 def _of_other(row: Mapping[str, Any]) -> Iterator[Score]:

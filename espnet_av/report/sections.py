@@ -186,17 +186,17 @@ def examples_section(
 ) -> dict[str, Any]:
     """Utterances with the most errors, and typical ones in the worst noise, with sound and pictures."""
     scored = ScoredUtterances(exp_dir)
-    if not scored.sets:
+    modality = scored.main_modality
+    if modality is None:
         return {"groups": [], "why_none": "No scored utterances: stage 7 (score) has not run."}
-    title = MODALITY_TITLES.get(scored.main_modality, scored.main_modality)
-    groups = [
-        {"title": f"Most errors, {title}", "examples": worst_examples(scored, num_worst)},
-        {"title": "Typical utterances of the noisiest set", "examples": noisy_examples(scored, num_noisy)},
-    ]
+    chosen = {
+        f"Most errors, {MODALITY_TITLES.get(modality, modality)}": worst_examples(scored, num_worst),
+        "Typical utterances of the noisiest set": noisy_examples(scored, num_noisy),
+    }
     budget = MediaBudget(dump_dir, max_bytes)
-    for group in groups:
-        budget.fill(group["examples"])
-    groups = [group for group in groups if group["examples"]]
+    for examples in chosen.values():
+        budget.fill(examples)
+    groups = [{"title": title, "examples": examples} for title, examples in chosen.items() if examples]
     why_none = "Not one utterance was recognised with an error."
     return {"groups": groups, **budget.section(), "why_none": why_none}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.complexity import count_parameters, offline_latency
+from espnet_av.report.complexity import count_parameters, is_positive, offline_latency
 from espnet_av.report.model_card import CardText
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
@@ -96,7 +96,7 @@ def _separating(decode_dir: Path) -> list[dict[str, Any]]:
     sums: dict[str, dict[str, float]] = {}
     for found in find_separations(decode_dir):
         work_sec, audio_sec = (found.facts.get(key) for key in ("decode_sec", "audio_sec"))
-        if not all(isinstance(value, (int, float)) and value > 0 for value in (work_sec, audio_sec)):
+        if not (is_positive(work_sec) and is_positive(audio_sec)):
             continue
         entry = sums.setdefault(found.lips, {"work": 0.0, "audio": 0.0, "peak_rss_mb": 0.0})
         entry["work"] += work_sec

@@ -208,8 +208,8 @@ class MixtureMedia(Room):
         paths: dict[str, str | Path | None] = {"mixture": self._table(example.set_name, "mix.scp").get(example.mixture)}
         for name in SPEAKERS:
             paths[f"{name} true"] = self._table(example.set_name, f"{name}.scp").get(example.mixture)
-            paths[f"{name} separated"] = estimates and estimates.voice(example.mixture, name)
-        paths["swapped"] = swapped and swapped.voice(example.mixture, SPEAKERS[0])
+            paths[f"{name} separated"] = None if estimates is None else estimates.voice(example.mixture, name)
+        paths["swapped"] = None if swapped is None else swapped.voice(example.mixture, SPEAKERS[0])
         return {name: load_audio(path) for name, path in paths.items() if path and Path(path).is_file()}
 
     def _table(self, set_name: str, name: str) -> dict[str, str]:

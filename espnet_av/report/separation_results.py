@@ -13,11 +13,12 @@ rows:                                        # one per test set and lips
 """
 
 import csv
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -145,12 +146,12 @@ def summarise(
         level: Share of the draws inside the interval.
         seed: Seed of the draws.
     """
-    draws = {"num_resamples": num_resamples, "level": level, "seed": seed}
+    means = functools.partial(_means, num_resamples=num_resamples, level=level, seed=seed)
     row: dict[str, Any] = {"n_mixtures": len({item.mixture for item in scores}), "n_silent": num_silent}
-    row |= _means(scores, **draws)
+    row |= means(scores)
     kinds = sorted({item.kind for item in scores if item.kind}, key=kind_order)
     if kinds:
-        row["kinds"] = {kind: _means([item for item in scores if item.kind == kind], **draws) for kind in kinds}
+        row["kinds"] = {kind: means([item for item in scores if item.kind == kind]) for kind in kinds}
     return row
 
 
@@ -301,5 +302,5 @@ def note(results: Mapping[str, Any]) -> str:
     return text.strip()
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -81,7 +81,7 @@ def session_rows(sessions: Sequence[SessionResult]) -> list[list[Any]]:
 
 
 def _result(name: str, content: dict[str, Any]) -> SessionResult:
-    tracks = content.get("tracks") if isinstance(content.get("tracks"), dict) else {}
+    tracks = content.get("tracks")
     return SessionResult(
         name=name,
         num_sessions=int(content["num_sessions"]),
@@ -90,7 +90,7 @@ def _result(name: str, content: dict[str, Any]) -> SessionResult:
         clustering_f1=_number(content.get("clustering_f1")),
         joint_error=_number(content.get("joint_error")),
         silent_per_min=_number(content.get("silent_insertions_per_minute")),
-        num_dropped=tracks.get("num_dropped"),
+        num_dropped=tracks.get("num_dropped") if isinstance(tracks, dict) else None,
     )
 
 

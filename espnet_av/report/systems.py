@@ -5,10 +5,13 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espnet_av.report.results import DEFAULT_TASK
 from espnet_av.utils.errors import DataError, describe
+
+if TYPE_CHECKING:
+    from espnet_av.tasks.av_task import AVTaskMixin
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class System:
     training_only: tuple[str, ...]
     has_tokens: bool = False
 
-    def load_task(self) -> type:
+    def load_task(self) -> "type[AVTaskMixin]":
         """Import the training task.
 
         Raises:

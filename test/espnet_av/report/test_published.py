@@ -55,6 +55,10 @@ def test_nothing_is_published(tmp_path):
     assert own_results(None) == []
 
 
+def test_averages_of_no_rows_are_passed_over():
+    assert own_results({"rows": [], "averages": [{"title": "asd_chunk", "wer": 0.5}]}) == []
+
+
 def test_averages_and_sessions_are_ours_too():
     averages = [{"title": "asd_chunk, weighted by words", "wer": 0.5}, {"title": "gold_chunk", "wer": None}]
     ours = own_results(
