@@ -50,6 +50,12 @@ def test_the_configuration_becomes_a_transform(speech_scp):
     assert isinstance(preprocess.build_transform(False, conf), EvalTransform)
 
 
+def test_training_items_can_be_made_by_hand():
+    step = preprocess.AVSRPreprocessor(preprocess.build_transform(True, {}))
+    item = step("a", {"speech": np.ones(32000, np.float32), "video": np.ones((50, 96, 96), np.uint8)})
+    assert item["speech"].shape == (32000,) and item["video"].shape == (50, 88, 88)
+
+
 def test_the_target_s_speaker_does_not_interfere_with_itself(speech_scp):
     conf = {"audio_masks": False, "interferers": {"counts": [1], "target_snrs_db": [0.0]}}
     step = preprocess.AVSRPreprocessor(preprocess.build_transform(True, conf, str(speech_scp)))

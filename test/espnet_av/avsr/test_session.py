@@ -4,6 +4,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -170,6 +171,14 @@ def test_wrong_frame_rate(folder):
     write_video(lip, np.zeros((60, 96, 96), np.uint8), 30)
     result, _ = transcribe(folder)
     assert "wrong frame rate; got 30" in result.problems[0].detail
+
+
+def test_tracks_without_mouth_crops_are_noted(folder):
+    session = read_session(folder)
+    speaker = session.speakers["spk_0"]
+    bare = replace(speaker, tracks=tuple(replace(track, lip=None) for track in speaker.tracks))
+    result = SessionTranscriber(StandIn()).transcribe_speaker(session, bare)
+    assert result.captions == [] and "no mouth crops" in result.problems[0].detail
 
 
 @pytest.mark.parametrize(

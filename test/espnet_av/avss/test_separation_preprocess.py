@@ -52,6 +52,11 @@ def test_validation_leaves_the_clip_whole():
     assert set(item) == {"mix", "target", "lips"}
 
 
+def test_training_items_can_be_made_by_hand():
+    item = SeparationPreprocessor(Augmentation(segment_frames=5), peak=None)("a_b", stamped())
+    assert item["mix"].shape == (3200,) and item["lips"].shape == (2, 5, 3)
+
+
 def test_peak_gain_is_that_of_the_mixture():
     data = stamped()
     item = SeparationPreprocessor(peak=0.99)("a_b", data)
