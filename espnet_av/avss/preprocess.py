@@ -45,8 +45,6 @@ class Augmentation:
         swap: Exchange the voices at random, so that a network cannot learn that the first one is louder.
         lips_dropout: Share of the targets whose lips are taken away. A network without lips cannot know whom to
             extract, so the target becomes the loudest voice of the mixture.
-        lips_noise: Strength of the noise on lip embeddings, see :func:`add_lip_noise`; 0: none. With few clips a
-            network else learns by heart what each of them says.
         targets: ``both``: a mixture gives all its voices as targets; ``one``: one of them, drawn anew every epoch.
 
     Raises:
@@ -59,13 +57,10 @@ class Augmentation:
     impulse_response: RandomImpulseResponse | None = None
     swap: bool = True
     lips_dropout: float = 0.0
-    lips_noise: float = 0.0
     targets: str = "both"
 
     def __post_init__(self) -> None:
         check_share("preprocessor_conf.lips_dropout", self.lips_dropout)
-        if not self.lips_noise >= 0:
-            usage_error("preprocessor_conf.lips_noise is negative", got=self.lips_noise, allowed="0 or more")
         if self.targets not in TARGET_CHOICES:
             usage_error("preprocessor_conf.targets is unknown", got=self.targets, allowed=TARGET_CHOICES)
         if self.segment_frames is not None and self.segment_frames < 1:
@@ -143,8 +138,6 @@ class SeparationPreprocessor:
             mix = steps.noise(mix, rng)
         if steps.impulse_response is not None:
             mix, voices = steps.impulse_response(mix, voices, rng)
-        if lips is not None and steps.lips_noise > 0:
-            lips = [add_lip_noise(each, steps.lips_noise, rng) for each in lips]
         order = rng.permutation(len(voices)) if steps.swap else np.arange(len(voices))
         if steps.targets == "one":
             order = order[int(rng.integers(len(order)))][None] if self.with_lips else order
@@ -162,23 +155,6 @@ class SeparationPreprocessor:
         if lips is not None:
             item["lips"] = np.stack([np.asarray(each, dtype=np.float32) for each in lips])
         return item
-
-
-def add_lip_noise(lips: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Blur what tells one clip from another: Gaussian noise, and a Gaussian offset that stays over the clip.
-
-    Args:
-        lips: ``(T, D)``.
-        strength: Standard deviation of both, in standard deviations of each value over the clip.
-        rng: Draws them.
-
-    Returns:
-        float32 ``(T, D)``.
-    """
-    lips = np.asarray(lips, dtype=np.float32)
-    shape = (len(lips) + 1, lips.shape[1])
-    drawn = rng.standard_normal(shape, dtype=np.float32) * (strength * lips.std(axis=0))
-    return lips + drawn[0] + drawn[1:]
 
 
 def voice_names(count: int) -> tuple[str, ...]:
@@ -282,8 +258,8 @@ def build_preprocessor(
 
     Args:
         train: Whether to augment.
-        conf: ``peak`` (or null), and for training ``segment_sec`` (or null), ``targets``, ``swap``, ``lips_dropout``,
-            ``lips_noise`` (see :class:`Augmentation`) and the mappings
+        conf: ``peak`` (or null), and for training ``segment_sec`` (or null), ``targets``, ``swap``, ``lips_dropout``
+            (see :class:`Augmentation`) and the mappings
 
             * ``noise``: keywords of :class:`~espnet_av.avss.augment.RandomBackgroundNoise`, with ``scp`` (a file of
               ``key path`` lines or a folder) in the place of ``source``;
@@ -317,17 +293,7 @@ def build_preprocessor(
     try:
         augmentation = Augmentation(**parts, **conf)
     except TypeError as error:
-        allowed = [
-            "peak",
-            "segment_sec",
-            "targets",
-            "swap",
-            "lips_dropout",
-            "lips_noise",
-            "noise",
-            "impulse_response",
-            "remix",
-        ]
+        allowed = ["peak", "segment_sec", "targets", "swap", "lips_dropout", "noise", "impulse_response", "remix"]
         raise UsageError(describe(f"preprocessor_conf: {error}", got=sorted(conf), allowed=allowed)) from error
     return SeparationPreprocessor(augmentation, **peak, with_lips=with_lips)
 

@@ -11,13 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from avss_data import LIP_STREAMS, STREAMS, make_mixtures
 
-from espnet_av.avss.preprocess import (
-    Augmentation,
-    SeparationCollate,
-    SeparationPreprocessor,
-    add_lip_noise,
-    build_preprocessor,
-)
+from espnet_av.avss.preprocess import Augmentation, SeparationCollate, SeparationPreprocessor, build_preprocessor
 from espnet_av.avss.remix import VoiceBank
 from espnet_av.data.audio_io import write_audio
 from espnet_av.data.dataset import AVDataset
@@ -119,17 +113,6 @@ def test_without_lips_the_loudest_voice_is_the_target():
     assert "has_lips" not in run(stamped(), segment_frames=None)
 
 
-def test_lip_noise_is_as_strong_as_asked_for():
-    lips = np.random.default_rng(0).standard_normal((4000, 3)).astype(np.float32) * np.float32([1, 10, 0])
-    drawn = [add_lip_noise(lips, 0.5, np.random.default_rng(seed)) - lips for seed in range(40)]
-    assert drawn[0].dtype == np.float32 and not np.array_equal(drawn[0], drawn[1])
-    assert np.allclose(drawn[0].std(axis=0), [0.5, 5, 0], rtol=0.05)
-    offsets = np.array([noise.mean(axis=0) for noise in drawn])
-    assert np.allclose(offsets.std(axis=0), [0.5, 5, 0], rtol=0.35)
-    plain, noisy = (run(stamped(), segment_frames=None, lips_noise=strength)["lips"] for strength in (0, 0.5))
-    assert plain.shape == noisy.shape and noisy.dtype == np.float32
-
-
 @pytest.mark.parametrize("num_samples", [20 * 640 - 600, 19 * 640, 20 * 640])
 def test_lips_may_differ_by_a_frame(num_samples):
     item = SeparationPreprocessor(peak=None)("a_b", stamped(num_samples=num_samples))
@@ -227,7 +210,6 @@ def test_noise_and_responses_come_from_files_of_any_rate(folder, tmp_path):
         ({"segment_sec": 0.01}, "too short"),
         ({"targets": "all"}, "both"),
         ({"lips_dropout": 2}, "0 to 1"),
-        ({"lips_noise": -1}, "0 or more"),
         ({"peak": 2}, "peak"),
         ({"noise": {}}, "noise.scp"),
         ({"noise": True}, "mapping"),
