@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from espnet_av.avgen.clock import TOKEN_HOP, TOKEN_SAMPLE_RATE, TOKEN_WINDOW
 from espnet_av.avgen.token_labels import BLANK_ID, NUM_LABELS
-from espnet_av.codec.losses import mel_filters
+from espnet_av.layers.mel_filters import mel_filters
 from espnet_av.utils.errors import DataError, describe, usage_error
 
 HALF_HOP = TOKEN_HOP // 2

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espnet_av.codec.losses import mel_filters
+from espnet_av.layers.mel_filters import mel_filters
 from espnet_av.utils.errors import CheckpointError, DataError, describe, usage_error
 
 #: Statistics of the published generator: mean and deviation of a corpus of one reader, applied to sound divided by

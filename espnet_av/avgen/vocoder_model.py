@@ -9,10 +9,9 @@ vocoder; a step then takes much less time, which is what a short training on a C
 Axes: ``B`` batch, ``N`` samples, ``M`` mel bands, ``T`` frames.
 """
 
-import contextlib
 import functools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,13 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espnet_av.avgen.mel import MelConfig, MelSpectrogram
-from espnet_av.codec.discriminator import Features, MultiScaleSTFTDiscriminator
-from espnet_av.codec.losses import (
-    MultiScaleMelLoss,
-    discriminator_hinge_loss,
-    feature_matching_loss,
-    generator_hinge_loss,
-)
+from espnet_av.layers.frozen import frozen
+from espnet_av.layers.gan_losses import discriminator_hinge_loss, feature_matching_loss, generator_hinge_loss
+from espnet_av.layers.mel_loss import MultiScaleMelLoss
+from espnet_av.layers.stft_discriminator import Features, MultiScaleSTFTDiscriminator
 from espnet_av.utils.errors import UsageError, describe, usage_error
 
 GENERATOR, DISCRIMINATOR = 0, 1  # places of their optimizers
@@ -46,7 +42,7 @@ class VocoderModel(nn.Module):
         lambda_feat_match: Weight of feature matching.
         lambda_mel: Weight of the mean absolute difference of the spectrograms that it is given.
         lambda_spectrum: Weight of the spectra of several resolutions.
-        spectrum_conf: Keywords of :class:`~espnet_av.codec.losses.MultiScaleMelLoss`.
+        spectrum_conf: Keywords of :class:`~espnet_av.layers.mel_loss.MultiScaleMelLoss`.
 
     Raises:
         UsageError: A weight is negative, a keyword unknown, or the vocoder of another clock.
@@ -150,7 +146,7 @@ class VocoderModel(nn.Module):
         if adversarial:
             with torch.no_grad():
                 real_features = self.discriminator(real)
-            with _frozen(self.discriminator):
+            with frozen(self.discriminator):
                 fake_features = self.discriminator(fake)
             hinge = self.adversarial == "hinge"
             terms["adv"] = generator_hinge_loss(fake_features) if hinge else _squared(fake_features, 1.0)
@@ -195,16 +191,3 @@ def _squared(features: Features, goal: float) -> Tensor:
     """Return the mean squared distance of logits from ``goal``, averaged over scales."""
     errors = [(each[-1].float() - goal).square().mean() for each in features]
     return functools.reduce(operator.add, errors) / len(features)
-
-
-@contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module to its input without computing those of its parameters."""
-    parameters: Sequence[nn.Parameter] = [each for each in module.parameters() if each.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

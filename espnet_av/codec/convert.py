@@ -20,11 +20,11 @@ import yaml
 from torch import Tensor, nn
 
 from espnet_av.codec.choices import DEFAULT_MODEL, MODEL_CLASSES, build_generator, complete_conf
-from espnet_av.codec.discriminator import MultiScaleSTFTDiscriminator
 from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.model import CODEC_PREFIX
 from espnet_av.codec.names import from_published, to_published
 from espnet_av.codec.presets import PRESETS, preset_conf
+from espnet_av.layers.stft_discriminator import MultiScaleSTFTDiscriminator
 from espnet_av.train.conversion import Conversion, compare, find_checkpoint, load_strictly, save
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import LoadReport, load_weights

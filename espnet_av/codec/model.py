@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -25,15 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espnet_av.codec.codebook import is_distributed
-from espnet_av.codec.discriminator import Features, MultiScaleSTFTDiscriminator
 from espnet_av.codec.generator import CodecGenerator, GeneratorOutput
-from espnet_av.codec.losses import (
-    MultiScaleMelLoss,
-    discriminator_hinge_loss,
-    feature_matching_loss,
-    generator_hinge_loss,
-)
 from espnet_av.codec.semantic import SemanticLoss
+from espnet_av.layers.frozen import frozen
+from espnet_av.layers.gan_losses import discriminator_hinge_loss, feature_matching_loss, generator_hinge_loss
+from espnet_av.layers.mel_loss import MultiScaleMelLoss
+from espnet_av.layers.stft_discriminator import Features, MultiScaleSTFTDiscriminator
 from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
 
 #: What leads the names of a training's weights: ``codec.generator.*`` and ``codec.discriminator.*``.
@@ -69,7 +66,7 @@ class CodecModel(nn.Module):
         lambda_quantization: Weight of the error of the quantised latent, as a loss for the encoder.
         lambda_reconstruct: Weight of the mean absolute difference of waveforms.
         lambda_semantic: Weight of the semantic loss; 0 leaves it and its speech model out.
-        mel_loss_conf: Keywords of :class:`~espnet_av.codec.losses.MultiScaleMelLoss`.
+        mel_loss_conf: Keywords of :class:`~espnet_av.layers.mel_loss.MultiScaleMelLoss`.
         semantic_loss_conf: Keywords of :class:`~espnet_av.codec.semantic.SemanticLoss`.
         use_dual_decoder: Add the mel loss of the decoded latent without quantisation.
         quantizer_start_step: Steps of training before there is a quantiser. The codebooks then start from latents that
@@ -218,7 +215,7 @@ class CodecModel(nn.Module):
         zero = output.wav.new_zeros(())
         deceived = matched = zero
         if adversarial:
-            with contextlib.nullcontext() if self.reference_compat else _frozen(self.discriminator):
+            with contextlib.nullcontext() if self.reference_compat else frozen(self.discriminator):
                 fake = self.discriminator(output.wav)
             deceived = generator_hinge_loss(fake)
             matched = feature_matching_loss(self._real_features(turn, target), fake)
@@ -284,19 +281,6 @@ class CodecModel(nn.Module):
 def _same(first: Tensor, second: Tensor) -> bool:
     """Tell whether two tensors are the same place of memory; ``first`` is alive, so that it cannot have been reused."""
     return first is second or (first.data_ptr() == second.data_ptr() and first.shape == second.shape)
-
-
-@contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module to its input without computing those of its parameters."""
-    parameters: Sequence[nn.Parameter] = [each for each in module.parameters() if each.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

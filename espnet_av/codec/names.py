@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from espnet_av.codec.losses import mel_filters
 from espnet_av.codec.model import CODEC_PREFIX
+from espnet_av.layers.mel_filters import mel_filters
 from espnet_av.train.conversion import ConversionReport, rename_tensors
 from espnet_av.utils.errors import CheckpointError, describe
 

@@ -123,7 +123,7 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
             "--discriminator_conf",
             action=NestedDictAction,
             default={},
-            help="keywords of the discriminator (espnet_av/codec/discriminator.py)",
+            help="keywords of the discriminator (espnet_av/layers/stft_discriminator.py)",
         )
         group.add_argument(
             "--valid_max_chunks", type=int, default=0, help="most chunks of a validation, spread evenly; 0: all"
@@ -306,8 +306,8 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
         Raises:
             UsageError: ``model_conf``, ``discriminator_conf`` or ``loss_conf`` holds an unknown keyword.
         """
-        from espnet_av.codec.discriminator import MultiScaleSTFTDiscriminator
         from espnet_av.codec.model import CodecModel
+        from espnet_av.layers.stft_discriminator import MultiScaleSTFTDiscriminator
 
         generator = build_generator(args.model, args.model_conf)
         try:

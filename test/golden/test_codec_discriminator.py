@@ -9,7 +9,7 @@ import torch
 from codec_formula import assert_close, fill, find_seed, read
 from torch import Tensor
 
-from espnet_av.codec.discriminator import MultiScaleSTFTDiscriminator
+from espnet_av.layers.stft_discriminator import MultiScaleSTFTDiscriminator
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,9 @@ import torch
 import torch.nn.functional as F
 from codec_formula import LOSS_REL, assert_close, fill, find_seed, generator_files, read
 
-from espnet_av.codec.discriminator import MultiScaleSTFTDiscriminator
-from espnet_av.codec.losses import (
-    MultiScaleMelLoss,
-    discriminator_hinge_loss,
-    feature_matching_loss,
-    generator_hinge_loss,
-)
+from espnet_av.layers.gan_losses import discriminator_hinge_loss, feature_matching_loss, generator_hinge_loss
+from espnet_av.layers.mel_loss import MultiScaleMelLoss
+from espnet_av.layers.stft_discriminator import MultiScaleSTFTDiscriminator
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from espnet_av.codec.codebook import EuclideanCodebook
-from espnet_av.codec.discriminator import MultiScaleSTFTDiscriminator
 from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.model import CodecModel
+from espnet_av.layers.stft_discriminator import MultiScaleSTFTDiscriminator
 
 SIZES = (70, 30)  # vectors of the ranks: unequal, and together fewer than they are entries in the second codebook
 STEPS = 2

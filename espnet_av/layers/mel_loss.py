@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of the codec's training: mel spectrograms of several resolutions, hinge losses, feature matching.
+"""Distance of log-mel spectrograms of several resolutions.
 
 Axes: ``B`` batch, ``T`` samples, ``M`` frames, ``K`` mel bands.
 """
@@ -8,47 +8,14 @@ Axes: ``B`` batch, ``T`` samples, ``M`` frames, ``K`` mel bands.
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espnet_av.codec.discriminator import Features
+from espnet_av.layers.mel_filters import mel_filters
 from espnet_av.utils.errors import usage_error
 
 FLOOR = 1e-10  # of powers and of mel values
-
-
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Turn mels into Hz: linear up to 1 kHz (15 mel), logarithmic above."""
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * math.log(6.4) / 27))
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) * 27 / math.log(6.4)
-
-
-def mel_filters(sample_rate: int, n_fft: int, num_mels: int, fmin: float = 0.0, fmax: float | None = None) -> Tensor:
-    """Return triangular mel filters of unit area (M. Slaney's Auditory Toolbox), the default of librosa.
-
-    Args:
-        sample_rate: In Hz.
-        n_fft: Samples of a frame.
-        num_mels: Number of filters ``K``.
-        fmin: Lower end in Hz.
-        fmax: Upper end in Hz; None: half of the sample rate.
-
-    Returns:
-        ``(n_fft // 2 + 1, K)``.
-    """
-    ends = _hz_to_mel(fmin), _hz_to_mel(sample_rate / 2 if fmax is None else fmax)
-    edges = _mel_to_hz(np.linspace(*ends, num_mels + 2))
-    ramps = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None] - edges
-    widths = np.diff(edges)
-    weights = np.maximum(0, np.minimum(ramps[:, :-2] / widths[:-1], -ramps[:, 2:] / widths[1:]))
-    weights = weights.astype(np.float32)
-    weights *= 2 / (edges[2:] - edges[:-2])
-    return torch.from_numpy(weights)
 
 
 class LogMelSpectrogram(nn.Module):
@@ -147,30 +114,3 @@ class MultiScaleMelLoss(nn.Module):
             l1, l2 = self.parts(estimate.float(), target.float())
         parts = (a + alpha * b for a, b, alpha in zip(l1, l2, self.alphas, strict=True))
         return sum(parts, torch.zeros(())) / self.norm
-
-
-def _mean(terms: Sequence[Tensor]) -> Tensor:
-    """Return the mean of tensors, added one after the other."""
-    return sum(terms, torch.zeros(())) / len(terms)
-
-
-def generator_hinge_loss(fake: Features) -> Tensor:
-    """Return minus the mean logit of decoded speech, averaged over scales."""
-    return _mean([-features[-1].float().mean() for features in fake])
-
-
-def discriminator_hinge_loss(real: Features, fake: Features) -> tuple[Tensor, Tensor]:
-    """Return how far real logits lie below 1 and fake ones above -1, each averaged over scales."""
-    real_loss = _mean([F.relu(1 - features[-1].float()).mean() for features in real])
-    fake_loss = _mean([F.relu(1 + features[-1].float()).mean() for features in fake])
-    return real_loss, fake_loss
-
-
-def feature_matching_loss(real: Features, fake: Features) -> Tensor:
-    """Return the mean absolute difference of features, summed over layers (logits too), averaged over scales."""
-    scales = []
-    for real_features, fake_features in zip(real, fake, strict=True):
-        pairs = zip(real_features, fake_features, strict=True)
-        differences = (F.l1_loss(estimate.float(), goal.detach().float()) for goal, estimate in pairs)
-        scales.append(sum(differences, torch.zeros(())))
-    return _mean(scales)

@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-scale STFT discriminator: real and decoded speech told apart in complex spectrograms of several resolutions.
+"""Multi-scale STFT discriminator: real and made sound told apart in complex spectrograms of several resolutions.
 
 Axes: ``B`` batch, ``T`` samples, ``M`` frames, ``N`` frequencies, ``C`` channels.
 
