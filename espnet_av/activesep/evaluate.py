@@ -305,13 +305,16 @@ class _Round:
     ) -> tuple[EpisodeRecord, dict[str, np.ndarray]]:
         own = {name: values[:, env] for name, values in log.items()}
         waves = {"mixture_wave": own.get("mixture_wave"), "target_ears": own.get("target_ears")}
-        metrics = {}
-        for kind in (*KINDS, *self.options.estimators):
-            found = all_columns(own[kind], own["target"], own["phase"], **waves, names=self.options.levels)
-            metrics[kind] = {
-                column: {name: values.double().tolist() for name, values in levels.items()}
+        kinds = (*KINDS, *self.options.estimators)
+        estimates = torch.stack([own[kind].to(own["target"].dtype) for kind in kinds])
+        found = all_columns(estimates, own["target"], own["phase"], **waves, names=self.options.levels)
+        metrics = {
+            kind: {
+                column: {name: values[place].double().tolist() for name, values in levels.items()}
                 for column, levels in found.items()
             }
+            for place, kind in enumerate(kinds)
+        }
         metrics["binaural"] = {"paper": {"stft_l2": own["binaural"].double().tolist()}}
         record = EpisodeRecord(
             scene=episode.scene,
@@ -326,7 +329,7 @@ class _Round:
             distances=[float(distance) for distance in own["geodesic_distance"]],
             metrics=metrics,
         )
-        names = (*KINDS, *self.options.estimators, "mixture_wave", "target_ears", "target_dry", "target")
+        names = (*kinds, "mixture_wave", "target_ears", "target_dry", "target")
         return record, {name: own[name].numpy() for name in names if name in own}
 
 

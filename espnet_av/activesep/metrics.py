@@ -14,7 +14,8 @@ Each second of an episode is measured, then seconds are averaged, then episodes.
 Levels are in dB and higher is better, STFT-L2 is lower is better; an estimate of all zeros scores 0.72 by it. A silent
 second has no level: NaN, which :func:`summarise` counts.
 
-Axes: ``B`` seconds, ``F`` 512 bins, ``T`` 32 frames, ``N`` samples.
+Axes: ``B`` seconds, ``F`` 512 bins, ``T`` 32 frames, ``N`` samples. Several estimates of the same seconds may be
+measured at once, ``(K, B, F, T, 1)``: what they are compared with is then computed once, and results are ``(K, B)``.
 """
 
 import math
@@ -55,7 +56,7 @@ def stft_l2(estimate: Tensor, target: Tensor) -> Tensor:
     Returns:
         ``(B,)``, lower is better: half the mean square of the difference.
     """
-    return 0.5 * (estimate.float() - target.float()).square().flatten(1).mean(1)
+    return 0.5 * (estimate.float() - target.float()).square().mean((-3, -2, -1))
 
 
 def stft_l2_binaural(mixed: Tensor, mask: Tensor, target: Tensor) -> Tensor:
@@ -208,8 +209,7 @@ def heard(estimate: Tensor, mixture_wave: Tensor) -> Tensor:
         Both ears, ``(B, 2, N)``. The level is that of the estimate, which says nothing.
     """
     _, phase = stft(mixture_wave)
-    magnitude = estimate.float().movedim(-1, 1).expand_as(phase)
-    return inverse(magnitude, phase, length=mixture_wave.shape[-1])
+    return inverse(estimate.float().movedim(-1, -3), phase, length=mixture_wave.shape[-1])
 
 
 def honest_stft_l2(estimate: Tensor, mixture_wave: Tensor, target_ears: Tensor) -> Tensor:
@@ -224,10 +224,10 @@ def honest_stft_l2(estimate: Tensor, mixture_wave: Tensor, target_ears: Tensor) 
         ``(B,)``, lower is better; all zeros score 0.72.
     """
     (_, mixed_phase), (magnitude, phase) = stft(mixture_wave), stft(target_ears)
-    magnitude, estimate = normalise_magnitude(magnitude), estimate.float().movedim(-1, 1)
+    magnitude, estimate = normalise_magnitude(magnitude), estimate.float().movedim(-1, -3)
     # |a e^{ip} - b e^{iq}|^2 = a^2 + b^2 - 2 a b cos(p - q)
     square = estimate.square() + magnitude.square() - 2 * estimate * magnitude * (mixed_phase - phase).cos()
-    return 0.5 * square.mean((1, 2, 3))
+    return 0.5 * square.mean((-3, -2, -1))
 
 
 def all_columns(
