@@ -24,9 +24,9 @@ import numpy as np
 from espnet_av.avgen import metrics
 from espnet_av.avgen.sample_scores import OPENING, HeadScale, ScoredUtterance, listening_frames, score_item
 from espnet_av.avgen.score_files import SampleFolder, find_basis, load_truth, read_truths
-from espnet_av.avsr.metrics import bootstrap_interval
 from espnet_av.data.parallel import map_items
 from espnet_av.report.results import write_json
+from espnet_av.utils.bootstrap import bootstrap_difference, bootstrap_interval
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 
 logger = logging.getLogger(__name__)
@@ -257,8 +257,6 @@ def compare_sets(first: ScoredSet, second: ScoredSet, options: ScoreOptions) -> 
     """Return how much two systems differ on the same recordings: metric -> difference and its paired interval."""
     others = {item.uid: item for item in second.utterances}
     pairs = [(item, others[item.uid]) for item in first.utterances if item.uid in others]
-    rng = np.random.default_rng(options.seed)
-    draws = rng.integers(len(pairs), size=(options.num_resamples, len(pairs))) if len(pairs) > 1 else None
     names = [name for name in first.row["ci"] if name in second.row["ci"]]
     differences = {}
     for name in names:
@@ -267,13 +265,10 @@ def compare_sets(first: ScoredSet, second: ScoredSet, options: ScoreOptions) -> 
             continue
         values = [above.sum() / below.sum() for above, below in columns]
         difference: dict[str, Any] = {"difference": float(values[0] - values[1]), "ci_low": None, "ci_high": None}
-        if draws is not None and len(draws):
-            sums = [[part[draws].sum(axis=1) for part in column] for column in columns]
-            usable = (sums[0][1] > 0) & (sums[1][1] > 0)
-            drawn = [above[usable] / below[usable] for above, below in sums]
-            if usable.any():
-                low, high = np.quantile(drawn[0] - drawn[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-                difference |= {"ci_low": float(low), "ci_high": float(high)}
+        if len(pairs) > 1 and options.num_resamples:
+            found = bootstrap_difference(*columns, level=LEVEL, num_resamples=options.num_resamples, seed=options.seed)
+            if math.isfinite(found.low):
+                difference |= {"ci_low": found.low, "ci_high": found.high}
         differences[name] = difference
     systems = {part: scored.row["system"] for part, scored in (("first", first), ("second", second))}
     return {"set": first.row["set"], **systems, "n_utts": len(pairs), "differences": differences}

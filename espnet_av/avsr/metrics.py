@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import jiwer
 import numpy as np
 
+from espnet_av.utils.bootstrap import Interval, bootstrap_interval, drawn_sums, percentile_interval
 from espnet_av.utils.errors import DataError, UsageError, describe
-
-MAX_DRAWS_AT_ONCE = 4_000_000  # bounds the memory of the bootstrap: indices held at the same time
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,8 @@ class CorpusScore:
         errors = np.array([item.words.errors for item in self.utterances], dtype=np.int64)
         return errors, np.array([item.words.num_reference for item in self.utterances], dtype=np.int64)
 
-    def interval(self, num_resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> "Interval":
-        """Return the 95 % confidence interval of the WER, see :func:`bootstrap_interval`."""
+    def interval(self, num_resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> Interval:
+        """Return the 95 % confidence interval of the WER, see :func:`~espnet_av.utils.bootstrap.bootstrap_interval`."""
         errors, words = self.counts()
         return bootstrap_interval(errors, words, num_resamples=num_resamples, seed=seed, groups=groups)
 
@@ -144,14 +143,6 @@ class CorpusScore:
         """Return the utterances with the most word errors first (ties: higher WER, then id)."""
         ranked = sorted(self.utterances, key=lambda item: (-item.words.errors, -_finite(item.wer), item.uid))
         return ranked[:count]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval of a rate; NaN on both sides where it cannot be told."""
-
-    low: float
-    high: float
 
 
 def score_utterance(uid: str, reference: str, hypothesis: str) -> UtteranceScore:
@@ -264,68 +255,6 @@ def insertions_per_minute(score: CorpusScore, seconds: Mapping[str, float]) -> f
     return invented / minutes if minutes else math.nan
 
 
-def bootstrap_interval(
-    errors: np.ndarray,
-    words: np.ndarray,
-    *,
-    level: float = 0.95,
-    num_resamples: int = 1000,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
-) -> Interval:
-    """Percentile bootstrap interval of ``sum(errors) / sum(words)`` over utterances.
-
-    After Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004:
-    utterances are drawn with replacement and the corpus rate is taken for each draw. With ``groups`` whole groups are
-    drawn instead (blockwise bootstrap), which is the honest choice when utterances of a speaker depend on each other.
-
-    Args:
-        errors: Errors per utterance, ``(U,)``.
-        words: Reference words per utterance, ``(U,)``.
-        level: Share of the draws inside the interval.
-        num_resamples: Number of draws.
-        seed: Seed of the draws; the same seed gives the same interval.
-        groups: Group name per utterance, length U.
-
-    Raises:
-        UsageError: Shapes, ``level`` or ``num_resamples`` make no sense.
-    """
-    errors, words = _group_sums(errors, words, groups)
-    rates = np.concatenate([e / w for e, w in _draws((errors, words), num_resamples, seed)] or [np.empty(0)])
-    return _percentiles(rates, level)
-
-
-def bootstrap_ratio(
-    first: tuple[np.ndarray, np.ndarray],
-    second: tuple[np.ndarray, np.ndarray],
-    *,
-    level: float = 0.95,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Paired bootstrap interval of WER(first) / WER(second): the same utterances are drawn for both systems.
-
-    Args:
-        first: Errors and reference words per utterance of the system above the line, each ``(U,)``.
-        second: The same utterances in the same order, of the system below the line.
-        level: Share of the draws inside the interval.
-        num_resamples: Number of draws.
-        seed: Seed of the draws.
-
-    Raises:
-        UsageError: The two systems have different numbers of utterances.
-    """
-    if len(first[0]) != len(second[0]):
-        raise UsageError(
-            describe("paired systems need the same utterances", got=(len(first[0]), len(second[0])), allowed="equal")
-        )
-    ratios = [np.empty(0)]
-    for e1, w1, e2, w2 in _draws((*map(np.asarray, first), *map(np.asarray, second)), num_resamples, seed):
-        usable = e2 > 0
-        ratios.append((e1[usable] / w1[usable]) / (e2[usable] / w2[usable]))
-    return _percentiles(np.concatenate(ratios), level)
-
-
 def bootstrap_mean(
     scores: Sequence[CorpusScore], *, level: float = 0.95, num_resamples: int = 1000, seed: int = 0
 ) -> Interval:
@@ -345,13 +274,13 @@ def bootstrap_mean(
     for number, score in enumerate(scores):
         start = seed if paired else [seed, number]
         sums = [
-            np.concatenate(column) for column in zip(*_all_draws(score.counts(), num_resamples, start), strict=True)
+            np.concatenate(column) for column in zip(*drawn_sums(score.counts(), num_resamples, start), strict=True)
         ]
         if not sums:
             return Interval(math.nan, math.nan)
         usable &= sums[1] > 0
         means += sums[0] / np.maximum(sums[1], 1) / len(scores)
-    return _percentiles(means[usable] if len(scores) else np.empty(0), level)
+    return percentile_interval(means[usable] if len(scores) else np.empty(0), level)
 
 
 def format_alignment(item: UtteranceScore, width: int = 110) -> str:
@@ -406,49 +335,6 @@ def _count_characters(reference: str, hypothesis: str) -> ErrorCounts:
         return ErrorCounts(deletions=len(reference), insertions=len(hypothesis))
     output = jiwer.process_characters(reference, hypothesis)
     return ErrorCounts(output.hits, output.substitutions, output.deletions, output.insertions)
-
-
-def _group_sums(errors: np.ndarray, words: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
-    errors, words = np.asarray(errors), np.asarray(words)
-    sizes = {errors.shape, words.shape} | ({(len(groups),)} if groups is not None else set())
-    if errors.ndim != 1 or len(sizes) != 1:
-        raise UsageError(describe("errors, words and groups need one entry per utterance", got=sorted(map(str, sizes))))
-    if groups is None:
-        return errors, words
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    return np.bincount(index, weights=errors), np.bincount(index, weights=words)
-
-
-def _draws(columns: tuple[np.ndarray, ...], num_resamples: int, seed: int) -> Iterable[tuple[np.ndarray, ...]]:
-    """Yield sums of ``columns`` over drawn entries; draws without reference words (second column) are left out."""
-    for sums in _all_draws(columns, num_resamples, seed):
-        usable = sums[1] > 0
-        yield tuple(column[usable] for column in sums)
-
-
-def _all_draws(
-    columns: tuple[np.ndarray, ...], num_resamples: int, seed: int | list[int]
-) -> Iterable[tuple[np.ndarray, ...]]:
-    """Yield sums of ``columns`` over drawn entries, as many draws at once as memory allows."""
-    if num_resamples < 1:
-        raise UsageError(describe("number of bootstrap draws is too small", got=num_resamples, allowed=">= 1"))
-    size = len(columns[0])
-    if size == 0:
-        return
-    rng = np.random.default_rng(seed)
-    at_once = max(1, MAX_DRAWS_AT_ONCE // size)
-    for start in range(0, num_resamples, at_once):
-        chosen = rng.integers(0, size, (min(at_once, num_resamples - start), size))
-        yield tuple(column[chosen].sum(axis=1) for column in columns)
-
-
-def _percentiles(values: np.ndarray, level: float) -> Interval:
-    if not 0 < level < 1:
-        raise UsageError(describe("confidence level out of range", got=level, allowed="between 0 and 1"))
-    if values.size == 0:
-        return Interval(math.nan, math.nan)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
 
 
 def _ratio(above: int, below: int) -> float:

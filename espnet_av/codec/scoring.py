@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.avsr.metrics import bootstrap_interval
 from espnet_av.codec.metrics import DEFAULT_METRICS, expand_metrics, fit_lengths, score_signal, why_skipped
 from espnet_av.codec.opus import DEFAULT_KBPS
 from espnet_av.codec.usage import codebook_usage
@@ -32,6 +31,7 @@ from espnet_av.data.data_dir import DataDir, read_scp
 from espnet_av.data.parallel import map_items
 from espnet_av.report.experiment import read_json
 from espnet_av.report.results import without_nan, write_json
+from espnet_av.utils.bootstrap import bootstrap_interval
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 from espnet_av.utils.files import atomic_write
 

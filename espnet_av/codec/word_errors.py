@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.avsr.metrics import bootstrap_interval, score_utterance
+from espnet_av.avsr.metrics import score_utterance
 from espnet_av.data.audio_io import read_audio
+from espnet_av.utils.bootstrap import bootstrap_interval
 
 
 def recognise(paths: Sequence[str], texts: Sequence[str], model: str) -> list[dict[str, Any]]:

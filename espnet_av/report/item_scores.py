@@ -17,11 +17,11 @@ import numpy as np
 
 from espnet_av.report.experiment import find_decodes, read_json
 from espnet_av.report.scores import Score, system_name
+from espnet_av.utils.bootstrap import drawn_sums, percentile_interval
 from espnet_av.utils.errors import EspnetAVError
 
 logger = logging.getLogger(__name__)
 NUM_RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
-MAX_DRAWN = 4_000_000  # entries held at once
 TOLERANCE = 0.01  # of a figure made of items against the one in the results, relative
 Key = tuple[str, str, str]  # set, system, metric
 Parts = dict[str, tuple[float, float]]  # item -> what stands above and below the line
@@ -111,20 +111,14 @@ def paired_difference(first: Parts, second: Parts) -> Difference | None:
     if len(common) < 2:
         return None
     columns = np.array([[*first[uid], *second[uid]] for uid in common])  # (items, 4)
-    rng = np.random.default_rng(SEED)
-    at_once = max(1, MAX_DRAWN // len(common))
-    sums = []
-    for start in range(0, NUM_RESAMPLES, at_once):
-        chosen = rng.integers(0, len(common), (min(at_once, NUM_RESAMPLES - start), len(common)))
-        sums.append(columns[chosen].sum(axis=1))
-    drawn = np.concatenate(sums)
+    drawn = np.concatenate([sums for (sums,) in drawn_sums((columns,), NUM_RESAMPLES, SEED)])
     drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
     total = columns.sum(axis=0)
     if not (len(drawn) and total[1] and total[3]):
         return None
-    low, high = np.quantile(drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    found = percentile_interval(drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1], LEVEL)
     value = float(total[2] / total[3] - total[0] / total[1])
-    return Difference(value, float(low), float(high), len(common), len(set(first) ^ set(second)))
+    return Difference(value, found.low, found.high, len(common), len(set(first) ^ set(second)))
 
 
 def largest_changes(first: Parts, second: Parts, count: int) -> list[tuple[str, float, float]]:

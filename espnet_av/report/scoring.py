@@ -13,8 +13,6 @@ from typing import Any
 from espnet_av.avsr.metrics import (
     CorpusScore,
     ErrorCounts,
-    Interval,
-    bootstrap_ratio,
     compare_ids,
     format_alignment,
     insertions_per_minute,
@@ -24,6 +22,7 @@ from espnet_av.avsr.metrics import (
 from espnet_av.data.data_dir import read_text
 from espnet_av.report.experiment import Decode, read_json
 from espnet_av.report.results import percent, write_json
+from espnet_av.utils.bootstrap import Interval, bootstrap_ratio
 from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.files import atomic_write
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from espnet_av.report.experiment import read_json, set_order
 from espnet_av.report.results import ABSENT, markdown_table, reproduce_section, stage_table
+from espnet_av.utils.bootstrap import bootstrap_interval
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 
 TASK = "avss"
@@ -177,13 +178,8 @@ def _interval(
         return None, None
     sums = np.array([sum(values) for values in groups.values()])
     counts = np.array([len(values) for values in groups.values()])
-    rng = np.random.default_rng(seed)
-    means = np.empty(num_resamples)
-    for number in range(num_resamples):
-        drawn = rng.integers(len(sums), size=len(sums))
-        means[number] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    found = bootstrap_interval(sums, counts, level=level, num_resamples=num_resamples, seed=seed)
+    return found.low, found.high
 
 
 def lips_order(name: str) -> tuple[int, str]:

@@ -1,18 +1,15 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Error rates against numbers computed by hand, and the properties of the bootstrap."""
+"""Error rates against numbers computed by hand, and intervals over several sets."""
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espnet_av.avsr.metrics import (
-    bootstrap_interval,
     bootstrap_mean,
-    bootstrap_ratio,
     format_alignment,
     insertions_per_minute,
     score_by_group,
@@ -99,57 +96,6 @@ def _distance(first, second):
         for j, right in enumerate(second, 1):
             row.append(min(row[-1] + 1, above[j] + 1, above[j - 1] + (left != right)))
     return row[-1]
-
-
-def test_bootstrap_is_deterministic_and_holds_the_rate():
-    rng = np.random.default_rng(3)
-    words = rng.integers(4, 10, 200)
-    errors = rng.binomial(words, 0.2)
-    first = bootstrap_interval(errors, words, seed=7)
-    assert first == bootstrap_interval(errors, words, seed=7)
-    assert first != bootstrap_interval(errors, words, seed=8)
-    assert first.low < errors.sum() / words.sum() < first.high
-    # the normal approximation of the ratio's standard error gives about the same width
-    rate = errors.sum() / words.sum()
-    width = 2 * 1.96 * np.std(errors - rate * words) * np.sqrt(len(words)) / words.sum()
-    assert first.high - first.low == pytest.approx(width, rel=0.15)
-
-
-def test_bootstrap_over_speakers_is_wider_when_speakers_differ():
-    words = np.full(100, 6)
-    errors = np.where(np.arange(100) < 50, 0, 3)
-    groups = ["easy"] * 50 + ["hard"] * 50
-    single = bootstrap_interval(errors, words)
-    grouped = bootstrap_interval(errors, words, groups=groups)
-    assert (grouped.low, grouped.high) == (0.0, 0.5)
-    assert single.high - single.low < 0.2
-
-
-def test_bootstrap_in_parts_equals_bootstrap_in_one(monkeypatch):
-    errors, words = np.arange(10) % 3, np.full(10, 5)
-    whole = bootstrap_interval(errors, words, num_resamples=100)
-    monkeypatch.setattr("espnet_av.avsr.metrics.MAX_DRAWS_AT_ONCE", 70)
-    assert bootstrap_interval(errors, words, num_resamples=100) == whole
-
-
-def test_ratio_is_paired():
-    words = np.full(40, 5)
-    audio = np.arange(40) % 5 + 1
-    ratio = bootstrap_ratio((audio, words), (2 * audio, words))
-    assert (ratio.low, ratio.high) == (0.5, 0.5)  # halved in every utterance, so in every draw
-    perfect = bootstrap_ratio((audio, words), (0 * audio, words))
-    assert math.isnan(perfect.low)
-
-
-def test_wrong_use_is_refused():
-    with pytest.raises(UsageError, match="one entry per utterance"):
-        bootstrap_interval(np.ones(3), np.ones(4))
-    with pytest.raises(UsageError, match=">= 1"):
-        bootstrap_interval(np.ones(3), np.ones(3), num_resamples=0)
-    with pytest.raises(UsageError, match="between 0 and 1"):
-        bootstrap_interval(np.ones(3), np.ones(3), level=95)
-    with pytest.raises(UsageError, match="same utterances"):
-        bootstrap_ratio((np.ones(2), np.ones(2)), (np.ones(3), np.ones(3)))
 
 
 def test_errors_are_shared_among_stretches():
