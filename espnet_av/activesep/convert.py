@@ -33,6 +33,7 @@ from espnet_av.train.conversion import (
     load_strictly,
     rename_tensors,
     save,
+    write_folder,
 )
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import load_weights
@@ -40,14 +41,12 @@ from espnet_av.train.pretrained import build_for, find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, UsageError, describe, usage_error
 from espnet_av.utils.files import sha256_file
-from espnet_av.utils.folders import atomic_folder
 
 AGENT: Final = "activesep"
 PASSIVE: Final = "activesep_passive"
 MODELS = (AGENT, PASSIVE)
 ORIGINAL_PREFIX = "actor_critic."
 SEPARATOR_PREFIX = "separator."
-NOTE = "conversion.json"
 
 _ENCODERS = {"visual_encoder": ("visual", 6), "bin_encoder": ("binaural", 7), "monoFromMem_encoder": ("mono", 7)}
 _SEPARATORS = {"binSep": "extractor", "bin2mono": "converter"}
@@ -281,21 +280,18 @@ def write_ours(converted: Conversion, output: str | os.PathLike) -> Path:
     Raises:
         UsageError: The folder holds something else.
     """
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
-        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
-    with atomic_folder(output) as folder:
-        save(folder / "model.safetensors", converted.state)
-        write_config(folder, converted.model, converted.model_conf)
-        facts = {**converted.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
-        (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return output / "model.safetensors"
+    config = plain_config(converted.model, converted.model_conf)
+    return write_folder(output, converted, config, converted.state)
 
 
 def write_config(folder: Path, model: str, conf: Mapping[str, Any]) -> None:
     """Write the ``config.yaml`` that says what weights beside it belong to."""
-    text = yaml.safe_dump({"model": model, "model_conf": json.loads(json.dumps(conf))})
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    (folder / "config.yaml").write_text(yaml.safe_dump(plain_config(model, conf)), encoding="utf-8")
+
+
+def plain_config(model: str, conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a ``config.yaml``: name and keywords, made of what YAML and JSON know."""
+    return {"model": model, "model_conf": json.loads(json.dumps(conf))}
 
 
 def is_ours(source: str | os.PathLike) -> bool:

@@ -9,7 +9,6 @@ The published file holds the transformer alone. The head VAE and the statistics 
 with them the folder is a whole generator.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from espnet_av.avgen.choices import DEFAULT_MODEL, MODEL_CLASSES, build_model
@@ -25,17 +23,15 @@ from espnet_av.avgen.model import network_state
 from espnet_av.avgen.model_statistics import read_statistics
 from espnet_av.avgen.names import from_av_flow, to_av_flow
 from espnet_av.avgen.presets import PARTNER_DIM
-from espnet_av.train.conversion import Conversion, compare, find_checkpoint, save
+from espnet_av.train.conversion import Conversion, compare, find_checkpoint, save, write_folder
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import LoadReport, load_weights
 from espnet_av.train.pretrained import find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
 from espnet_av.utils.files import sha256_file
-from espnet_av.utils.folders import atomic_folder
 
 KIND = "av_flow"
-NOTE = "conversion.json"
 NUM_HEADS = 4  # of the published system; they leave no trace in the tensors
 REFERENCE_WINDOW = (16, 8)
 MEL_BANDS, TOKEN_DIM, HEADVEC_DIM = 80, 29, 8
@@ -170,41 +166,7 @@ def write_ours(
     if statistics is not None:
         model.set_statistics(read_statistics(statistics))
     state = {**model.state_dict(), **{name: tensor.float() for name, tensor in converted.state.items()}}
-    return write_folder(converted, output, conf, state)
-
-
-def write_folder(
-    converted: Conversion,
-    output: str | os.PathLike,
-    conf: Mapping[str, Any],
-    state: Mapping[str, Tensor],
-    further: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write ``config.yaml``, ``model.safetensors`` and the note of a conversion.
-
-    Args:
-        converted: What was read.
-        output: The folder. An earlier conversion there is replaced.
-        conf: Keywords of the network.
-        state: Its tensors.
-        further: What else ``config.yaml`` holds.
-
-    Returns:
-        The file with the weights.
-
-    Raises:
-        UsageError: The folder holds something else.
-    """
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
-        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
-    with atomic_folder(output) as folder:
-        save(folder / "model.safetensors", state)
-        config = {"model": converted.model, "model_conf": dict(conf), **(further or {})}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        facts = {**converted.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
-        (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return output / "model.safetensors"
+    return write_folder(output, converted, {"model": converted.model, "model_conf": conf}, state)
 
 
 def is_ours(source: str | os.PathLike) -> bool:

@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_av.train.conversion import Conversion, ConversionReport, compare, find_checkpoint, rename_tensors, save
+from espnet_av.train.conversion import (
+    Conversion,
+    ConversionReport,
+    compare,
+    find_checkpoint,
+    rename_tensors,
+    save,
+    write_folder,
+)
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import load_weights
 from espnet_av.train.pretrained import find_weights
@@ -69,6 +77,24 @@ def read_published(
     if strict:
         converted.require_fit()
     return converted, further
+
+
+def write_ours(converted: Conversion, output: str | os.PathLike, further: Mapping[str, Any]) -> Path:
+    """Write a part as a folder of ours.
+
+    Args:
+        converted: What :func:`read_published` found.
+        output: The folder. An earlier conversion there is replaced.
+        further: What :func:`read_published` gave for ``config.yaml`` besides the network.
+
+    Returns:
+        The file with the weights.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    config = {"model": converted.model, "model_conf": converted.model_conf, **further}
+    return write_folder(output, converted, config, converted.state)
 
 
 def _read_vocoder(

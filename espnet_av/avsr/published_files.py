@@ -2,28 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converted models: the folder that ``AVSR.from_pretrained`` loads, an encoder for training, or the original names."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from espnet_av.avsr import convert, convert_auto_avsr, sizes
 from espnet_av.avsr.choices import get_model_class
 from espnet_av.avsr.published import KINDS, MODEL_OF_KIND, Published
 from espnet_av.avsr.tokenizer import SentencePieceTokenizer
-from espnet_av.train.conversion import compare, find_checkpoint, save
+from espnet_av.train.conversion import compare, find_checkpoint, save, write_folder
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
-from espnet_av.utils.files import sha256_file
-from espnet_av.utils.folders import atomic_folder
 
-NOTE = "conversion.json"
 AUTO_AVSR_BRANCHES = ("encoder.video.", "encoder.audio.")
 OUR_PREFIX = convert.PUBLISHED_PREFIX  # weights of trained models lie below it too
 
@@ -41,9 +36,6 @@ def write_model_folder(published: Published, tokenizer: SentencePieceTokenizer, 
     """
     if published.encoder_only:
         usage_error("an encoder alone is no recogniser", got=published.kind, fix="pass --to encoder")
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
-        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
     config = {
         "model": published.model,
         "model_conf": published.model_conf,
@@ -51,14 +43,13 @@ def write_model_folder(published: Published, tokenizer: SentencePieceTokenizer, 
         "token_list": list(tokenizer.tokens),
         "bpemodel": "bpe.model",
     }
-    with atomic_folder(output) as folder:
-        save(folder / "model.safetensors", {OUR_PREFIX + key: tensor for key, tensor in published.state.items()})
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+
+    def add_tokens(folder: Path) -> None:
         (folder / "bpe.model").write_bytes(tokenizer.model_path.read_bytes())
         tokenizer.write(folder / "tokens.txt")
-        facts = {**published.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
-        (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return output
+
+    weights = {OUR_PREFIX + key: tensor for key, tensor in published.state.items()}
+    return write_folder(output, published, config, weights, add_tokens).parent
 
 
 def write_encoder(published: Published, output: str | os.PathLike) -> Path:

@@ -8,14 +8,12 @@ Sizes come from the tensors, then from settings in the file, then from the calle
 memory and must have exactly the names and shapes of the file.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from espnet_av.avss import convert, convtasnet_names
@@ -30,6 +28,7 @@ from espnet_av.train.conversion import (
     load_strictly,
     rename_tensors,
     save,
+    write_folder,
 )
 from espnet_av.train.foreign_file import read_foreign, read_settings
 from espnet_av.train.loading import load_weights
@@ -37,12 +36,10 @@ from espnet_av.train.pretrained import find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, UsageError, describe, usage_error
 from espnet_av.utils.files import sha256_file
-from espnet_av.utils.folders import atomic_folder
 
 KINDS = ("rtfsnet", "lipreading", "convtasnet", "convtasnet_espnet")
 SEPARATORS = ("rtfsnet", "convtasnet")
 FRONT_END = "lip_front_end"
-NOTE = "conversion.json"
 #: Below which name original programs look for the weights, and what else they want to find.
 CONTAINERS = {"rtfsnet": ("state_dict", {"model_name": "AVNet"}), "lipreading": ("model_state_dict", {})}
 
@@ -158,23 +155,15 @@ def write_ours(converted: Conversion, output: str | os.PathLike) -> Path:
     Raises:
         UsageError: The folder holds something else, or the file has another suffix.
     """
-    output = Path(output)
     if converted.model == FRONT_END:
-        return _load_embedder(converted).save(output)
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
-        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
+        return _load_embedder(converted).save(Path(output))
     config = {
         "model": converted.model,
         "model_conf": converted.model_conf,
         "preprocessor_conf": {"peak": None},  # published networks take mixtures as they are
     }
-    with atomic_folder(output) as folder:
-        weights = {NETWORK_PREFIX + key: tensor for key, tensor in converted.state.items()}
-        save(folder / "model.safetensors", weights)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        facts = {**converted.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
-        (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return output / "model.safetensors"
+    weights = {NETWORK_PREFIX + key: tensor for key, tensor in converted.state.items()}
+    return write_folder(output, converted, config, weights)
 
 
 def is_ours(source: str | os.PathLike) -> bool:

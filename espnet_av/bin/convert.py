@@ -184,7 +184,7 @@ def convert_generator(args: argparse.Namespace) -> None:
     sys.stdout.write(f"sizes: {json.dumps(published.model_conf)}\n")
     published.require_fit()
     if args.kind in parts.KINDS:
-        weights = generators.write_folder(published, args.output, published.model_conf, published.state, further)
+        weights = parts.write_ours(published, args.output, further)
     else:
         weights = generators.write_ours(published, args.output, head_vae=args.head_vae, statistics=args.statistics)
     sys.stdout.write(f"wrote {args.output} (weights sha256 {sha256_file(weights)})\n")

@@ -9,14 +9,12 @@ Which track a file is of shows in its tensors. Dilations and looks ahead leave n
 need ``model_conf``.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from espnet_av.codec.choices import DEFAULT_MODEL, MODEL_CLASSES, build_generator, complete_conf
@@ -25,17 +23,15 @@ from espnet_av.codec.model import CODEC_PREFIX
 from espnet_av.codec.names import from_published, to_published
 from espnet_av.codec.presets import PRESETS, preset_conf
 from espnet_av.layers.stft_discriminator import MultiScaleSTFTDiscriminator
-from espnet_av.train.conversion import Conversion, compare, find_checkpoint, load_strictly, save
+from espnet_av.train.conversion import Conversion, compare, find_checkpoint, load_strictly, save, write_folder
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import LoadReport, load_weights
 from espnet_av.train.pretrained import find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
 from espnet_av.utils.files import sha256_file
-from espnet_av.utils.folders import atomic_folder
 
 KIND = "lrac"
-NOTE = "conversion.json"
 DISCRIMINATOR_PREFIX = f"{CODEC_PREFIX}discriminator."
 
 
@@ -130,16 +126,8 @@ def write_ours(converted: Conversion, output: str | os.PathLike) -> Path:
     Raises:
         UsageError: The folder holds something else.
     """
-    output = Path(output)
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
-        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
-    with atomic_folder(output) as folder:
-        save(folder / "model.safetensors", converted.state)
-        config = {"model": converted.model, "model_conf": converted.model_conf}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        facts = {**converted.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
-        (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return output / "model.safetensors"
+    config = {"model": converted.model, "model_conf": converted.model_conf}
+    return write_folder(output, converted, config, converted.state)
 
 
 def is_ours(source: str | os.PathLike) -> bool:

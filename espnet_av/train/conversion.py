@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What converters of published checkpoints share: renaming that accounts for every tensor, strict loading, files."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from espnet_av.train.checkpoint import write_tensors
 from espnet_av.train.loading import LoadReport
 from espnet_av.utils.errors import CheckpointError, MissingDataError, describe, usage_error
-from espnet_av.utils.files import atomic_path
+from espnet_av.utils.files import atomic_path, sha256_file
+from espnet_av.utils.folders import atomic_folder
 
+NOTE = "conversion.json"  # beside converted weights: what became of every tensor
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -195,3 +199,39 @@ def save(path: Path, state: Mapping[str, Tensor]) -> Path:
         save_file(own, str(temporary), metadata={"format": "pt"})
         temporary.chmod(mode)
     return path
+
+
+def write_folder(
+    output: str | os.PathLike,
+    converted: Conversion,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    add: Callable[[Path], object] | None = None,
+) -> Path:
+    """Write the folder of a converted model: ``config.yaml``, ``model.safetensors`` and a note of the conversion.
+
+    Args:
+        output: The folder, which appears only when it is whole. An earlier conversion there is replaced.
+        converted: What was read.
+        config: Content of ``config.yaml``.
+        state: The tensors.
+        add: Writes what else belongs into the folder that it is given.
+
+    Returns:
+        The file with the weights.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / NOTE).is_file())):
+        usage_error(f"{output} holds something that is no conversion", fix="pass another folder")
+    with atomic_folder(output) as folder:
+        save(folder / "model.safetensors", state)
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+        if add is not None:
+            add(folder)
+        facts = {**converted.facts(), "weights_sha256": sha256_file(folder / "model.safetensors")}
+        (folder / NOTE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return output / "model.safetensors"
