@@ -225,6 +225,18 @@ recipe_data_args() {
   done
 }
 
+# recipe_source_tables PATTERN...: leave in source_tables what matches below a corpus that lies ready; stage 1, which
+# reads it, looks at the corpus again when it changes.
+recipe_source_tables() {
+  local name pattern
+  source_tables=()
+  for name in "${recipe_roots[@]}"; do
+    for pattern in "$@"; do
+      ! compgen -G "${!name}/${pattern}" >/dev/null || source_tables+=("${!name}/${pattern}")
+    done
+  done
+}
+
 # recipe_resume STAGE [OPTION VALUE]: the command that goes on at a stage, with the user's other options.
 recipe_resume() {
   local word name drop=false

@@ -173,3 +173,14 @@ def test_new_recipe_needs_no_environment():
     result = bash("utils/new_recipe.sh mini_av/avsr", ROOT, PATH="/usr/local/bin:/usr/bin:/bin")
     assert result.returncode == 2
     assert "the recipe exists" in result.stderr
+
+
+def test_source_tables_are_those_that_lie_there(tmp_path):
+    (tmp_path / "kaldi" / "a").mkdir(parents=True)
+    (tmp_path / "kaldi" / "a" / "wav.scp").touch()
+    script = (
+        f". '{ROOT}/utils/common.sh'; here='{tmp_path}' unset='' recipe_roots=(here unset) source_tables=(old); "
+        'recipe_source_tables "*.scp" "kaldi/*/wav.scp"; printf "%s\\n" "${source_tables[@]}"'
+    )
+    result = bash(script, tmp_path)
+    assert result.stdout.splitlines() == [f"{tmp_path}/kaldi/*/wav.scp"], result.stderr

@@ -177,12 +177,7 @@ pack() {
 }
 
 read -r -a train_options < <(training_options)
-source_tables=() # of a corpus that lies ready: stage 1 looks at it again when they change
-for root_name in "${recipe_roots[@]}"; do
-  for pattern in "metadata/*/*/points.txt" "active_datasets/v1/*/*.json.gz"; do
-    ! compgen -G "${!root_name}/${pattern}" >/dev/null || source_tables+=("${!root_name}/${pattern}")
-  done
-done
+recipe_source_tables "metadata/*/*/points.txt" "active_datasets/v1/*/*.json.gz"
 packed=("${dumpdir}/not_packed")
 [[ ${pack_scenes} == false ]] || packed=("${world}/packed/${dataset}/*/scene.json")
 trained=()

@@ -137,12 +137,7 @@ pack() {
 }
 
 read -r -a train_options < <(training_options)
-source_tables=() # of a corpus that lies ready: stage 1 looks at it again when they change
-for root_name in "${recipe_roots[@]}"; do
-  for pattern in "*.scp" "*/wav.scp" "kaldi/*/wav.scp"; do
-    ! compgen -G "${!root_name}/${pattern}" >/dev/null || source_tables+=("${!root_name}/${pattern}")
-  done
-done
+recipe_source_tables "*.scp" "*/wav.scp" "kaldi/*/wav.scp"
 checked=()
 [[ ${mixes} == false ]] || checked=("${dumpdir}/raw"/{noise,rirs,noise_val,rirs_val}.scp)
 wavs=()
