@@ -9,16 +9,14 @@ Of an experiment (``--exp_dir``): all samples below ``decode/[<system>/]<set>/<u
 import argparse
 import dataclasses
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.utils.cli import run_main
+from espnet_av.utils.cli import run_main, to_bool
 from espnet_av.utils.config import load_yaml, nearest
 from espnet_av.utils.errors import MissingDataError, describe, usage_error
-from espnet_av.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from espnet_av.avgen.score_files import SampleFolder
@@ -49,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--head_vae", default=None, help="of the upper bound: a head VAE")
     group.add_argument("--max_utts", type=int, default=None, help="recordings scored of each set; 0: all")
     group.add_argument(
-        "--allow_missing", type=_to_bool, default=None, metavar="true|false", help="score what is there, count the rest"
+        "--allow_missing", type=to_bool, default=None, metavar="true|false", help="score what is there, count the rest"
     )
     group.add_argument("--num_resamples", type=int, default=None, help="bootstrap draws of the confidence intervals")
     group.add_argument("--seed", type=int, default=None, help="seed of the draws")
@@ -65,8 +63,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.exp_dir is None and (args.gt is None or not args.pred):
         usage_error("nothing to score", fix="pass --exp_dir DIR --data_dirs DIR..., or --gt DATA --pred SAMPLES")
     from espnet_av.avgen.scoring import compare_sets, write_set
-    from espnet_av.report.avgen_results import main_table
-    from espnet_av.report.results import markdown_table
+    from espnet_av.report.avgen_results import main_table, results_markdown
+    from espnet_av.report.results import markdown_table, write_results
 
     output = args.output_dir or args.exp_dir
     cache = output / UPPER_BOUND if output is not None else None
@@ -82,7 +80,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         scored += done
     results = collect_results(scored, comparisons, options, args.exp_dir, command_line)
     if output is not None:
-        write_results(results, output)
+        write_results(output, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n" + remarks(results["rows"]))
     if output is not None:
         sys.stdout.write(f"\nresults: {output / 'RESULTS.md'}\n")
@@ -174,16 +172,10 @@ def collect_results(
     from espnet_av.avgen.scoring import LEVEL
     from espnet_av.report.avgen_results import TASK, ordered
     from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now
+    from espnet_av.report.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir) if exp_dir is not None else None
-    origin = {
-        "config_digest": config_digest(config),
-        "commit": source_commit(),
-        "train_commit": (config or {}).get("git_commit"),
-        "seed": (config or {}).get("seed"),
-        "command": shlex.join(["python", "-m", "espnet_av.bin.avgen_score", *command_line]),
-    }
+    origin = origin_of(config, "espnet_av.bin.avgen_score", command_line)
     bootstrap = {"unit": "recording", "num_resamples": options.num_resamples, "level": LEVEL, "seed": options.seed}
     return {
         "task": TASK,
@@ -197,30 +189,12 @@ def collect_results(
     }
 
 
-def write_results(results: dict[str, Any], folder: Path) -> None:
-    """Write ``results.json`` and ``RESULTS.md``."""
-    from espnet_av.report import results as files
-    from espnet_av.report.avgen_results import results_markdown
-    from espnet_av.report.experiment import read_stages
-
-    files.write_results(folder, results)
-    text = results_markdown(results, read_stages(folder), folder.name)
-    with atomic_write(folder / "RESULTS.md") as stream:
-        stream.write(text)
-
-
 def remarks(rows: Sequence[dict[str, Any]]) -> str:
     """Return lines on what was skipped or left out."""
     from espnet_av.report.avgen_results import particulars, skipped_metrics
 
     lines = [f"{name}: skipped ({reason})" for name, reason in skipped_metrics(rows)]
     return "".join(f"{line}\n" for line in (*lines, *particulars(rows)))
-
-
-def _to_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
-    return text.lower() == "true"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.utils.cli import run_main
+from espnet_av.utils.cli import run_main, to_bool
 from espnet_av.utils.errors import usage_error
 from espnet_av.utils.files import atomic_write
 
@@ -50,7 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--set_id", nargs="+", default=["*"], help="sets, e.g. test_snr_n5_interferer_1, video_7; *: all"
     )
     group.add_argument("--data_root", type=Path, default=None, help="local shards or data folders instead of the hub")
-    group.add_argument("--streaming", type=_to_bool, default=True, metavar="true|false", help="stream from the hub")
+    group.add_argument("--streaming", type=to_bool, default=True, metavar="true|false", help="stream from the hub")
     group.add_argument("--max_dropped_share", type=float, default=0.01, help="more unusable clips are an error")
     group = parser.add_argument_group("decoding")
     group.add_argument("--modality", choices=MODALITIES, default="av", help="what to recognise from")
@@ -183,12 +183,6 @@ def show_line(line: str) -> None:
 def show_clip(decoded: "DecodedClip") -> None:
     """Print reference and hypothesis of a clip."""
     show_line(f"{decoded.clip.uid}\n  REF: {decoded.clip.reference}\n  HYP: {decoded.text}")
-
-
-def _to_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
-    return text.lower() == "true"
 
 
 if __name__ == "__main__":

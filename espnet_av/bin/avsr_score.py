@@ -3,15 +3,13 @@
 """Stage 7 of speech recognition: compare hypotheses with transcripts and write the tables."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.utils.cli import run_main
+from espnet_av.utils.cli import run_main, to_bool
 from espnet_av.utils.errors import MissingDataError, describe, usage_error
-from espnet_av.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from espnet_av.report.experiment import Decode
@@ -42,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--normalize", choices=NORMALIZERS, default="avsr", help="text normalisation of both sides")
     parser.add_argument(
         "--allow_missing",
-        type=_to_bool,
+        type=to_bool,
         default=False,
         metavar="true|false",
         help="count utterances without a hypothesis as deletions instead of stopping",
@@ -79,12 +77,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     results = collect_results(scored, options, args, command_line)
     sys.stdout.write(wer_table(results["rows"]) + "\n")
     if args.exp_dir is not None:
-        from espnet_av.report.experiment import read_stages
-
-        results = write_results(args.exp_dir, results)
-        text = results_markdown(results, read_stages(args.exp_dir), args.exp_dir.name)
-        with atomic_write(args.exp_dir / "RESULTS.md") as stream:
-            stream.write(text)
+        write_results(args.exp_dir, results, results_markdown)
         sys.stdout.write(f"\nresults: {args.exp_dir / 'RESULTS.md'}\n")
     return None
 
@@ -103,17 +96,11 @@ def collect_results(
 ) -> dict[str, Any]:
     """Put rows, ratios and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now
+    from espnet_av.report.provenance import origin_of, package_versions, utc_now
     from espnet_av.report.scoring import video_ratios
 
     config = read_config(args.exp_dir) if args.exp_dir else None
-    origin = {
-        "config_digest": config_digest(config),
-        "commit": source_commit(),
-        "train_commit": (config or {}).get("git_commit"),
-        "seed": (config or {}).get("seed"),
-        "command": shlex.join(["python", "-m", "espnet_av.bin.avsr_score", *command_line]),
-    }
+    origin = origin_of(config, "espnet_av.bin.avsr_score", command_line)
     return {
         "task": "avsr",
         "date": utc_now(),
@@ -151,12 +138,6 @@ def _find_work(args: argparse.Namespace) -> list[tuple["Decode", Path]]:
             raise MissingDataError(describe(f"{option}: not decoded in {decode_dir}", got=absent, allowed=there))
         found = [item for item in found if chosen is None or getattr(item, attribute) in chosen]
     return [(item, args.dump_dir / item.set_name / "text") for item in found]
-
-
-def _to_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
-    return text.lower() == "true"
 
 
 if __name__ == "__main__":

@@ -9,16 +9,14 @@ Of an experiment (``--exp_dir``): all sets below ``decode/<lips>/<set>/``. Of an
 import argparse
 import dataclasses
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.utils.cli import run_main
+from espnet_av.utils.cli import run_main, to_bool
 from espnet_av.utils.config import load_yaml, nearest
 from espnet_av.utils.errors import MissingDataError, describe, usage_error
-from espnet_av.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from espnet_av.avss.scoring import ScoredSet, ScoreOptions
@@ -53,7 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--sample_rate", type=int, default=None, help="of all files, Hz")
     group.add_argument("--silent_estimate_db", type=float, default=None, help="SI-SNR, SI-SDR, SDR of silent estimates")
     group.add_argument(
-        "--allow_missing", type=_to_bool, default=None, metavar="true|false", help="score what is there, count the rest"
+        "--allow_missing", type=to_bool, default=None, metavar="true|false", help="score what is there, count the rest"
     )
     group.add_argument("--num_resamples", type=int, default=None, help="bootstrap draws of the confidence interval")
     group.add_argument("--seed", type=int, default=None, help="seed of the draws")
@@ -69,8 +67,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.exp_dir is None and (args.gt_path is None or args.pred_path is None):
         usage_error("nothing to score", fix="pass --exp_dir DIR, or --gt_path DIR --pred_path DIR")
     from espnet_av.avss.scoring import score_set, write_set
-    from espnet_av.report.results import markdown_table
-    from espnet_av.report.separation_results import main_table
+    from espnet_av.report.results import markdown_table, write_results
+    from espnet_av.report.separation_results import main_table, results_markdown
 
     if args.exp_dir is None:
         scored = score_set(args.gt_path, args.pred_path, options, nj=args.nj)
@@ -83,7 +81,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         write_set(item, predicted)
         done.append(item)
     results = collect_results(done, options, args.exp_dir, command_line)
-    write_results(results, args.exp_dir)
+    write_results(args.exp_dir, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n")
     for item in done:
         sys.stdout.write(counts(item.row))
@@ -145,17 +143,11 @@ def collect_results(
 ) -> dict[str, Any]:
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now
+    from espnet_av.report.provenance import origin_of, package_versions, utc_now
     from espnet_av.report.separation_results import TASK, ordered
 
     config = read_config(exp_dir)
-    origin = {
-        "config_digest": config_digest(config),
-        "commit": source_commit(),
-        "train_commit": (config or {}).get("git_commit"),
-        "seed": (config or {}).get("seed"),
-        "command": shlex.join(["python", "-m", "espnet_av.bin.avss_score", *command_line]),
-    }
+    origin = origin_of(config, "espnet_av.bin.avss_score", command_line)
     return {
         "task": TASK,
         "date": utc_now(),
@@ -171,18 +163,6 @@ def collect_results(
         },
         "rows": [{**row, **origin} for row in ordered([item.row for item in scored])],
     }
-
-
-def write_results(results: dict[str, Any], exp_dir: Path) -> None:
-    """Write ``results.json`` and ``RESULTS.md``."""
-    from espnet_av.report import results as files
-    from espnet_av.report.experiment import read_stages
-    from espnet_av.report.separation_results import results_markdown
-
-    files.write_results(exp_dir, results)
-    text = results_markdown(results, read_stages(exp_dir), exp_dir.name)
-    with atomic_write(exp_dir / "RESULTS.md") as stream:
-        stream.write(text)
 
 
 def counts(row: dict[str, Any]) -> str:
@@ -204,12 +184,6 @@ def _lips_of(folder: Path) -> str:
 
     facts = read_json(folder / "infer.json")
     return (facts.get("lips_mode") or "audio") if isinstance(facts, dict) else DEFAULT_LIPS
-
-
-def _to_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
-    return text.lower() == "true"
 
 
 if __name__ == "__main__":

@@ -11,15 +11,13 @@ import dataclasses
 import logging
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from espnet_av.utils.cli import run_main
+from espnet_av.utils.cli import run_main, to_bool
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
-from espnet_av.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from espnet_av.codec.scoring import ScoredSet, ScoreOptions
@@ -62,16 +60,16 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--sample_rate", type=int, default=None, help="at which signals are compared, Hz")
     group.add_argument("--max_utts", type=int, default=None, help="recordings scored of each set; 0: all")
     group.add_argument(
-        "--allow_missing", type=_to_bool, default=None, metavar="true|false", help="score what is there, count the rest"
+        "--allow_missing", type=to_bool, default=None, metavar="true|false", help="score what is there, count the rest"
     )
     group.add_argument("--num_resamples", type=int, default=None, help="bootstrap draws of the confidence intervals")
     group.add_argument("--seed", type=int, default=None, help="seed of the draws")
     group.add_argument("--asr", default=None, metavar="MODEL", help="recogniser (avsr) for the word error rate")
     group.add_argument("--versa", choices=("auto", "off"), default=None, help="use VERSA where it is installed")
-    group.add_argument("--opus", type=_to_bool, default=None, metavar="true|false", help="score Opus beside the codec")
+    group.add_argument("--opus", type=to_bool, default=None, metavar="true|false", help="score Opus beside the codec")
     group.add_argument("--opus_kbps", type=float, nargs="*", default=None, help="bit rates of Opus; none: no anchor")
     group.add_argument(
-        "--score_input", type=_to_bool, default=None, metavar="true|false", help="score the sound before coding too"
+        "--score_input", type=to_bool, default=None, metavar="true|false", help="score the sound before coding too"
     )
     return parser
 
@@ -88,8 +86,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return
     from espnet_av.codec.anchors import score_anchors
     from espnet_av.codec.scoring import score_set, write_set
-    from espnet_av.report.codec_results import main_table
-    from espnet_av.report.results import markdown_table
+    from espnet_av.report.codec_results import main_table, results_markdown
+    from espnet_av.report.results import markdown_table, write_results
 
     work = find_work(args)
     scored: list[ScoredSet] = []
@@ -103,7 +101,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         scored += score_anchors(data_dir, options, cache, nj=args.nj)
     results = collect_results(scored, comparisons, options, args.exp_dir, command_line)
     results["anchors"] = os.path.relpath(cache, args.exp_dir)
-    write_results(results, args.exp_dir)
+    write_results(args.exp_dir, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n")
     sys.stdout.write(remarks(results["rows"]) + f"\nresults: {args.exp_dir / 'RESULTS.md'}\n")
 
@@ -249,16 +247,10 @@ def collect_results(
     from espnet_av.codec.scoring import LEVEL
     from espnet_av.report.codec_results import TASK, ordered
     from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now
+    from espnet_av.report.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir)
-    origin = {
-        "config_digest": config_digest(config),
-        "commit": source_commit(),
-        "train_commit": (config or {}).get("git_commit"),
-        "seed": (config or {}).get("seed"),
-        "command": shlex.join(["python", "-m", "espnet_av.bin.codec_score", *command_line]),
-    }
+    origin = origin_of(config, "espnet_av.bin.codec_score", command_line)
     bootstrap = {"unit": "recording", "num_resamples": options.num_resamples, "level": LEVEL, "seed": options.seed}
     return {
         "task": TASK,
@@ -285,18 +277,6 @@ def scorer_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def write_results(results: dict[str, Any], exp_dir: Path) -> None:
-    """Write ``results.json`` and ``RESULTS.md``."""
-    from espnet_av.report import results as files
-    from espnet_av.report.codec_results import results_markdown
-    from espnet_av.report.experiment import read_stages
-
-    files.write_results(exp_dir, results)
-    text = results_markdown(results, read_stages(exp_dir), exp_dir.name)
-    with atomic_write(exp_dir / "RESULTS.md") as stream:
-        stream.write(text)
 
 
 def remarks(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -328,12 +308,6 @@ def _score_pair(args: argparse.Namespace, options: "ScoreOptions") -> None:
     from espnet_av.codec.scoring import mean_lines
 
     sys.stdout.write("".join(f"{line}\n" for line in mean_lines(scored.row)))
-
-
-def _to_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
-    return text.lower() == "true"
 
 
 if __name__ == "__main__":

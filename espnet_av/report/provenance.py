@@ -9,8 +9,9 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,24 @@ def config_digest(config: Mapping[str, Any] | None) -> str | None:
     counted = {key: value for key, value in config.items() if key not in UNCOUNTED_KEYS}
     text = json.dumps(counted, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def origin_of(config: Mapping[str, Any] | None, program: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return where the numbers of a program come from: what each row of ``results.json`` says of it.
+
+    Args:
+        config: The resolved training configuration, where there is one.
+        program: Module that was run.
+        words: Its arguments.
+    """
+    trained = config or {}
+    return {
+        "config_digest": config_digest(config),
+        "commit": source_commit(),
+        "train_commit": trained.get("git_commit"),
+        "seed": trained.get("seed"),
+        "command": shlex.join(["python", "-m", program, *words]),
+    }
 
 
 def scrub(text: str) -> str:

@@ -4,11 +4,11 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_av.report.experiment import modality_order, read_json, set_order
+from espnet_av.report.experiment import modality_order, read_json, read_stages, set_order
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
@@ -35,13 +35,19 @@ def write_json(path: str | Path, content: Any) -> None:
         stream.write("\n")
 
 
-def write_results(folder: str | Path, results: Mapping[str, Any]) -> dict[str, Any]:
+def write_results(
+    folder: str | Path,
+    results: Mapping[str, Any],
+    markdown: Callable[[Mapping[str, Any], list[dict[str, Any]], str], str] | None = None,
+) -> dict[str, Any]:
     """Write ``results.json`` of any task: what is given, and its figures in the form that all tasks share.
 
     Args:
         folder: Experiment folder.
         results: Rows and where they come from; ``format`` is added, and ``scores`` of
             :mod:`espnet_av.report.scores`.
+        markdown: Makes the text of ``RESULTS.md`` of results, stages of the experiment and a title; None: none is
+            written.
 
     Returns:
         What was written.
@@ -56,6 +62,9 @@ def write_results(folder: str | Path, results: Mapping[str, Any]) -> dict[str, A
     content = without_nan({"format": FORMAT, **results, "scores": score_dicts(results)})
     check_results(content, str(path))
     write_json(path, content)
+    if markdown is not None:
+        with atomic_write(path.with_name(RESULTS_MARKDOWN)) as stream:
+            stream.write(markdown(content, read_stages(folder), Path(folder).name))
     return content
 
 

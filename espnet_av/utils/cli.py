@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How every command line of the package starts and ends."""
 
+import argparse
 import logging
 import os
 import sys
@@ -55,3 +56,14 @@ def run_main(
         message = describe("the disk is full", got=str(error), fix="make room, then run the same command again")
         sys.stderr.write(f"{program}: error: {message}\n")
         return EXIT_BAD_ENVIRONMENT
+
+
+def to_bool(text: str) -> bool:
+    """Read ``true`` or ``false``, the value of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
+    return text.lower() == "true"
