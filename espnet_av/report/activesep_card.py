@@ -16,7 +16,7 @@ from espnet_av.report.activesep_results import (
     main_table,
     note,
 )
-from espnet_av.report.complexity import count_macs, count_parameters
+from espnet_av.report.complexity import count_macs, count_parameters, with_hardware
 from espnet_av.report.model_card import CardText
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
@@ -106,8 +106,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("real-time factor", f"{cost['rtf']:.3f}, peak memory of the program {cost['peak_rss_mb']:,.0f} MB"),
             ("latency", f"{cost['latency_ms']:,.0f} ms: the second that is heard, then the computing"),
         ]
-    hardware = list((cost.get("hardware") or {}).values())
-    return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
+    return with_hardware(rows, cost.get("hardware"))
 
 
 def default_training(names: Iterable[str]) -> dict[str, Any]:
@@ -140,25 +139,21 @@ def _use(meta: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(meta: Mapping[str, Any]) -> str:
-    lines = [
+def _limits(meta: Mapping[str, Any]) -> list[str]:
+    return [
         "It knows the classes of sounds by the labels it was trained with, and rooms like those of its training.",
         "It moves on a grid of nodes a metre apart by quarter turns; it is no controller of a robot.",
         "Estimates are magnitudes of one second each; sound made of them has the phase of the mixture.",
         "It must not be used to listen in on people who have not agreed.",
     ]
-    return "\n".join(f"- {line}" for line in lines)
 
 
-def _results(meta: Mapping[str, Any]) -> str:
-    results = meta.get("results")
-    if not results or not results.get("rows"):
-        return "Not scored."
+def _results(results: Mapping[str, Any]) -> list[str]:
     parts = [markdown_table(*main_table(results["rows"]), right=2), note(results)]
     header, body = comparison_table(results)
     if body:
         parts.append(markdown_table(header, body, right=2))
-    return "\n\n".join(parts)
+    return parts
 
 
 def _index(meta: Mapping[str, Any]) -> list[dict[str, Any]]:

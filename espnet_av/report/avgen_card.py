@@ -3,7 +3,7 @@
 """What the model card of a generator of talking faces says, and what a generator costs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from espnet_av.report.avgen_results import (
@@ -15,8 +15,8 @@ from espnet_av.report.avgen_results import (
     ordered,
     skipped_metrics,
 )
-from espnet_av.report.complexity import count_macs, count_parameters
-from espnet_av.report.model_card import CardText
+from espnet_av.report.complexity import count_macs, count_parameters, with_hardware
+from espnet_av.report.model_card import CardText, bullets
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
 from espnet_av.utils.errors import EspnetAVError
@@ -92,8 +92,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     ):
         if name in measured:
             rows.append((title, f"{measured[name]:,.{digits}f}{unit}"))
-    hardware: Sequence[str] = list((cost.get("hardware") or {}).values())
-    return [*rows, ("measured on", ", ".join(hardware))] if hardware else rows
+    return with_hardware(rows, cost.get("hardware"))
 
 
 def _use(meta: Mapping[str, Any]) -> str:
@@ -106,23 +105,19 @@ def _use(meta: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(meta: Mapping[str, Any]) -> str:
-    lines = [
+def _limits(meta: Mapping[str, Any]) -> list[str]:
+    return [
         "It speaks and moves like the one actor of its training data, and knows no other voice or face.",
         "A face that says what nobody said can deceive. Say that a video is generated, and do not make one of a person "
         "who has not agreed.",
         "What it was not trained on (languages, noise, long silence) it renders worse.",
     ]
-    return "\n".join(f"- {line}" for line in lines)
 
 
-def _results(meta: Mapping[str, Any]) -> str:
-    results = meta.get("results")
-    if not results or not results.get("rows"):
-        return "Not scored."
+def _results(results: Mapping[str, Any]) -> list[str]:
     parts = [markdown_table(*main_table(results["rows"]), right=2), note(next(iter(TABLES)), results)]
     skipped = [f"{name}: skipped ({reason})" for name, reason in skipped_metrics(results["rows"])]
-    return "\n\n".join([*parts, *(["\n".join(f"- {line}" for line in skipped)] if skipped else [])])
+    return [*parts, bullets(skipped)]
 
 
 def _index(meta: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 """What the model card of a speech codec says, and what a codec costs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ from espnet_av.report.codec_results import (
     skipped_metrics,
     title_of,
 )
-from espnet_av.report.complexity import count_parameters
+from espnet_av.report.complexity import count_parameters, with_hardware
 from espnet_av.report.experiment import read_json
-from espnet_av.report.model_card import CardText
+from espnet_av.report.model_card import CardText, bullets
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
 from espnet_av.utils.errors import EspnetAVError
@@ -62,8 +62,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     for item in cost.get("decoding") or ():
         memory = f", peak memory {item['peak_rss_mb']:,.0f} MB" if item.get("peak_rss_mb") else ""
         rows.append((f"whole files at {item['kbps']:g} kbit/s", f"real-time factor {item['rtf']:.4f}{memory}"))
-    hardware: Sequence[str] = list((cost.get("hardware") or {}).values())
-    return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
+    return with_hardware(rows, cost.get("hardware"))
 
 
 def _counted(network: "CodecGenerator") -> dict[str, Any]:
@@ -122,23 +121,19 @@ def _use(meta: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(meta: Mapping[str, Any]) -> str:
-    lines = [
+def _limits(meta: Mapping[str, Any]) -> list[str]:
+    return [
         "It is made for speech at 24 kHz, one talker at a time; music and crowds come out worse than the tables show.",
         "Low bit rates change voices: who speaks may be harder to tell, and sounds may turn into others. It must not "
         "be used where a word that is misheard can harm someone.",
         "What it was not trained on (languages, rooms, noise) it codes worse.",
     ]
-    return "\n".join(f"- {line}" for line in lines)
 
 
-def _results(meta: Mapping[str, Any]) -> str:
-    results = meta.get("results")
-    if not results or not results.get("rows"):
-        return "Not scored."
+def _results(results: Mapping[str, Any]) -> list[str]:
     parts = [markdown_table(*main_table(results["rows"]), right=2), note(results)]
     skipped = [f"{name}: skipped ({reason})" for name, reason in skipped_metrics(results["rows"])]
-    return "\n\n".join([*parts, *(["\n".join(f"- {line}" for line in skipped)] if skipped else [])])
+    return [*parts, bullets(skipped)]
 
 
 def _index(meta: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -155,8 +155,12 @@ def card_rows(card: ComplexityCard | Mapping[str, Any]) -> list[tuple[str, str]]
         memory = f", peak memory {item['peak_rss_mb']:,.0f} MB" if item.get("peak_rss_mb") else ""
         rows.append((f"decoding, {item['modality']}", f"real-time factor {item['rtf']:.3f}{memory}"))
         rows.append((f"latency, {item['modality']}", offline_latency(item["rtf"])))
-    hardware: Sequence[str] = list(values.get("hardware", {}).values())
-    return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
+    return with_hardware(rows, values.get("hardware"))
+
+
+def with_hardware(rows: list[tuple[str, str]], hardware: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    """Add to rows of costs, if there are any, the machine on which they were measured."""
+    return [*rows, ("measured on", ", ".join(hardware.values()))] if rows and hardware else rows
 
 
 def offline_latency(rtf: float) -> str:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model card that goes with packed weights: Markdown with the YAML head that model hubs read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,9 @@ class CardText:
         tags: For their search.
         metrics: As they call them.
         use: Example of use, from ``meta.json``.
-        limits: What it cannot do.
-        results: Tables of results.
+        limits: What it cannot do, point by point.
+        results: Tables of results and what is to be said of them, from the content of ``results.json``; paragraphs
+            without text are left out.
         index: Results for ``model-index``.
         cost: Rows of the table of costs.
     """
@@ -44,8 +45,8 @@ class CardText:
     tags: tuple[str, ...]
     metrics: tuple[str, ...]
     use: Callable[[Meta], str]
-    limits: Callable[[Meta], str]
-    results: Callable[[Meta], str]
+    limits: Callable[[Meta], list[str]]
+    results: Callable[[Meta], list[str]]
     index: Callable[[Meta], list[dict[str, Any]]]
     cost: Callable[[Meta], Sequence[Sequence[str]]]
 
@@ -63,11 +64,11 @@ def model_card(meta: Mapping[str, Any]) -> str:
         "## Use",
         text.use(meta),
         "## Limits",
-        text.limits(meta),
+        bullets(text.limits(meta)),
         "## Training data",
         _training_data(meta),
         "## Metrics",
-        text.results(meta),
+        _results(meta.get("results"), text),
         "## Latency and size",
         _cost(meta),
         "## How to reproduce",
@@ -77,6 +78,17 @@ def model_card(meta: Mapping[str, Any]) -> str:
     ]
     head = yaml.safe_dump(front_matter(meta), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _results(results: Mapping[str, Any] | None, text: CardText) -> str:
+    if not results or not results.get("rows"):
+        return "Not scored."
+    return "\n\n".join(part for part in text.results(results) if part)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """Return a list in Markdown; empty without lines."""
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def card_text(task: str) -> CardText:
@@ -157,7 +169,7 @@ def _use(meta: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(meta: Mapping[str, Any]) -> str:
+def _limits(meta: Mapping[str, Any]) -> list[str]:
     rows = (meta.get("results") or {}).get("rows", ())
     lines = [
         "It knows the language, the vocabulary and the recording conditions of its training data; other speech, other "
@@ -169,7 +181,7 @@ def _limits(meta: Mapping[str, Any]) -> str:
     if silent:
         total = sum(row["silent_ins"] for row in silent)
         lines.append(f"On {sum(row['n_silent'] for row in silent)} clips of silent faces it invented {total} words.")
-    return "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
 def _training_data(meta: Mapping[str, Any]) -> str:
@@ -177,10 +189,7 @@ def _training_data(meta: Mapping[str, Any]) -> str:
     return markdown_table(["set", "licence", "description"], rows, right=9) if rows else "Not recorded."
 
 
-def _metrics(meta: Mapping[str, Any]) -> str:
-    results = meta.get("results")
-    if not results or not results.get("rows"):
-        return "Not scored."
+def _metrics(results: Mapping[str, Any]) -> list[str]:
     interval = results.get("bootstrap", {})
     parts = [
         f"Word error rate in per cent with {round(100 * interval.get('level', 0.95))} % confidence interval "
@@ -190,15 +199,14 @@ def _metrics(meta: Mapping[str, Any]) -> str:
     ]
     if results.get("ratios"):
         parts.append(ratio_table(results["ratios"]))
-    worst = _speaker_spread(results["rows"])
-    return "\n\n".join(parts + ([worst] if worst else []))
+    return [*parts, _speaker_spread(results["rows"])]
 
 
-def _speaker_spread(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def _speaker_spread(rows: Sequence[Mapping[str, Any]]) -> str:
     first = min(rows, key=lambda row: (set_order(row["set"]), modality_order(row["modality"])))
     rates = {name: part["wer"] for name, part in (first.get("speakers") or {}).items() if part.get("wer") is not None}
     if len(rates) < 2:
-        return None
+        return ""
     best, worst = min(rates, key=lambda name: rates[name]), max(rates, key=lambda name: rates[name])
     return (
         f"Between the speakers of `{first['set']}` the rate goes from {percent(rates[best])} ({best}) to "

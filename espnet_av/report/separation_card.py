@@ -3,11 +3,11 @@
 """What the model card of a separator says, and what a separator costs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.complexity import count_parameters, is_positive, offline_latency
+from espnet_av.report.complexity import count_parameters, is_positive, offline_latency, with_hardware
 from espnet_av.report.model_card import CardText
 from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
@@ -77,8 +77,7 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
         title = LIPS_TITLES.get(item["lips"], item["lips"])
         rows.append((f"separating, {title}", f"real-time factor {item['rtf']:.3f} for all voices{memory}"))
         rows.append((f"latency, {title}", offline_latency(item["rtf"])))
-    hardware: Sequence[str] = list((cost.get("hardware") or {}).values())
-    return [*rows, ("measured on", ", ".join(hardware))] if rows and hardware else rows
+    return with_hardware(rows, cost.get("hardware"))
 
 
 def _gmacs(network: "torch.nn.Module") -> float | None:
@@ -137,7 +136,7 @@ def _use(meta: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(meta: Mapping[str, Any]) -> str:
+def _limits(meta: Mapping[str, Any]) -> list[str]:
     lines = [
         "It knows the language and the recording conditions of its training data; other rooms, noise, cameras and face "
         "angles will leave more of the other voice than the tables show.",
@@ -146,18 +145,15 @@ def _limits(meta: Mapping[str, Any]) -> str:
     ]
     if needs_lips(meta):
         lines.append("It extracts whose lips it is shown. Hidden mouths and wrong lips give a wrong or mixed voice.")
-    return "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
-def _results(meta: Mapping[str, Any]) -> str:
-    results = meta.get("results")
-    if not results or not results.get("rows"):
-        return "Not scored."
+def _results(results: Mapping[str, Any]) -> list[str]:
     parts = [markdown_table(*main_table(results["rows"]), right=2), note(results)]
     header, kinds = kind_table(results["rows"])
     if kinds:
         parts += ["SI-SNRi by kind of pair:", markdown_table(header, kinds, right=2)]
-    return "\n\n".join(part for part in parts if part)
+    return parts
 
 
 def _index(meta: Mapping[str, Any]) -> list[dict[str, Any]]:

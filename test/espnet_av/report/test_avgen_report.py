@@ -79,7 +79,7 @@ def test_results_and_configuration_tell_the_system(experiment):
     assert system_of({"head_vae": None}).name == "avgen"
     results = read_results(experiment / "exp")
     assert system_of({}, results).name == "avgen"
-    assert card_text("avgen").results({"results": results}).startswith("| set")
+    assert card_text("avgen").results(results)[0].startswith("| set")
     named = card_text("avgen").index({"results": results})
     assert len(named) == 3
 
