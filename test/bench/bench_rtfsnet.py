@@ -12,11 +12,11 @@ recurrence as it runs, with gradients through its loop, and compiled.
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
 
 import rtfsnet_reference as reference
@@ -191,8 +191,9 @@ def ablate(args: argparse.Namespace) -> None:
 
 
 def peak_mb() -> float:
-    """Return the largest memory of this process so far in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the largest memory of this process so far in MiB (getrusage would count that of the parent, too)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def growth(described: bool, seconds: int, passes: int, results: "multiprocessing.Queue") -> None:
