@@ -156,8 +156,8 @@ while [[ $# -gt 0 ]]; do
     shift
   elif [[ $# -lt 2 ]]; then
     _po_fail "--${_po_option} needs a value"
-  elif [[ $2 == --* ]]; then
-    _po_fail "--${_po_option} needs a value; write --${_po_option}=$2 if '$2' is the value"
+  elif [[ $2 == --* && ! $2 =~ ^--[^=]*[[:space:]] ]]; then # several words are no option: --train_args '--seed 1'
+    _po_fail "--${_po_option} needs a value; write '--${_po_option}=$2' if '$2' is the value"
   else
     _po_set "${_po_option}" "$2"
     shift 2

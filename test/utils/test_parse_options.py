@@ -51,6 +51,11 @@ def test_value_may_be_empty_or_hold_an_equals_sign(parse):
     assert (found["name"], found["nj"]) == ("a=b", "")
 
 
+def test_several_words_are_a_value_though_they_begin_with_dashes(parse):
+    assert result(parse("--name", "--max_epoch 40 --seed 1"))["name"] == "--max_epoch 40 --seed 1"
+    assert parse("--name", "--nj=2 3").returncode == 2
+
+
 def test_dashes_and_underscores_are_the_same(parse):
     assert result(parse("--skip-train"))["skip"] == "true"
     assert result(parse("--skip_train", "true"))["skip"] == "true"
@@ -95,7 +100,7 @@ def test_option_names_are_data(parse):
         (["--corpus", "x"], "did you mean --corpus_size?"),
         (["--completely_other", "1"], "unknown option --completely_other; --help lists all"),
         (["--nj"], "--nj needs a value"),
-        (["--nj", "--debug"], "--nj needs a value; write --nj=--debug"),
+        (["--nj", "--debug"], "--nj needs a value; write '--nj=--debug' if"),
         (["--debug", "yes"], "--debug takes true or false; got 'yes'"),
         (["--debug="], "--debug takes true or false; got ''"),
         (["--fixed", "2"], "--fixed is fixed"),
