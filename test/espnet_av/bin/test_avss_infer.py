@@ -19,7 +19,7 @@ from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
 SIZES = {
-    "repeats": 1, "channels": 8, "hidden": 8, "rnn_hidden": 4, "rnn_layers": 1, "video_dim": 128, "video_hidden": 8,
+    "repeats": 1, "channels": 8, "hidden": 8, "rnn_hidden": 4, "rnn_layers": 1, "video_dim": 512, "video_hidden": 8,
     "video_heads": 2, "video_ffn": 8,
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataErr
 CENTERS = ((130.0, 130.0), (390.0, 130.0))
 NUM_FRAMES, LEAVES = 75, 50  # the second face goes after two of three seconds
 SIZES = {
-    "repeats": 1, "channels": 8, "hidden": 8, "rnn_hidden": 4, "rnn_layers": 1, "video_dim": 128, "video_hidden": 8,
+    "repeats": 1, "channels": 8, "hidden": 8, "rnn_hidden": 4, "rnn_layers": 1, "video_dim": 512, "video_hidden": 8,
     "video_heads": 2, "video_ffn": 8,
 }  # fmt: skip
 
