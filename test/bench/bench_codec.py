@@ -5,7 +5,8 @@
 The others are optional; put them into a folder of their own, without what they would drag in, and name it:
 
     pip install --no-deps --target anchors encodec==0.1.1 moshi==0.2.13 descript-audio-codec==1.0.0 \
-        descript-audiotools==0.7.2 einops
+        descript-audiotools==0.7.2 einops flatten-dict argbind docstring_parser randomname fire termcolor julius \
+        ffmpy importlib_resources markdown2 pyloudnorm pystoi torch_stoi rich markdown-it-py mdurl
     python test/bench/bench_codec.py --anchors anchors
 
 A real-time factor is seconds of computing per second of sound, the best of some runs; lower is faster. Encoding
