@@ -9,6 +9,7 @@
 The hub is that of huggingface_hub; ``HF_ENDPOINT`` names another one.
 """
 
+import abc
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def locate_model(
     return folder
 
 
-class Pretrained:
+class Pretrained(abc.ABC):
     """Saving and publishing, for classes whose ``from_pretrained`` sets :attr:`origin`.
 
     Attributes:
@@ -85,9 +86,9 @@ class Pretrained:
     weight_prefix: ClassVar[str] = ""  # of the network's tensors in checkpoints and packs
     origin: Origin | None = None
 
+    @abc.abstractmethod
     def trained_network(self) -> "nn.Module":
         """Return the network whose weights are saved."""
-        raise NotImplementedError
 
     def save_pretrained(
         self, folder: str | os.PathLike, *, licence: str | None = None, name: str | None = None

@@ -62,6 +62,9 @@ def test_names_and_shapes_of_the_manifest(fixtures_dir):
 
 
 def test_sizes_are_read_off_the_weights(fixtures_dir):
-    for path in fixtures_dir("avgen").glob("head_vae_*.safetensors"):
+    paths = sorted(fixtures_dir("avgen").glob("head_vae_*.safetensors"))
+    assert paths
+    for path in paths:
         state = load_file(path)
-        HeadVAE(**conf_from_state(state)).load_state_dict(state)
+        result = HeadVAE(**conf_from_state(state)).load_state_dict(state)
+        assert not result.missing_keys and not result.unexpected_keys

@@ -86,6 +86,7 @@ def test_a_batch_gives_what_single_utterances_give(parts, keywords):
     encoded = torch.randn(4, 20, DIM)
     search = make_search(parts, **keywords)
     together = search.search(encoded, lengths)
+    assert len(together) == len(lengths) and all(possible(found) for found in together)
     for index, length in enumerate(lengths.tolist()):
         equal(possible(together[index]), possible(search(encoded[index, :length])))
 
