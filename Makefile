@@ -11,7 +11,7 @@ DEMO_OPTIONS ?=
 TEST_OPTIONS ?=
 TEST_JOBS ?= 2
 FAULT_OPTIONS ?=
-DOCS := espnet_av $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard espnet_av/*/__init__.py)))
+DOCS := $(subst /,.,$(patsubst %/__init__,%,$(basename $(filter-out espnet_av/_%,$(wildcard espnet_av/*.py espnet_av/*/__init__.py)))))
 
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export ESPNET_AV_PYTHON := $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
@@ -56,7 +56,7 @@ format: env ## Format the Python files
 	@$(PYTHON) -m ruff format .
 
 docs: env ## Write the pages of the Python interface to build/docs
-	@$(PYTHON) -m pdoc --docformat google --no-show-source --output-directory build/docs $(DOCS)
+	@$(PYTHON) -m pdoc --docformat google --no-show-source --output-directory build/docs espnet_av $(DOCS)
 	@echo "build/docs/index.html"
 
 bench: env ## Run the side by side speed measurements
