@@ -88,6 +88,8 @@ is_up_to_date() {
   local extra have wanted
   [[ ${force} == false && -f ${stamp} && -x ${prefix}/bin/python ]] || return 1
   [[ ${cpu} == false || $(stamped cpu) == true ]] || return 1
+  # The environment imports espnet_av from the checkout that built it; where that is gone, this one takes over.
+  [[ -f $(stamped checkout)/setup.py ]] || return 1
   have=,$(stamped extras),
   for extra in ${extras//,/ }; do
     [[ ${have} == *,"${extra}",* || ${have} == *,all,* ]] || return 1
