@@ -20,6 +20,7 @@ from pathlib import Path
 import _jobs
 
 LOOK_SEC = 2.0
+TOGETHER_SEC = 1.0  # within which Slurm sends one signal to all processes of a job
 EARLY_SEC = 60  # Slurm may send a signal up to this much earlier than it was asked to
 
 
@@ -69,6 +70,8 @@ def main(folder: Path, index: int) -> int:
             job.kill()
         time.sleep(0.1)
     code = int(job.code or 0)
+    if not cause and was_told_to_stop(code, stop):  # Slurm tells the command at the same time as this process
+        cause = why_stopped(int(spec["signal_sec"]))
     if not turn.is_mine(now=True):
         return code
     if code == _jobs.EXIT_REQUEUE and requeue(folder, int(spec["max_requeues"])):
@@ -84,6 +87,13 @@ def main(folder: Path, index: int) -> int:
     temporary.write_text(json.dumps({"code": code, "usage": job.usage_line(), "cause": cause}), encoding="utf-8")
     temporary.replace(folder / f"done.{index}")
     return code
+
+
+def was_told_to_stop(code: int, stop: list[int]) -> bool:
+    """Return whether SIGTERM came; a command that was ended by one may be a moment ahead of ours."""
+    if code == 128 + signal.SIGTERM and not stop:
+        time.sleep(TOGETHER_SEC)
+    return bool(stop)
 
 
 def ask_to_stop(job: _jobs.Job, num_nodes: int) -> None:

@@ -186,7 +186,8 @@ def agent_conf(state: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     return {
         "separator": separator_conf(below_separator(state)),
         "memory": {
-            "channels": _shape(state, "memory.encoder.conv1.weight")[0],
+            "channels": _shape(state, "memory.encoder.conv2.weight")[0],
+            "skip_channels": _shape(state, "memory.encoder.conv1.weight")[0],
             "num_layers": len(layers),
             "ffn_dim": _shape(state, "memory.layers.0.linear1.weight")[0],
         },

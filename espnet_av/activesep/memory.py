@@ -27,16 +27,17 @@ class SpectrumEncoder(nn.Module):
     """Shrink a magnitude to a token.
 
     Args:
-        channels: Channels of both convolutions.
+        channels: Channels of the second convolution.
+        skip_channels: Channels of the first one, which the decoder sees too.
     """
 
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self, channels: int = 16, skip_channels: int = 16) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(NUM_SLICES, channels, 2, stride=2)
-        self.conv2 = nn.Conv2d(channels, channels, 2, stride=2)
+        self.conv1 = nn.Conv2d(NUM_SLICES, skip_channels, 2, stride=2)
+        self.conv2 = nn.Conv2d(skip_channels, channels, 2, stride=2)
 
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Linear magnitude ``(B, F, T, 1)`` -> token ``(B, D)``, skip ``(B, channels, 16, 16)``."""
+        """Linear magnitude ``(B, F, T, 1)`` -> token ``(B, D)``, skip ``(B, skip_channels, 16, 16)``."""
         skip = F.leaky_relu(self.conv1(slice_bins(magnitude)), LEAKY_SLOPE)
         return self.conv2(skip).flatten(1), skip
 
@@ -46,13 +47,14 @@ class SpectrumDecoder(nn.Module):
 
     Args:
         channels: As in the encoder.
+        skip_channels: As in the encoder.
     """
 
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self, channels: int = 16, skip_channels: int = 16) -> None:
         super().__init__()
         self.channels = channels
         self.conv1 = nn.ConvTranspose2d(channels, channels, 2, stride=2)
-        self.conv2 = nn.ConvTranspose2d(2 * channels, NUM_SLICES, 2, stride=2)
+        self.conv2 = nn.ConvTranspose2d(channels + skip_channels, NUM_SLICES, 2, stride=2)
 
     def forward(self, token: Tensor, skip: Tensor) -> Tensor:
         """Token ``(B, D)`` and skip of :class:`SpectrumEncoder` -> ``(B, F, T, 1)``."""
@@ -124,7 +126,7 @@ class Tokens(NamedTuple):
 
     Attributes:
         features: With their time code, ``(..., D)``.
-        skips: ``(..., channels, 16, 16)``.
+        skips: ``(..., skip_channels, 16, 16)``.
     """
 
     features: Tensor
@@ -135,7 +137,9 @@ class AcousticMemory(nn.Module):
     """Refine estimates of a target's magnitude by those of other seconds.
 
     Args:
-        channels: Channels of the CNNs; a token is 64 times as wide.
+        channels: Channels of a token, which is 64 times as wide.
+        skip_channels: Channels that the decoder sees beside a token; None: as many. With few, a magnitude of 16384
+            values comes out worse than it went in.
         num_layers: Layers of the transformer.
         num_heads: Heads of attention.
         ffn_dim: Width between the linear layers; None: as wide as a token.
@@ -149,6 +153,7 @@ class AcousticMemory(nn.Module):
         self,
         *,
         channels: int = 16,
+        skip_channels: int | None = None,
         num_layers: int = 2,
         num_heads: int = 8,
         ffn_dim: int | None = None,
@@ -160,13 +165,13 @@ class AcousticMemory(nn.Module):
         self.dim = channels * (height // SHRINK) * (NUM_FRAMES // SHRINK)
         if self.dim % num_heads:
             usage_error("num_heads must divide 64 * channels", got=num_heads, allowed=f"divisors of {self.dim}")
-        self.encoder = SpectrumEncoder(channels)
+        self.encoder = SpectrumEncoder(channels, skip_channels or channels)
         self.layers = nn.ModuleList(
             MemoryLayer(self.dim, num_heads=num_heads, ffn_dim=ffn_dim or self.dim, dropout=dropout)
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(self.dim)
-        self.decoder = SpectrumDecoder(channels)
+        self.decoder = SpectrumDecoder(channels, skip_channels or channels)
         init_layers(self.encoder, "leaky_relu", mode=init)
         init_layers(self.decoder, "leaky_relu", mode=init)
         exponent = 2 * (torch.arange(self.dim) // 2) / self.dim

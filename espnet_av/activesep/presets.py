@@ -10,14 +10,14 @@ from espnet_av.utils.errors import usage_error
 #: The near-target agent of the paper: 51,861,332 parameters. Defaults of the networks, written out.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "separator": {"base_channels": 64},
-    "memory": {"channels": 16, "num_layers": 2, "num_heads": 8, "ffn_dim": 1024},
+    "memory": {"channels": 16, "skip_channels": 16, "num_layers": 2, "num_heads": 8, "ffn_dim": 1024},
     "policy": {"hidden_size": 512, "channels": [32, 64, 32]},
 }
 
-#: For a small world on a CPU.
+#: For a small world on a CPU. All 64 values of a patch reach the decoder, past the small tokens.
 MINI: dict[str, dict[str, Any]] = {
     "separator": {"base_channels": 16},
-    "memory": {"channels": 4, "num_layers": 2, "num_heads": 4, "ffn_dim": 256},
+    "memory": {"channels": 4, "skip_channels": 64, "num_layers": 2, "num_heads": 4, "ffn_dim": 256},
     "policy": {"hidden_size": 64, "channels": [8, 16, 8]},
 }
 

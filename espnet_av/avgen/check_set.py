@@ -444,7 +444,7 @@ def write_sounds(
 
     Args:
         data_dir: A data folder of recordings.
-        output_dir: Folder to make: ``wav/``, ``wav.scp``, ``utt2num_samples``, and ``text`` where there is one.
+        output_dir: Folder to make: ``wav/``, ``wav.scp``, ``utt2num_samples``, and ``text`` and ``utt2spk`` where they are.
         sample_rate: In Hz.
         with_text: Leave out recordings without a text.
         nj: Number of processes.
@@ -471,8 +471,10 @@ def write_sounds(
         new = DataDir(folder)
         new.write("wav.scp", {uid: output / "wav" / f"{uid}.wav" for uid in uids})
         new.write("utt2num_samples", dict(zip(uids, counts, strict=True)))
-        if texts:
-            new.write("text", {uid: texts[uid] for uid in uids if uid in texts})
+        tables = {"text": texts, "utt2spk": data.read("utt2spk") if data.has("utt2spk") else {}}
+        for name, table in tables.items():
+            if table:
+                new.write(name, {uid: table[uid] for uid in uids if uid in table})
         new.write_meta({"sample_rate": sample_rate})
     return len(uids)
 

@@ -24,7 +24,6 @@ from espnet_av.utils.errors import DataError, describe, usage_error
 
 HALF_HOP = TOKEN_HOP // 2
 _FLOOR = 1e-5
-_MEAN, _STD = -4.0, 3.0  # of log-mel values of speech, roughly
 
 
 class LogMel(nn.Module):
@@ -48,7 +47,27 @@ class LogMel(nn.Module):
             spectrum = torch.stft(
                 wav.float(), TOKEN_WINDOW, HALF_HOP, window=self.window, center=False, return_complex=True
             )
-            return ((self.filters @ spectrum.abs()).clamp(min=_FLOOR).log() - _MEAN) / _STD
+            return (self.filters @ spectrum.abs()).clamp(min=_FLOOR).log()
+
+
+class BandNorm(nn.Module):
+    """Give every mel band mean 0 and deviation 1: in training over the batch, then as found in training.
+
+    Args:
+        num_mels: ``M``.
+    """
+
+    def __init__(self, num_mels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(num_mels, affine=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return ``(B, M, T)`` for ``(B, M, T)`` and ``mask (B, 1, T)``; frames that do not count become 0."""
+        frames = x.transpose(1, 2)
+        counted = mask[:, 0] > 0
+        result = torch.zeros_like(frames)
+        result[counted] = self.norm(frames[counted])
+        return result.transpose(1, 2)
 
 
 class ConvBlock(nn.Module):
@@ -102,8 +121,8 @@ class CTCTokens(nn.Module):
         dilations: Sequence[int] = (1, 1, 2, 2, 4, 1),
         expansion: int = 2,
         dropout: float = 0.1,
-        mask_bands: int = 10,
-        mask_frames: int = 12,
+        mask_bands: int = 6,
+        mask_frames: int = 6,
     ) -> None:
         super().__init__()
         if kernel % 2 == 0 or not dilations or min(num_mels, dim, *dilations) < 1 or not 0 <= dropout < 1:
@@ -111,6 +130,7 @@ class CTCTokens(nn.Module):
             usage_error("sizes of the token model are out of range", got, "an odd kernel, one dilation or more")
         self.mask_bands, self.mask_frames = mask_bands, mask_frames
         self.log_mel = LogMel(num_mels)
+        self.norm_bands = BandNorm(num_mels)
         self.stem = nn.Conv1d(num_mels, dim, 5, padding=2)
         self.halve = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(ConvBlock(dim, kernel, each, expansion, dropout) for each in dilations)
@@ -136,9 +156,10 @@ class CTCTokens(nn.Module):
         if lengths is None:
             lengths = torch.full((len(wav),), wav.shape[1], device=wav.device)
         mask = _mask((lengths - TOKEN_WINDOW) // HALF_HOP + 1, x)
+        x = self.norm_bands(x, mask)
         if self.training:
             x = self._blank_stripes(x)
-        x = F.gelu(self.stem(x * mask)) * mask
+        x = F.gelu(self.stem(x)) * mask
         x = F.gelu(self.halve(x)).transpose(1, 2)
         mask = mask[..., ::2].transpose(1, 2)
         for block in self.blocks:

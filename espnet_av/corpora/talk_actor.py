@@ -5,8 +5,9 @@
 ``python -m espnet_av.corpora.talk_actor --output_dir downloads/actor --size default``
 
 Both have synthetic voices (espeak-ng). The actor's mouth follows the phones, the head sways and nods on the own words;
-0.3 s after each word of the partner, who speaks before or after the actor, the actor nods and lifts the brows. The same
-seed and size give the same files.
+0.3 s after each word of the partner, who speaks before or after the actor, the actor nods and lifts the brows. Below
+``sentences/`` the actor's voice says further sentences, without a face, for a recogniser. The same seed and size give
+the same files.
 
 Axes: ``N`` frames of motion at 30 Hz, ``K`` controls, ``M`` samples at 48 kHz.
 """
@@ -25,19 +26,23 @@ import numpy as np
 
 from espnet_av.corpora import fifty_hours
 from espnet_av.utils.cli import run_main
-from espnet_av.utils.errors import usage_error
+from espnet_av.utils.errors import MissingDataError, describe, usage_error
 
 logger = logging.getLogger(__name__)
 
 SIZES = {"tiny": (6, 2, 2), "default": (200, 20, 20), "large": (800, 30, 40)}  # train, valid, test
+SENTENCES = {"tiny": 20, "default": 1500, "large": 3000}
 DATES = {"train": "20240301--0900", "valid": "20240408--0900", "test": "20240509--1052"}
 SAMPLE_RATE, FPS = 48000, 30
 RECORD = "talk_actor.json"
-FORMAT = 1  # raise this when the same seed gives other recordings
+SENTENCE_DIR = "sentences"
+Named = tuple[str, str]  # name and text
+FORMAT = 2  # raise this when the same seed gives other recordings
 REPLY_SEC = 0.3
 _PER_FRAME = SAMPLE_RATE // FPS
 _PAD_SEC = (0.20, 0.35)
 _LEVEL_DB, _FLOOR_DB = -26.0, -66.0
+_SENTENCE_RATE = 16000
 _PARTNER_WORDS = ("PLEASE", "NOW", "AGAIN", "SOON", "RED", "GREEN", "SEVEN", "NINE", "WHITE", "BLUE")
 
 
@@ -98,6 +103,19 @@ class ActorMaker:
         facts = {"text": text, "words": actor.words, "phones": actor.phones, "partner_words": partner.words}
         (root / "phones" / f"{name}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         return {"name": name, "text": text, "num_frames": num_frames}
+
+    def say_sentence(self, number: int, path: Path, text: str) -> None:
+        """Write one sentence of the actor alone, 16 kHz."""
+        import soundfile
+
+        from espnet_av.data.audio_io import resample_audio
+
+        rng = np.random.default_rng([self.seed, 93, number])
+        said = self._say(text, self._voice, rng)
+        start, after = rng.uniform(*_PAD_SEC, 2)
+        frames = int(np.ceil((start + len(said[0]) / SAMPLE_RATE + after) * FPS))
+        wave = self._place(said, start, frames, rng).wave
+        soundfile.write(path, resample_audio(wave.astype(np.float32), SAMPLE_RATE, _SENTENCE_RATE), _SENTENCE_RATE)
 
     def _talk(self, text: str, rng: np.random.Generator) -> tuple[Turn, Turn]:
         own = self._say(text, self._voice, rng)
@@ -188,8 +206,8 @@ def bumps(centres: Sequence[float], num_frames: int, width_sec: float = 0.12) ->
     return np.exp(-0.5 * (away / width_sec) ** 2).max(axis=1, initial=0.0)
 
 
-def plan(size: tuple[int, int, int], seed: int) -> list[tuple[str, str]]:
-    """Return name and text of every recording; no text comes twice."""
+def plan(size: tuple[int, int, int], seed: int, num_sentences: int) -> tuple[list[Named], list[Named]]:
+    """Return names and texts of the recordings and of the further sentences; no text comes twice."""
     from espnet_av.corpora.sentences import SentenceSource
 
     taken: set[str] = set()
@@ -199,16 +217,20 @@ def plan(size: tuple[int, int, int], seed: int) -> list[tuple[str, str]]:
         for index in range(count):
             text = source.free() if index % 2 else source.grid()
             found.append((f"l--{DATES[subset]}--TOY001--pilot--{index + 1:04d}", text))
-    return found
+    source = SentenceSource(np.random.default_rng([seed, 12, len(DATES)]), taken)
+    kinds = (source.grid, source.free, source.code, source.grid, source.free, source.free)
+    further = [(f"sentence{index + 1:04d}", kinds[index % len(kinds)]()) for index in range(num_sentences)]
+    return found, further
 
 
-def generate(root: Path, size: tuple[int, int, int], seed: int) -> bool:
+def generate(root: Path, size: tuple[int, int, int], seed: int, num_sentences: int = 0) -> bool:
     """Make the corpus, whole or not at all.
 
     Args:
         root: The folder.
         size: Recordings to train, to validate and to test.
         seed: Seed of everything.
+        num_sentences: Further sentences, sound alone.
 
     Returns:
         False if it was there already.
@@ -218,8 +240,8 @@ def generate(root: Path, size: tuple[int, int, int], seed: int) -> bool:
     from espnet_av.utils.folders import atomic_folder
     from espnet_av.utils.progress import progress
 
-    wanted = plan(size, seed)
-    digest = hashlib.sha256(json.dumps([FORMAT, seed, wanted]).encode()).hexdigest()[:16]
+    wanted, further = plan(size, seed, num_sentences)
+    digest = hashlib.sha256(json.dumps([FORMAT, seed, wanted, further]).encode()).hexdigest()[:16]
     if _is_done(root, digest):
         logger.info("%s is complete, nothing to do", root)
         return False
@@ -232,11 +254,44 @@ def generate(root: Path, size: tuple[int, int, int], seed: int) -> bool:
         write_scp(folder / "text", {facts["name"]: facts["text"] for facts in made})
         write_basis(folder / "face_basis.npz", maker.basis)
         fifty_hours.write_ranges(folder)
+        if further:
+            _say_sentences(maker, further, folder / SENTENCE_DIR)
         record = {"digest": digest, "format": FORMAT, "seed": seed, "controls": CONTROLS, "recordings": made}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     seconds = sum(facts["num_frames"] for facts in made) / FPS
     logger.info("%d recordings, %.1f min in %s", len(made), seconds / 60, root)
     return True
+
+
+def _say_sentences(maker: ActorMaker, further: Sequence[Named], folder: Path) -> None:
+    from espnet_av.data.data_dir import write_scp
+    from espnet_av.utils.progress import progress
+
+    (folder / "wav").mkdir(parents=True)
+    for number, (name, text) in enumerate(progress(further, title="sentences", unit="sentence")):
+        maker.say_sentence(number, folder / "wav" / f"{name}.wav", text)
+    write_scp(folder / "text", dict(further))
+
+
+def write_sentences(root: Path, output_dir: Path, licence: str | None = None) -> int:
+    """Write the data folder of the further sentences (``wav.scp``, ``text``, ``utt2spk``); returns their number.
+
+    Raises:
+        MissingDataError: There are none below ``root``.
+    """
+    from espnet_av.data.data_dir import DataDir, read_text
+
+    folder = root.resolve() / SENTENCE_DIR
+    if not (folder / "text").is_file():
+        raise MissingDataError(describe(f"{root} holds no sentences", fix="generate it anew with --num_sentences"))
+    texts = read_text(folder / "text")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    data = DataDir(output_dir)
+    data.write("wav.scp", {name: folder / "wav" / f"{name}.wav" for name in texts})
+    data.write("text", texts)
+    data.write("utt2spk", dict.fromkeys(texts, "actor"))
+    data.write_meta({"sample_rate": _SENTENCE_RATE, "source": str(folder), **({"licence": licence} if licence else {})})
+    return len(texts)
 
 
 def _is_done(root: Path, digest: str) -> bool:
@@ -251,6 +306,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Generate an actor and a partner in conversation, in the 50h layout.")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to make")
     parser.add_argument("--size", default="default", help="tiny, default, large, or a number of training recordings")
+    parser.add_argument("--num_sentences", type=int, help="further sentences, sound alone (default: by the size)")
+    parser.add_argument("--sentences_dir", type=Path, help="also write a data folder of those sentences")
+    parser.add_argument("--licence", help="of the recordings, for that data folder")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -266,7 +324,12 @@ def main(cmd: Sequence[str] | None = None) -> int:
         size = (int(args.size), *SIZES["default"][1:])
     else:
         usage_error("unknown corpus size", args.size, [*SIZES, "a number > 0"], "pass --size default")
-    generate(args.output_dir, size, args.seed)
+    count = SENTENCES.get(args.size, SENTENCES["default"]) if args.num_sentences is None else args.num_sentences
+    if count < 0:
+        usage_error("--num_sentences must not be negative", count)
+    generate(args.output_dir, size, args.seed, count)
+    if args.sentences_dir is not None:
+        write_sentences(args.output_dir, args.sentences_dir, args.licence)
     return 0
 
 

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """utils/slurm: the configuration grammar, and jobs on a real Slurm (``make test-slurm``; see slurm_cluster.py)."""
 
+import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,23 @@ def test_a_refusal_is_told_and_kept(fake):
     assert result.returncode == 1
     assert "slurm: job 1: exit 1, the scheduler refused: no such partition" in result.stderr
     assert "sbatch: no such partition" in (fake.folder / "logs" / "x.log").read_text()
+
+
+@pytest.mark.parametrize("script", ["kill $PPID; kill $$", "setsid sh -c 'sleep 0.3; kill $0' $PPID & kill $$"])
+def test_a_cancelled_job_says_so_when_its_command_ends_with_it(tmp_path, repo_root, script):
+    """Slurm sends SIGTERM to the command and to what watches it, in any order."""
+    spec = {"words": ["bash", "-c", script], "log": str(tmp_path / "x.log"), "name": "", "jobs": ["1"]}
+    spec |= {"no_shell": True, "num_nodes": 0, "max_requeues": 1, "signal_sec": 50}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho '9:00:00|10:00:00'\n")
+    squeue.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    task = [sys.executable, repo_root / "utils" / "_slurm_task.py", tmp_path, "1"]
+    assert subprocess.run(task, env=environ, check=False, timeout=60).returncode == 128 + signal.SIGTERM
+    left = json.loads((tmp_path / "done.1").read_text())
+    assert left["code"] == 143 and "the scheduler asked for it" in left["cause"]
+    assert "slurm: stopped: the scheduler asked for it" in (tmp_path / "x.log").read_text()
 
 
 # ------------------------------------------------------------------------------------------------ a real Slurm

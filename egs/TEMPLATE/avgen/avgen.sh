@@ -8,7 +8,8 @@
 #
 # local/data.sh makes data folders <output_dir>/<set> of recordings: wav.scp (channels: actor, partner), face.scp,
 # head.scp, utt2spk, data.json with motion_fps, and where they are known text, tokens.scp, missing.scp, phones.scp,
-# other_expression.scp, other_head.scp; beside them face_basis.npz, where it is known what face codes mean.
+# other_expression.scp, other_head.scp; beside them face_basis.npz, where it is known what face codes mean. With
+# --token_set NAME it makes <output_dir>/NAME too: wav.scp, text and utt2spk of further sounds.
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 # shellcheck source=../../../utils/common.sh
@@ -158,7 +159,7 @@ for name in "${systems[@]}"; do
 done
 stages_begin "${exp}"
 stage_marks "${datadir}/.stages"
-stage 1 prepare prepare group: data_prep in: local/data.sh "${source_tables[@]}" out: "${raw[@]}" \
+stage 1 prepare prepare group: data_prep in: local/data.sh "${source_tables[@]}" out: "${raw[@]}" "${token_data[@]}" \
   options: seed debug train_set valid_set test_sets local_data_opts "${recipe_options[@]}"
 stage_marks "${dumpdir}/.stages"
 stage 2 format format group: data_prep in: "${raw[@]}" out: "${formatted[@]}" options: max_dropped_share

@@ -11,7 +11,7 @@ score_config=conf/score.yaml
 min_sec=1 max_sec=0
 max_missing_share=0.5
 max_dropped_share=0.1
-token_model=own vad=none
+token_model=own token_set="" vad=none
 head_vae=own text_model=own vocoder=own
 token_config=conf/train_tokens.yaml
 head_vae_config=conf/train_head_vae.yaml
@@ -41,6 +41,8 @@ ${recipe_help}Of this task:
   --token_model SOURCE     what makes tokens of sound: own (a small recogniser, trained on the texts of the corpus),
                            wav2vec2 (the file that torchaudio has fetched), a file or folder of one, an experiment, or
                            given (the corpus brings tokens along) (default: ${token_model})
+  --token_set NAME         a further set of data, sounds with texts and without faces, that the own token model learns
+                           from beside the training set (default: ${token_set:-none})
   --vad none|energy        tokens of silent frames become one vector (default: ${vad})
   --head_vae SOURCE        own (trained here), or a published file or a folder (default: ${head_vae})
   --text_model SOURCE      text to tokens: own, none, or a published file or a folder (default: ${text_model})

@@ -29,6 +29,8 @@ trained_here() {
   [[ ${!1} == own && -z ${download_model} ]]
 }
 
+token_data=() # data of the token model beside the training set
+[[ -z ${token_set} ]] || token_data=("${datadir}/${token_set}")
 if trained_here token_model; then token_source=${token_exp} token_in=("${token_exp}/checkpoint.pth"); fi
 if trained_here head_vae; then head_vae_source=${head_vae_exp} head_vae_in=("${head_vae_exp}/checkpoint.pth"); fi
 if trained_here text_model; then text_source=${text_exp} text_in=("${text_exp}/checkpoint.pth"); fi
@@ -70,9 +72,17 @@ part_sounds() {
 }
 
 train_token_model() {
+  local learn_from=${dumpdir}/sound_16000/${train_set}
   local -a data
   part_sounds 16000 "${dumpdir}/filtered" --with_text
-  part_data "${dumpdir}/sound_16000/${train_set}" "${dumpdir}/sound_16000/${valid_set}" wav.scp,speech,sound text,text,text
+  if [[ -n ${token_set} ]]; then
+    run_job "${token_set}" --num_threads "${nj}" -- python -m espnet_av.bin.avgen_format sounds --fs 16000 --with_text \
+      --data_dir "${datadir}/${token_set}" --output_dir "${dumpdir}/sound_16000/${token_set}" --nj "${nj}"
+    run_job combine -- "${ESPNET_AV_ROOT}/utils/combine_data" "${learn_from}_${token_set}" "${learn_from}" \
+      "${dumpdir}/sound_16000/${token_set}"
+    learn_from+=_${token_set}
+  fi
+  part_data "${learn_from}" "${dumpdir}/sound_16000/${valid_set}" wav.scp,speech,sound text,text,text
   train_part espnet_av.bin.avgen_tokens_train "${token_config}" "${token_exp}" "${token_args}" "${data[@]}"
 }
 
@@ -115,7 +125,7 @@ train_vocoder() {
 declare_parts() {
   if trained_here token_model; then
     stage_marks "${token_exp}/.stages"
-    stage 3a recogniser train_token_model group: data_prep in: "${token_config}" "${filtered[@]:0:2}" \
+    stage 3a recogniser train_token_model group: data_prep in: "${token_config}" "${filtered[@]:0:2}" "${token_data[@]}" \
       out: "${token_exp}/config.yaml" "${token_exp}/checkpoint.pth" options: seed token_args
   fi
   stage_marks "${dumpdir}/.stages"

@@ -16,6 +16,7 @@ exec bash ../../TEMPLATE/activesep/activesep.sh --called_as "$0" "${folder}" "$#
   --dataset mini \
   --config conf/train_policy_mini.yaml \
   --passive_config conf/train_passive_mini.yaml \
+  --infer_config conf/eval_mini.yaml \
   --episode_start far \
   --train_points 400 --valid_points 60 \
   --train_episodes 800 --valid_episodes 24 --test_episodes 100 \

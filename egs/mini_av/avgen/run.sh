@@ -10,6 +10,7 @@ cd "${recipe}"
 
 exec bash ../../TEMPLATE/avgen/avgen.sh --called_as "$0" "${folder}" "$#" \
   --recipe_option corpus_size default "recordings: tiny, default, large, or a number of training recordings" \
+  --token_set sentences \
   --head_vae_config conf/train_head_vae_mini.yaml \
   --text_config conf/train_text_mini.yaml \
   --vocoder_config conf/train_vocoder_mini.yaml \

@@ -16,7 +16,7 @@ SHAPE = (512, 32, 1)
 @pytest.fixture
 def memory() -> AcousticMemory:
     torch.manual_seed(0)
-    return AcousticMemory(channels=1, num_heads=4, ffn_dim=24).double()
+    return AcousticMemory(channels=1, skip_channels=3, num_heads=4, ffn_dim=24).double()
 
 
 def seconds(steps: int) -> tuple[torch.Tensor, torch.Tensor]:

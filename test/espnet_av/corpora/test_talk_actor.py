@@ -13,7 +13,8 @@ import soundfile
 from espnet_av.avgen.score_files import find_basis, read_truths
 from espnet_av.corpora import fifty_hours, talk_actor
 from espnet_av.corpora.talk_controls import CONTROLS, head_to_pose
-from espnet_av.utils.errors import UsageError
+from espnet_av.data.data_dir import read_scp, read_text
+from espnet_av.utils.errors import MissingDataError, UsageError
 
 pytest.importorskip("espeakng_loader")
 
@@ -22,7 +23,7 @@ def make(folder, seed=0):
     """Generate in a fresh process: samples depend on what a process spoke before."""
     code = (
         "from pathlib import Path; from espnet_av.corpora.talk_actor import generate; import sys;"
-        f"generate(Path(sys.argv[1]), (3, 1, 1), {seed})"
+        f"generate(Path(sys.argv[1]), (3, 1, 1), {seed}, 4)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=300)
     return folder
@@ -82,9 +83,33 @@ def test_the_same_seed_gives_the_same_files(actor, recordings, tmp_path):
         for path in (each.wav, each.face, each.head):
             relative = path.removeprefix(str(actor)).lstrip("/")
             assert (again / relative).read_bytes() == (actor / relative).read_bytes()
+    for path in (actor / "sentences" / "wav").iterdir():
+        assert (again / "sentences" / "wav" / path.name).read_bytes() == path.read_bytes()
     before = (again / talk_actor.RECORD).stat().st_mtime_ns
-    assert talk_actor.generate(again, (3, 1, 1), 0) is False
+    assert talk_actor.generate(again, (3, 1, 1), 0, 4) is False
     assert (again / talk_actor.RECORD).stat().st_mtime_ns == before
+
+
+def test_further_sentences_have_the_voice_and_other_words(actor, recordings, tmp_path):
+    assert talk_actor.write_sentences(actor, tmp_path / "sentences", "free") == 4
+    texts = read_text(tmp_path / "sentences" / "text")
+    assert len(set(texts.values())) == 4
+    assert not set(texts.values()) & {each.text for each in recordings}
+    own = [silence_free_rms(soundfile.read(each.wav)[0][:, 0]) for each in recordings]
+    for path in read_scp(tmp_path / "sentences" / "wav.scp").values():
+        wave, rate = soundfile.read(path)
+        assert (wave.ndim, rate) == (1, 16000)
+        assert 0.7 * min(own) < silence_free_rms(wave) < 1.4 * max(own)
+    (actor / "sentences" / "text").rename(tmp_path / "text")
+    try:
+        with pytest.raises(MissingDataError, match="num_sentences"):
+            talk_actor.write_sentences(actor, tmp_path / "none")
+    finally:
+        (tmp_path / "text").rename(actor / "sentences" / "text")
+
+
+def silence_free_rms(wave):
+    return np.sqrt(np.mean(wave[np.abs(wave) > 0.05 * np.abs(wave).max()] ** 2))
 
 
 def test_data_folders_and_windows(actor, recordings, tmp_path):
@@ -112,3 +137,5 @@ def test_wrong_sizes_are_refused(tmp_path):
         talk_actor.main(["--output_dir", str(tmp_path), "--size", "huge"])
     with pytest.raises(UsageError, match="seed"):
         talk_actor.main(["--output_dir", str(tmp_path), "--seed", "-1"])
+    with pytest.raises(UsageError, match="num_sentences"):
+        talk_actor.main(["--output_dir", str(tmp_path), "--num_sentences", "-1"])
