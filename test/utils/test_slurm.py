@@ -115,7 +115,14 @@ def test_a_refusal_is_told_and_kept(fake):
     assert "sbatch: no such partition" in (fake.folder / "logs" / "x.log").read_text()
 
 
-@pytest.mark.parametrize("script", ["kill $PPID; kill $$", "setsid sh -c 'sleep 0.3; kill $0' $PPID & kill $$"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "kill $PPID; kill $$",
+        "setsid sh -c 'touch up; sleep 0.3; kill $0' $PPID & while [ ! -e up ]; do sleep 0.02; done; kill $$",
+    ],
+    ids=["its watcher first", "the command first"],
+)
 def test_a_cancelled_job_says_so_when_its_command_ends_with_it(tmp_path, repo_root, script):
     """Slurm sends SIGTERM to the command and to what watches it, in any order."""
     spec = {"words": ["bash", "-c", script], "log": str(tmp_path / "x.log"), "name": "", "jobs": ["1"]}
@@ -126,7 +133,7 @@ def test_a_cancelled_job_says_so_when_its_command_ends_with_it(tmp_path, repo_ro
     squeue.chmod(0o755)
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     task = [sys.executable, repo_root / "utils" / "_slurm_task.py", tmp_path, "1"]
-    assert subprocess.run(task, env=environ, check=False, timeout=60).returncode == 128 + signal.SIGTERM
+    assert subprocess.run(task, cwd=tmp_path, env=environ, check=False, timeout=60).returncode == 128 + signal.SIGTERM
     left = json.loads((tmp_path / "done.1").read_text())
     assert left["code"] == 143 and "the scheduler asked for it" in left["cause"]
     assert "slurm: stopped: the scheduler asked for it" in (tmp_path / "x.log").read_text()
