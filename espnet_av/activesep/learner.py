@@ -43,6 +43,7 @@ class LearnerOptions:
             does (``memory_size + num_steps + 1``); 0: by the seconds that are refined.
         float16: Round spectra as the published sensors do.
         figures: Collect the figures of episodes.
+        group_size: Neighbouring environments that begin with the same seed.
     """
 
     num_steps: int = 20
@@ -52,6 +53,7 @@ class LearnerOptions:
     loss_slots: int = 0
     float16: bool = False
     figures: bool = True
+    group_size: int = 1
 
 
 class PolicyEvaluation(torch.nn.Module):
@@ -111,7 +113,7 @@ class ActiveSeparationLearner(Learner):
         reward: What actions are worth.
         options: How to collect.
         device: Where the networks are.
-        seed: Seed of the environments; environment ``i`` gets ``seed + i``.
+        seed: Seed of the environments; group ``i`` gets ``seed + i``.
     """
 
     model: ActiveSeparationAgent
@@ -149,9 +151,12 @@ class ActiveSeparationLearner(Learner):
 
     def begin(self) -> None:
         """Reset the environments."""
-        observation, self.infos = self.envs.reset(seed=[self.seed + number for number in range(self.num_envs)])
+        observation, self.infos = self.envs.reset(seed=self._seeds())
         self.not_done.zero_()
         self._take(observation)
+
+    def _seeds(self) -> list[int]:
+        return [self.seed + number // self.options.group_size for number in range(self.num_envs)]
 
     def _facts(self, estimate: Tensor) -> Facts:
         """Return what the reward may know of the present observation."""
@@ -307,7 +312,7 @@ class ActiveSeparationLearner(Learner):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned."""
-        self.envs.reset(seed=[self.seed + number for number in range(self.num_envs)])
+        self.envs.reset(seed=self._seeds())
         self.envs.set_attr("state", list(state["envs"]))
         self.hidden.copy_(state["hidden"])
         self.not_done.copy_(state["not_done"])

@@ -333,8 +333,12 @@ def make_learner(
     clips: ClipLibrary,
 ) -> AgentLearner:
     """Return the learner of this process, with its share of the episodes."""
-    count = options.num_envs
-    parts = split_episodes(episodes, count * world.size)[world.rank * count :][:count]
+    count, size = options.num_envs, options.ppo.group_size
+    if count % size:
+        usage_error("groups hold the same number of environments", size, f"a divisor of num_envs, {count}")
+    num_groups = count // size
+    groups = split_episodes(episodes, num_groups * world.size)[world.rank * num_groups :][:num_groups]
+    parts = [part for part in groups for _ in range(size)]
     first_seed = options.seed + world.rank * count
     envs = options.make_envs(parts, clips, agent.policy.images, shuffle=True, seed=first_seed)
     collecting = LearnerOptions(
@@ -343,6 +347,7 @@ def make_learner(
         memory_size=options.memory_size,
         refine=options.refine,
         loss_slots=options.loss_slots,
+        group_size=size,
     )
     reward = make_reward(options.reward, **options.reward_conf)
     learner = AgentLearner(agent, envs, reward, collecting, world.device, first_seed)

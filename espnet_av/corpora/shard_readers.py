@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Literal
 
+from espnet_av.corpora.table_limits import BoundedArrow, TooLargeError, require_bounded_row_group
 from espnet_av.utils.errors import DataError
 from espnet_av.utils.optional import require
 from espnet_av.utils.untrusted import BoundedTarInfo, read_member
@@ -91,6 +92,8 @@ def _read_table(stream: BinaryIO, path: str, start: int) -> Iterator[Row]:
                 fields = {name: batch.column(name)[offset].as_py() for name in batch.schema.names}
                 yield str(fields.get("__key__") or f"{os.path.basename(path)}:{row + offset}"), fields, 0
             row += batch.num_rows
+    except TooLargeError as error:
+        raise DataError(f"{path}: a table that claims more than it holds: {error}; fix: fetch it again") from error
     except (arrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: damaged or truncated table ({error}) after row {row}; fix: fetch it again") from error
 
@@ -99,13 +102,8 @@ def _table_batches(stream: BinaryIO, path: str) -> Iterator[Any]:
     """Yield record batches of a Parquet file, or of an Arrow file in the streaming or the random access form."""
     if path.endswith(".parquet"):
         table = require("pyarrow.parquet", "hub").ParquetFile(stream)
-        yield from table.iter_batches(batch_size=16)
+        for number in range(table.num_row_groups):
+            require_bounded_row_group(table.metadata, number)
+            yield from table.iter_batches(batch_size=16, row_groups=[number])
         return
-    ipc = require("pyarrow.ipc", "hub")
-    magic = stream.read(6)
-    stream.seek(0)
-    if magic == b"ARROW1":
-        reader = ipc.open_file(stream)
-        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
-    else:
-        yield from ipc.open_stream(stream)
+    yield from require("pyarrow.ipc", "hub").open_stream(BoundedArrow(stream))

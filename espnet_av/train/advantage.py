@@ -54,6 +54,24 @@ def discounted_returns(
     return returns
 
 
+def compare_groups(advantages: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Take off the mean advantage of the other environments of the group, at every step.
+
+    Where a group plays the same episode, what was easy or hard for all of it falls out. The mean of the others does
+    not depend on an environment's own action, so the gradient stays unbiased (leave-one-out baseline: Kool et al.,
+    "Buy 4 REINFORCE samples, get a baseline for free!", 2019).
+
+    Args:
+        advantages: (T, N); neighbours form a group.
+        group_size: Of a group, a divisor of N; 1 changes nothing.
+    """
+    if group_size == 1:
+        return advantages
+    groups = advantages.unflatten(1, (-1, group_size))
+    others = (groups.sum(-1, keepdim=True) - groups) / (group_size - 1)
+    return (groups - others).flatten(1)
+
+
 def normalise(advantages: torch.Tensor, world: World | None = None) -> torch.Tensor:
     """Return advantages of mean 0 and deviation 1 over the whole rollout.
 

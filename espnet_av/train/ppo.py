@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from espnet_av.train.advantage import normalise
+from espnet_av.train.advantage import compare_groups, normalise
 from espnet_av.train.checkpoint import CheckpointStore, sync_folder, write_tensors
 from espnet_av.train.distributed import World
 from espnet_av.train.intervals import Stopwatch
@@ -194,7 +194,7 @@ class PPOTrainer:
 
     def _update_policy(self) -> dict[str, torch.Tensor]:
         storage = self.learner.storage
-        advantages = normalise(storage.advantages(), self.world)
+        advantages = normalise(compare_groups(storage.advantages(), self.options.group_size), self.world)
         clip = self.options.clip(self.update)
         return update_policy(self.policy, self.policy_optimizer, storage, advantages, self.options, clip)
 

@@ -24,6 +24,8 @@ class PPOOptions:
         clip_param: How far the ratio of probabilities may leave 1 at the start.
         ppo_epoch: Passes over a rollout, for both parts.
         num_mini_batch: Minibatches of whole sequences in a pass.
+        group_size: So many neighbouring environments play the same episodes, each with actions of its own, and are
+            compared with each other, see :func:`~espnet_av.train.advantage.compare_groups`; 1: each for itself.
         value_loss_coef: Weight of the value loss.
         entropy_coef: Weight of the entropy, which is made large.
         gamma: Discount.
@@ -53,6 +55,7 @@ class PPOOptions:
     clip_param: float = 0.1
     ppo_epoch: int = 4
     num_mini_batch: int = 1
+    group_size: int = 1
     value_loss_coef: float = 0.5
     entropy_coef: float = 0.01
     gamma: float = 0.99
@@ -76,7 +79,7 @@ class PPOOptions:
         Raises:
             UsageError: For a value out of range.
         """
-        for name in ("num_updates", "ppo_epoch", "num_mini_batch", "reward_window_size", "log_interval"):
+        for name in ("num_updates", "ppo_epoch", "num_mini_batch", "group_size", "reward_window_size", "log_interval"):
             if getattr(self, name) < 1:
                 usage_error(f"{name} is too small", getattr(self, name), "1 or more")
         for name in ("lr", "eps", "max_grad_norm", "clip_param"):

@@ -19,6 +19,7 @@ from espnet_av.activesep.agent import ActiveSeparationAgent
 from espnet_av.activesep.episode_figures import LENGTH, REWARD
 from espnet_av.activesep.learner import ActiveSeparationLearner
 from espnet_av.activesep.runner import build_agent, build_training, checkpoints, make_learner, train
+from espnet_av.train.advantage import compare_groups
 from espnet_av.train.checkpoint import CheckpointStore
 from espnet_av.train.distributed import World
 from espnet_av.train.signals import TrainingInterrupted
@@ -160,6 +161,33 @@ def test_rollouts_that_cut_episodes_see_the_same(root, tmp_path):
     assert cut[3].keys() == whole[3].keys() and cut[3][LENGTH] == (policy_toy.STEPS * 4.0, 4.0)
     for name, (value, count) in whole[3].items():
         assert cut[3][name] == (pytest.approx(value, rel=1e-4), count), name
+
+
+def test_a_group_plays_the_same_episodes(root, tmp_path):
+    options = build_training(policy_toy.settings(root, tmp_path, num_envs=4, num_mini_batch=1, group_size=2))
+    clips = options.read_clips()
+    agent = build_agent(options, (64, 64))
+    learner = make_learner(options, agent, World(0, 1, torch.device("cpu")), options.read_episodes(clips), clips)
+    learner.begin()
+    learner.choose = lambda step: [0, 1, 0, 2]
+    for _ in range(3):
+        learner.collect()
+        pairs = learner.target.unflatten(1, (2, 2))
+        torch.testing.assert_close(pairs[:, :, 0], pairs[:, :, 1])
+        assert (pairs[:, 0] - pairs[:, 1]).abs().max() > 0.1
+        assert (learner.storage.rewards[:, 0] - learner.storage.rewards[:, 1]).abs().max() > 0  # other actions
+    learner.close()
+    with pytest.raises(UsageError, match="a divisor of num_envs, 4"):
+        run(root, tmp_path / "odd", num_envs=4, group_size=3)
+
+
+def test_what_a_group_has_in_common_falls_out():
+    own = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    common = 10 * torch.arange(6.0).reshape(3, 2).repeat_interleave(3, dim=1)
+    found = compare_groups(own + common, 3)
+    torch.testing.assert_close(found, compare_groups(own, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[1, 4], own[1, 4] - (own[1, 3] + own[1, 5]) / 2, atol=1e-4, rtol=0)
+    assert compare_groups(own, 1) is own
 
 
 def test_files(root, whole):
