@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from espnet_av.activesep.env import FORWARD, LEFT, RIGHT, STAY
 from espnet_av.activesep.evaluate import Estimator, Move, Mover
-from espnet_av.activesep.graph import NavigationGraph
+from espnet_av.activesep.graph import FORWARD, LEFT, RIGHT, STAY, NavigationGraph, step_of_way, turn_towards
 from espnet_av.activesep.rollout_buffers import Sensed
 from espnet_av.activesep.scene import Scenes
 from espnet_av.activesep.separators import Separation
@@ -28,29 +27,11 @@ NUM_ACTIONS = 3  # of the policy, without staying
 PROXIMITY_RADIUS = 2  # steps
 
 
-def turn_towards(rotation: int, wanted: int) -> int:
-    """Return the action that turns one rotation (degrees) into another by the shorter way; staying where they agree."""
-    difference = (wanted - rotation) % 360
-    return STAY if difference == 0 else RIGHT if difference == 270 else LEFT
-
-
 def facing(graph: NavigationGraph, node: int, other: int) -> int:
     """Return the rotation from which ``other`` lies ahead of ``node``, to the nearest quarter turn."""
     x, _, z = graph.positions[other] - graph.positions[node]
     orientation = round(math.degrees(math.atan2(z, x)) / 90) * 90
     return (270 - orientation) % 360
-
-
-def step_of_way(graph: NavigationGraph, node: int, rotation: int, target: int) -> int:
-    """Return the next action on a shortest way to ``target``; of several ways that with the fewest turns."""
-    left = graph.distance(node, target)
-    if node == target or not math.isfinite(left):
-        return STAY
-    for turn in (0, 90, 270, 180):
-        wanted = (rotation + turn) % 360
-        if graph.distance(graph.step_ahead(node, wanted), target) < left:
-            return FORWARD if turn == 0 else turn_towards(rotation, wanted)
-    return STAY  # the way leads over an edge that no quarter turn faces
 
 
 def stand(move: Move) -> np.ndarray:

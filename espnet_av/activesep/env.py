@@ -21,13 +21,12 @@ from gymnasium import spaces
 from espnet_av.activesep import reference_sensors
 from espnet_av.activesep.binaural import CONVOLUTIONS, hear
 from espnet_av.activesep.episodes import Episode, EpisodeIterator
-from espnet_av.activesep.graph import azimuth_of, rotation_of
+from espnet_av.activesep.graph import FORWARD, LEFT, STAY, azimuth_of, rotation_of, step_of_way
 from espnet_av.activesep.scene import SceneLibrary, SceneStore
 from espnet_av.activesep.scene_files import SAMPLE_RATE, ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary, take_chunk
 from espnet_av.utils.errors import DataError, describe, usage_error
 
-FORWARD, LEFT, RIGHT, STAY = range(4)
 SENSORS = ("rgb", "depth", "audio", "target", "class", "pose")
 _HALF_MAX = 65504.0  # largest number of half precision
 Observation = dict[str, np.ndarray]
@@ -345,6 +344,7 @@ class ActiveSeparationEnv(gymnasium.Env):
             "node": self.node,
             "rotation": self.rotation,
             "geodesic_distance": self.store.graph.distance(self.node, self._source_nodes[0]),
+            "way": step_of_way(self.store.graph, self.node, self.rotation, self._source_nodes[0]),
             "scene": self._played.scene,
             "episode_id": self._played.episode_id,
             "step": self.steps_done,

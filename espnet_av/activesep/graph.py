@@ -20,6 +20,7 @@ from espnet_av.utils.errors import DataError, MissingDataError, describe
 
 ROTATIONS = (0, 90, 180, 270)
 EYE_HEIGHT = 1.5  # metres that points.txt lies above the floor
+FORWARD, LEFT, RIGHT, STAY = range(4)  # actions; policies have the first three
 NEAR = 0.01  # metres within which a position is that of a node
 
 
@@ -159,6 +160,24 @@ class NavigationGraph:
     def distance(self, node: int, other: int) -> float:
         """Return the number of steps between two nodes, infinity where there is no way."""
         return float(self.steps_from(node).get(other, math.inf))
+
+
+def turn_towards(rotation: int, wanted: int) -> int:
+    """Return the action that turns one rotation (degrees) into another by the shorter way; staying where they agree."""
+    difference = (wanted - rotation) % 360
+    return STAY if difference == 0 else RIGHT if difference == 270 else LEFT
+
+
+def step_of_way(graph: NavigationGraph, node: int, rotation: int, target: int) -> int:
+    """Return the next action on a shortest way to ``target``; of several ways that with the fewest turns."""
+    left = graph.distance(node, target)
+    if node == target or not math.isfinite(left):
+        return STAY
+    for turn in (0, 90, 270, 180):
+        wanted = (rotation + turn) % 360
+        if graph.distance(graph.step_ahead(node, wanted), target) < left:
+            return FORWARD if turn == 0 else turn_towards(rotation, wanted)
+    return STAY  # the way leads over an edge that no quarter turn faces
 
 
 def graph_from_record(record: object, name: str = "graph", *, allow_diagonal: bool = False) -> NavigationGraph:

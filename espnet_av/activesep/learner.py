@@ -19,6 +19,7 @@ from torch import Tensor
 
 from espnet_av.activesep.agent import ActiveSeparationAgent
 from espnet_av.activesep.episode_figures import EpisodeFigures
+from espnet_av.activesep.graph import LEFT
 from espnet_av.activesep.memory import AcousticMemory, refinement_loss
 from espnet_av.activesep.memory_buffer import CAPACITY, REFINED_PAST
 from espnet_av.activesep.policy import ActiveSeparationPolicy
@@ -28,6 +29,8 @@ from espnet_av.activesep.separators import Separation, masked_magnitude
 from espnet_av.train.ppo import Learner
 from espnet_av.train.rollout import RolloutStorage
 from espnet_av.utils.errors import usage_error
+
+STORED_INFOS = ("geodesic_distance", "scene", "node", "way")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -44,6 +47,7 @@ class LearnerOptions:
         float16: Round spectra as the published sensors do.
         figures: Collect the figures of episodes.
         group_size: Neighbouring environments that begin with the same seed.
+        expert: Note the next action of a shortest way to the target, for imitation.
     """
 
     num_steps: int = 20
@@ -54,6 +58,7 @@ class LearnerOptions:
     float16: bool = False
     figures: bool = True
     group_size: int = 1
+    expert: bool = False
 
 
 class PolicyEvaluation(torch.nn.Module):
@@ -237,6 +242,7 @@ class ActiveSeparationLearner(Learner):
                 "actions": action.squeeze(-1),
                 "log_probs": log_prob.squeeze(-1),
                 "values": decision.value.squeeze(-1),
+                **({"expert": self._expert()} if self.options.expert else {}),
             },
         )
         self._note(step, refined, exist)
@@ -256,6 +262,13 @@ class ActiveSeparationLearner(Learner):
             old = totals.get(name, (0.0, 0.0))
             totals[name] = (old[0] + total, old[1] + count)
         return refined, exist
+
+    def _expert(self) -> Tensor:
+        """Return the next actions of shortest ways to the targets; a policy that cannot stay turns there."""
+        if "way" not in self.infos:
+            usage_error("the environments do not know the way", sorted(self.infos), fix="set imitation_updates to 0")
+        way = torch.as_tensor(np.asarray(self.infos["way"]), device=self.device)
+        return torch.where(way < self.model.policy.num_actions, way, LEFT)
 
     def _note(self, step: int, refined: Tensor, exist: Tensor) -> None:
         """Add this second to the figures."""
@@ -306,7 +319,7 @@ class ActiveSeparationLearner(Learner):
             "memory": self.memory.state_dict(),
             "figures": self.figures.state_dict(),
             "reward": self.reward.state_dict(),
-            "infos": {name: list(self.infos[name]) for name in ("geodesic_distance", "scene", "node")},
+            "infos": {name: list(self.infos[name]) for name in STORED_INFOS if name in self.infos},
             "envs": list(self.envs.get_attr("state")),
         }
 

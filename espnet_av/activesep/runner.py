@@ -348,6 +348,7 @@ def make_learner(
         refine=options.refine,
         loss_slots=options.loss_slots,
         group_size=size,
+        expert=options.ppo.imitation_updates > 0,
     )
     reward = make_reward(options.reward, **options.reward_conf)
     learner = AgentLearner(agent, envs, reward, collecting, world.device, first_seed)

@@ -444,7 +444,7 @@ def write_sounds(
 
     Args:
         data_dir: A data folder of recordings.
-        output_dir: Folder to make: ``wav/``, ``wav.scp``, ``utt2num_samples``, and ``text`` and ``utt2spk`` where they are.
+        output_dir: Folder to make: ``wav/``, ``wav.scp``, ``utt2num_samples``; ``text``, ``utt2spk`` if known.
         sample_rate: In Hz.
         with_text: Leave out recordings without a text.
         nj: Number of processes.

@@ -196,7 +196,10 @@ class PPOTrainer:
         storage = self.learner.storage
         advantages = normalise(compare_groups(storage.advantages(), self.options.group_size), self.world)
         clip = self.options.clip(self.update)
-        return update_policy(self.policy, self.policy_optimizer, storage, advantages, self.options, clip)
+        imitate = self.update < self.options.imitation_updates
+        return update_policy(
+            self.policy, self.policy_optimizer, storage, advantages, self.options, clip, imitate=imitate
+        )
 
     def _reduce_sums(self, sums: Sums) -> Sums:
         """Add up the sums of all processes; not all of them need to have seen an episode end."""

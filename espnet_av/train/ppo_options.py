@@ -24,6 +24,9 @@ class PPOOptions:
         clip_param: How far the ratio of probabilities may leave 1 at the start.
         ppo_epoch: Passes over a rollout, for both parts.
         num_mini_batch: Minibatches of whole sequences in a pass.
+        imitation_updates: In so many updates at the start, the policy learns what an expert would do where the policy
+            went (DAgger: Ross et al., "A reduction of imitation learning and structured prediction to no-regret online
+            learning", AISTATS 2011), and PPO begins after them.
         group_size: So many neighbouring environments play the same episodes, each with actions of its own, and are
             compared with each other, see :func:`~espnet_av.train.advantage.compare_groups`; 1: each for itself.
         value_loss_coef: Weight of the value loss.
@@ -55,6 +58,7 @@ class PPOOptions:
     clip_param: float = 0.1
     ppo_epoch: int = 4
     num_mini_batch: int = 1
+    imitation_updates: int = 0
     group_size: int = 1
     value_loss_coef: float = 0.5
     entropy_coef: float = 0.01
@@ -85,7 +89,7 @@ class PPOOptions:
         for name in ("lr", "eps", "max_grad_norm", "clip_param"):
             if not getattr(self, name) > 0:
                 usage_error(f"{name} is too small", getattr(self, name), "above 0")
-        for name in ("save_interval", "checkpoint_interval", "max_train_sec", "auxiliary_lr"):
+        for name in ("imitation_updates", "save_interval", "checkpoint_interval", "max_train_sec", "auxiliary_lr"):
             if getattr(self, name) < 0:
                 usage_error(f"{name} is too small", getattr(self, name), "0 or more")
         for name in ("gamma", "tau"):

@@ -60,6 +60,8 @@ def update_policy(
     advantages: torch.Tensor,
     options: PPOOptions,
     clip: float,
+    *,
+    imitate: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Train a policy on a finished rollout.
 
@@ -71,6 +73,7 @@ def update_policy(
         advantages: Normalised, (T, N).
         options: Epochs, minibatches, weights.
         clip: Clipping range of this update.
+        imitate: Raise the probability of the expert's actions instead; the value is trained all the same.
 
     Returns:
         Means over all steps: ``value_loss``, ``action_loss``, ``entropy`` and ``grad_norm``.
@@ -79,8 +82,12 @@ def update_policy(
     rows = []
     for _ in range(options.ppo_epoch):
         for batch in storage.batches(options.num_mini_batch, advantages):
-            values, log_probs, entropies = evaluate(batch)
-            action = policy_loss(log_probs, batch["log_probs"], batch["advantages"], clip)
+            actions = batch["expert"] if imitate else batch["actions"]
+            values, log_probs, entropies = evaluate({**batch, "actions": actions})
+            if imitate:
+                action = -log_probs.mean()
+            else:
+                action = policy_loss(log_probs, batch["log_probs"], batch["advantages"], clip)
             value = value_loss(values, batch["values"], batch["returns"], clip)
             entropy = entropies.mean()
             loss = options.value_loss_coef * value + action - options.entropy_coef * entropy

@@ -29,6 +29,7 @@ class RolloutStorage:
     Attributes:
         inputs: The fields, each (T, N, *shape).
         actions: (T, N), integers.
+        expert: Actions to imitate, where there are any, (T, N).
         log_probs: Of the actions under the policy that took them, (T, N).
         values: (T + 1, N).
         rewards: (T, N).
@@ -54,6 +55,7 @@ class RolloutStorage:
             for name, (shape, dtype) in fields.items()
         }
         self.actions = torch.zeros((num_steps, num_envs), dtype=torch.long, device=device)
+        self.expert = torch.zeros_like(self.actions)
         self.log_probs = torch.zeros((num_steps, num_envs), device=device)
         self.rewards = torch.zeros((num_steps, num_envs), device=device)
         self.returns = torch.zeros((num_steps, num_envs), device=device)
@@ -67,7 +69,7 @@ class RolloutStorage:
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
-        own = (self.actions, self.log_probs, self.rewards, self.returns, self.values, self.masks)
+        own = (self.actions, self.expert, self.log_probs, self.rewards, self.returns, self.values, self.masks)
         kept = [*self.inputs.values(), *own, *([self.hidden] if self.hidden is not None else [])]
         return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
@@ -88,11 +90,13 @@ class RolloutStorage:
         Args:
             step: From 0.
             inputs: The fields, each (N, *shape).
-            action: ``actions``, ``log_probs`` and ``values``, each (N,).
+            action: ``actions``, ``log_probs`` and ``values``, and ``expert`` where it is known, each (N,).
         """
         for name, target in self.inputs.items():
             target[step] = inputs[name]
         self.actions[step] = action["actions"]
+        if "expert" in action:
+            self.expert[step] = action["expert"]
         self.log_probs[step] = action["log_probs"]
         self.values[step] = action["values"]
 
@@ -126,8 +130,9 @@ class RolloutStorage:
             generator: Gives the order; None: torch's global generator.
 
         Yields:
-            ``inputs`` (time-major and flattened: (T * n, ...) each), ``actions``, ``log_probs``, ``values``,
-            ``returns``, ``advantages``, ``masks`` (each (T * n,)), ``hidden`` (layers, n, H) and ``envs`` (n,).
+            ``inputs`` (time-major and flattened: (T * n, ...) each), ``actions``, ``expert``, ``log_probs``,
+            ``values``, ``returns``, ``advantages``, ``masks`` (each (T * n,)), ``hidden`` (layers, n, H) and ``envs``
+            (n,).
 
         Raises:
             UsageError: The environments cannot be shared out evenly.
@@ -141,6 +146,7 @@ class RolloutStorage:
             yield {
                 "inputs": {name: _flat(tensor, envs) for name, tensor in self.inputs.items()},
                 "actions": _flat(self.actions, envs),
+                "expert": _flat(self.expert, envs),
                 "log_probs": _flat(self.log_probs, envs),
                 "values": _flat(self.values[:-1], envs),
                 "returns": _flat(self.returns, envs),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ import policy_toy
 
 from espnet_av.activesep.agent import ActiveSeparationAgent
 from espnet_av.activesep.episode_figures import LENGTH, REWARD
+from espnet_av.activesep.graph import LEFT, STAY
 from espnet_av.activesep.learner import ActiveSeparationLearner
 from espnet_av.activesep.runner import build_agent, build_training, checkpoints, make_learner, train
 from espnet_av.train.advantage import compare_groups
@@ -179,6 +181,36 @@ def test_a_group_plays_the_same_episodes(root, tmp_path):
     learner.close()
     with pytest.raises(UsageError, match="a divisor of num_envs, 4"):
         run(root, tmp_path / "odd", num_envs=4, group_size=3)
+
+
+def test_imitation_learns_the_way_and_hands_over_to_ppo(root, tmp_path):
+    changes = {"num_envs": 4, "group_size": 2, "num_updates": 16, "use_linear_lr_decay": False}
+    run(root, tmp_path, imitation_updates=14, **changes)
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    unlikely = [row["action_loss"] for row in rows]  # minus the log-probability of the expert's action
+    assert 1.0 < unlikely[0] < 1.2 and min(unlikely[10:14]) < 0.8 * unlikely[0]
+    assert max(map(abs, unlikely[14:])) < 0.3  # the surrogate of normalised advantages lies near 0
+    with pytest.raises(UsageError, match="imitation_updates is too small"):
+        build_training(policy_toy.settings(root, tmp_path, imitation_updates=-1))
+
+
+def test_the_expert_of_a_policy_turns_where_it_has_arrived(root, tmp_path):
+    options = build_training(policy_toy.settings(root, tmp_path, imitation_updates=1))
+    clips = options.read_clips()
+    agent = build_agent(options, (64, 64))
+    learner = make_learner(options, agent, World(0, 1, torch.device("cpu")), options.read_episodes(clips), clips)
+    learner.begin()
+    seen = []
+    learner.choose = lambda step: seen.append(learner.infos["way"].copy()) or [int(way) % 3 for way in seen[-1]]
+    learner.collect()
+    ways = torch.as_tensor(np.stack(seen))
+    assert (ways == STAY).any() and (ways != STAY).any()
+    torch.testing.assert_close(learner.storage.expert, torch.where(ways == STAY, LEFT, ways))
+    learner.infos = {name: value for name, value in learner.infos.items() if name != "way"}
+    learner.choose = None
+    with pytest.raises(UsageError, match="imitation_updates"):
+        learner.collect()
+    learner.close()
 
 
 def test_what_a_group_has_in_common_falls_out():

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from espnet_av.activesep import baselines
-from espnet_av.activesep.env import FORWARD, LEFT, RIGHT, STAY
 from espnet_av.activesep.episodes import Episode, Sound
 from espnet_av.activesep.evaluate import Move
-from espnet_av.activesep.graph import NavigationGraph
+from espnet_av.activesep.graph import FORWARD, LEFT, RIGHT, STAY, NavigationGraph
 from espnet_av.utils.errors import UsageError
 
 #  6 7 8     ahead at rotation 0 is -z: from 0 to 3

@@ -13,7 +13,8 @@ from activesep_worlds import make_clips, make_episodes, make_scene
 from gymnasium.utils.env_checker import check_env
 
 from espnet_av.activesep.binaural import hear
-from espnet_av.activesep.env import FORWARD, LEFT, RIGHT, STAY, ActiveSeparationEnv
+from espnet_av.activesep.env import ActiveSeparationEnv
+from espnet_av.activesep.graph import FORWARD, LEFT, RIGHT, STAY
 from espnet_av.activesep.scene import SceneStore, open_scene
 from espnet_av.activesep.sounds import ClipLibrary, take_chunk
 from espnet_av.activesep.vector_env import load_vector_state, make_vector_env, vector_state
