@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Literal
 
+from espnet_av.corpora.parquet_footer import read_row_groups
 from espnet_av.corpora.table_limits import BoundedArrow, TooLargeError, require_bounded_row_group
 from espnet_av.utils.errors import DataError
 from espnet_av.utils.optional import require
@@ -84,6 +85,7 @@ def _read_table(stream: BinaryIO, path: str, start: int) -> Iterator[Row]:
     row = 0
     try:
         for batch in _table_batches(stream, path):
+            batch.validate(full=True)  # the library believes offsets of Arrow files, and reads anywhere
             if row + batch.num_rows <= start:
                 row += batch.num_rows
                 continue
@@ -94,16 +96,22 @@ def _read_table(stream: BinaryIO, path: str, start: int) -> Iterator[Row]:
             row += batch.num_rows
     except TooLargeError as error:
         raise DataError(f"{path}: a table that claims more than it holds: {error}; fix: fetch it again") from error
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, MemoryError) as error:
         raise DataError(f"{path}: damaged or truncated table ({error}) after row {row}; fix: fetch it again") from error
 
 
 def _table_batches(stream: BinaryIO, path: str) -> Iterator[Any]:
     """Yield record batches of a Parquet file, or of an Arrow file in the streaming or the random access form."""
     if path.endswith(".parquet"):
+        try:
+            groups = read_row_groups(stream)
+        except ValueError as error:
+            raise OSError(str(error)) from error
         table = require("pyarrow.parquet", "hub").ParquetFile(stream)
-        for number in range(table.num_row_groups):
-            require_bounded_row_group(table.metadata, number)
-            yield from table.iter_batches(batch_size=16, row_groups=[number])
+        if len(groups) != table.num_row_groups:
+            raise OSError("a footer that can be read in two ways")
+        for number, group in enumerate(groups):
+            rows = require_bounded_row_group(group)
+            yield from table.iter_batches(batch_size=min(rows, 16), row_groups=[number])
         return
     yield from require("pyarrow.ipc", "hub").open_stream(BoundedArrow(stream))

@@ -11,6 +11,7 @@ import io
 import struct
 from typing import Any, BinaryIO
 
+from espnet_av.corpora.parquet_footer import RowGroup
 from espnet_av.utils.optional import require
 
 MIB = 1 << 20
@@ -19,6 +20,7 @@ MAX_RATIO = 50  # of unpacked to packed bytes; sound and pictures hardly shrink,
 FREE_VALUES = 1_000_000
 VALUES_PER_BYTE = 64  # of packed bytes; equal values take next to nothing
 _ARROW_FILE = b"ARROW1\0\0"
+_ARROW_END = b"ARROW1"
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 
 
@@ -45,22 +47,20 @@ def require_bounded(packed: int, unpacked: int, values: int) -> None:
         raise TooLargeError(f"{values} values in {packed} bytes")
 
 
-def require_bounded_row_group(metadata: Any, number: int) -> None:
+def require_bounded_row_group(group: RowGroup) -> int:
     """Look at a row group of a Parquet file.
 
-    Args:
-        metadata: ``pyarrow.parquet.FileMetaData``.
-        number: Of the row group.
+    Returns:
+        How many rows may be unpacked at once: all may hold one large value that is stored once.
 
     Raises:
         TooLargeError: It claims more than it holds.
     """
-    group = metadata.row_group(number)
-    columns = [group.column(index) for index in range(group.num_columns)]
-    for column in columns:
-        require_bounded(column.total_compressed_size, column.total_uncompressed_size, column.num_values)
-    packed = sum(column.total_compressed_size for column in columns)
-    require_bounded(packed, sum(column.total_uncompressed_size for column in columns), group.num_rows)
+    for chunk in group.chunks:
+        require_bounded(chunk.packed, chunk.unpacked, chunk.num_values)
+    packed = sum(chunk.packed for chunk in group.chunks)
+    require_bounded(packed, sum(chunk.unpacked for chunk in group.chunks), group.num_rows)
+    return max(1, FREE_BYTES // max((chunk.unpacked for chunk in group.chunks if chunk.unpacked), default=1))
 
 
 class BoundedArrow(io.RawIOBase):
@@ -70,12 +70,18 @@ class BoundedArrow(io.RawIOBase):
         stream: The open file, in the streaming or the random access form.
 
     Raises:
+        OSError: A file in the random access form is cut off.
         TooLargeError: While reading, when a message claims more than it holds.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        if stream.read(len(_ARROW_FILE)) != _ARROW_FILE:
-            stream.seek(0)
+        start = 0
+        if stream.read(len(_ARROW_FILE)) == _ARROW_FILE:
+            start = len(_ARROW_FILE)
+            stream.seek(-len(_ARROW_END), io.SEEK_END)
+            if stream.read(len(_ARROW_END)) != _ARROW_END:
+                raise OSError("no end mark")
+        stream.seek(start)
         self._messages = require("pyarrow.ipc", "hub").MessageReader.open_stream(stream)
         self._left = memoryview(b"")
 

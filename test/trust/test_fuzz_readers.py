@@ -3,9 +3,11 @@
 """Whatever a file holds: readers give a result or an error of the project, soon and in little memory."""
 
 import gzip
+import importlib.util
 import io
 import json
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from espnet_av.avsr.vtt import parse_vtt, read_vtt
 from espnet_av.bin.tokens import load_tokens_dir
 from espnet_av.codec import bitstream
 from espnet_av.corpora.grid import read_align
+from espnet_av.corpora.shard_readers import read_rows
 from espnet_av.data.audio_format import AudioItem, FormatRules, format_item, read_items
 from espnet_av.data.data_dir import DataDir, read_ints, read_scp
 from espnet_av.utils.config import load_yaml
@@ -92,6 +95,39 @@ def read_training_options(path):
     return AVSRTask.get_parser().parse_args(["--config", str(path), "--output_dir", "nowhere"])
 
 
+def read_shard(path):
+    """Read a shard, all its samples."""
+    with open(path, "rb") as stream:
+        for _ in read_rows(stream, path.name):
+            pass
+
+
+def table_file(kind, compression=None):
+    """Return a small table as a Parquet file, or as an Arrow file in one of its forms."""
+    from pyarrow import Table, ipc, parquet
+
+    rows = [{"__key__": f"k{n}", "video": b"mp4" * n, "label": "words", "length": n, "x": [0.5] * n} for n in range(5)]
+    table, stream = Table.from_pylist(rows), io.BytesIO()
+    if kind == "parquet":
+        parquet.write_table(table, stream, compression=compression or "none", row_group_size=3)
+    else:
+        options = ipc.IpcWriteOptions(compression=compression)
+        with (ipc.new_stream if kind == "stream" else ipc.new_file)(stream, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=3)
+    return stream.getvalue()
+
+
+def shard_tar():
+    """Return a shard of two samples."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in ("0.video", "0.label", "1.video", "1.label"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 5
+            archive.addfile(entry, io.BytesIO(b"bytes"))
+    return stream.getvalue()
+
+
 EPISODE = {
     "episode_id": "1",
     "scene_id": "house/house.glb",
@@ -127,6 +163,13 @@ READERS = [
     Reader("tokens", read_tokens, "tokens.json", (b'{"token_type": "char", "num_tokens": 4}',), JSON_WORDS),
     Reader("yaml", load_yaml, "x.yaml", (CONFIG,), (b"&a ", b"*a", b"!!python/object:os.system ", b"<<: ", b"? ")),
 ]
+READERS.append(Reader("tar", read_shard, "x.tar", (shard_tar(),)))
+if importlib.util.find_spec("pyarrow") is not None:
+    READERS += [
+        Reader("parquet", read_shard, "x.parquet", (table_file("parquet"), table_file("parquet", "zstd"))),
+        Reader("arrow", read_shard, "x.arrow", (table_file("stream"), table_file("stream", "lz4"))),
+        Reader("arrow_file", read_shard, "x.arrow", (table_file("file"), table_file("file", "zstd"))),
+    ]
 TRAINING = Reader("training", read_training_options, "x.yaml", (CONFIG.split(b"optim_conf")[0],), (b"&a ", b"*a"), True)
 
 #: What has broken a reader, or could: reader -> contents.
