@@ -61,7 +61,8 @@ def attend(caller: socket.socket) -> None:
         caller.close()
         run(request, streams)
     handle = os.pidfd_open(pid)
-    caller.sendall(f"{pid}\n".encode())
+    with contextlib.suppress(OSError):  # it may be gone already
+        caller.sendall(f"{pid}\n".encode())
     ready, _, _ = select.select([handle, caller], [], [])
     if handle not in ready:  # the caller never says more: it is gone
         os.kill(pid, signal.SIGKILL)
