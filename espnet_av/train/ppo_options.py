@@ -22,7 +22,8 @@ class PPOOptions:
         eps: Of both Adam optimizers.
         max_grad_norm: Largest gradient norm, of each part by itself.
         clip_param: How far the ratio of probabilities may leave 1 at the start.
-        ppo_epoch: Passes over a rollout, for both parts.
+        ppo_epoch: Passes over a rollout.
+        auxiliary_epoch: The same for the part beside the policy; 0: as many.
         num_mini_batch: Minibatches of whole sequences in a pass.
         imitation_updates: In so many updates at the start, the policy learns what an expert would do where the policy
             went (DAgger: Ross et al., "A reduction of imitation learning and structured prediction to no-regret online
@@ -57,6 +58,7 @@ class PPOOptions:
     max_grad_norm: float = 0.5
     clip_param: float = 0.1
     ppo_epoch: int = 4
+    auxiliary_epoch: int = 0
     num_mini_batch: int = 1
     imitation_updates: int = 0
     group_size: int = 1
@@ -89,7 +91,14 @@ class PPOOptions:
         for name in ("lr", "eps", "max_grad_norm", "clip_param"):
             if not getattr(self, name) > 0:
                 usage_error(f"{name} is too small", getattr(self, name), "above 0")
-        for name in ("imitation_updates", "save_interval", "checkpoint_interval", "max_train_sec", "auxiliary_lr"):
+        for name in (
+            "auxiliary_epoch",
+            "imitation_updates",
+            "save_interval",
+            "checkpoint_interval",
+            "max_train_sec",
+            "auxiliary_lr",
+        ):
             if getattr(self, name) < 0:
                 usage_error(f"{name} is too small", getattr(self, name), "0 or more")
         for name in ("gamma", "tau"):

@@ -115,7 +115,7 @@ def update_auxiliary(
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     rows = []
-    for _ in range(options.ppo_epoch):
+    for _ in range(options.auxiliary_epoch or options.ppo_epoch):
         for batch in batches():
             loss = objective(batch)
             norm = descend(loss, optimizer, parameters, options.max_grad_norm)

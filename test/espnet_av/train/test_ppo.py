@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from espnet_av.train.ppo_options import PPOOptions
-from espnet_av.train.ppo_update import descend, policy_loss, value_loss
+from espnet_av.train.ppo_update import descend, policy_loss, update_auxiliary, update_policy, value_loss
 from espnet_av.train.rollout import RolloutStorage
 from espnet_av.train.update import NonFiniteError
 from espnet_av.utils.errors import UsageError
@@ -66,7 +66,35 @@ def test_minibatches_hold_whole_sequences():
 
 
 def test_bytes_of_storage():
-    assert storage(3, 4).nbytes == 4 * (3 * 4 * 2 + 3 * 3 * 4 + 2 * 4 * 4 + 4 * 5) + 8 * 3 * 4
+    assert storage(3, 4).nbytes == 4 * (3 * 4 * 2 + 3 * 3 * 4 + 2 * 4 * 4 + 4 * 5) + 8 * 3 * 4 * 2
+
+
+@pytest.mark.parametrize(("epochs", "passes"), [(0, 3), (2, 2)])
+def test_the_part_beside_the_policy_may_have_its_own_number_of_passes(epochs, passes):
+    weight = torch.nn.Parameter(torch.ones(1))
+    calls = []
+    batches = lambda: calls.append(1) or iter([1.0, 2.0])  # noqa: E731
+    options = PPOOptions(output_dir="x", ppo_epoch=3, auxiliary_epoch=epochs)
+    stats = update_auxiliary(lambda batch: (weight * batch).sum(), torch.optim.SGD([weight], 0.1), batches, options)
+    assert len(calls) == passes and set(stats) == {"loss", "grad_norm"}
+
+
+def test_imitation_raises_the_probability_of_the_expert():
+    made = storage()
+    made.expert.fill_(1)
+    made.finish(torch.zeros(4), gamma=0.9, tau=0.5)
+    made.actions.fill_(0)
+    logits = torch.nn.Parameter(torch.zeros(2))
+
+    def evaluate(batch):
+        log_probs = logits.log_softmax(0)[batch["actions"]]
+        return batch["values"] + 0 * logits.sum(), log_probs, torch.zeros(1)
+
+    options = PPOOptions(output_dir="x", entropy_coef=0.0)
+    optimizer = torch.optim.SGD([logits], 1.0)
+    stats = update_policy(evaluate, optimizer, made, made.advantages(), options, 0.1, imitate=True)
+    assert logits[1] > 0.5 > 0 > logits[0]
+    assert 0 < stats["action_loss"] < torch.log(torch.tensor(2.0))
 
 
 def test_gradients_that_are_not_finite_change_nothing():
