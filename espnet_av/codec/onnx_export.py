@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from espnet_av.codec.deploy import Activation, Conv, FoldedCodec, Residual, Step, Upsample
+from espnet_av.codec.onnx_check import read_graph
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.optional import require
@@ -267,16 +268,17 @@ class OnnxFrames:
         delay: Steps by which the output is late: frames of the encoder, samples of the decoder.
 
     Raises:
-        EnvironmentProblem: The package ``onnxruntime`` is missing.
-        CheckpointError: The file is damaged or no graph of a codec.
+        EnvironmentProblem: The package ``onnx`` or ``onnxruntime`` is missing.
+        CheckpointError: The file is damaged, no graph of a codec, or one that could do harm.
     """
 
     def __init__(self, path: str | os.PathLike, batch_size: int = 1, num_threads: int = 1) -> None:
         runtime = require("onnxruntime", "codec")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = num_threads
+        content = read_graph(path, batch_size)
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library's own classes are private
             raise CheckpointError(f"{path} is damaged or no ONNX graph ({error})") from error
         self.facts = dict(self._session.get_modelmeta().custom_metadata_map)

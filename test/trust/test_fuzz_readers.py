@@ -7,7 +7,10 @@ import importlib.util
 import io
 import json
 import struct
+import sys
 import tarfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +18,15 @@ from fuzz_inputs import Reader, bitstream_header, contents, give, gzipped_zeros,
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "espnet_av"))
+from codec_graphs import make_graphs
+
 from espnet_av.activesep.episodes import read_episodes
 from espnet_av.avsr.tokenizer import SentencePieceTokenizer, load_tokenizer
 from espnet_av.avsr.vtt import parse_vtt, read_vtt
 from espnet_av.bin.tokens import load_tokens_dir
 from espnet_av.codec import bitstream
+from espnet_av.codec.onnx_export import OnnxFrames
 from espnet_av.corpora.grid import read_align
 from espnet_av.corpora.shard_readers import read_rows
 from espnet_av.data.audio_format import AudioItem, FormatRules, format_item, read_items
@@ -117,6 +124,17 @@ def table_file(kind, compression=None):
     return stream.getvalue()
 
 
+def read_onnx(path):
+    """Read the graph of a codec, and let the runtime read what is taken."""
+    OnnxFrames(path)
+
+
+def onnx_files():
+    """Return the graphs of a small codec."""
+    with tempfile.TemporaryDirectory() as folder:
+        return tuple(path.read_bytes() for path in make_graphs(Path(folder)).values())
+
+
 def shard_tar():
     """Return a shard of two samples."""
     stream = io.BytesIO()
@@ -170,6 +188,8 @@ if importlib.util.find_spec("pyarrow") is not None:
         Reader("arrow", read_shard, "x.arrow", (table_file("stream"), table_file("stream", "lz4"))),
         Reader("arrow_file", read_shard, "x.arrow", (table_file("file"), table_file("file", "zstd"))),
     ]
+if all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
+    READERS.append(Reader("onnx", read_onnx, "x.onnx", onnx_files(), (b"Loop", b"/etc/passwd", b"batch")))
 TRAINING = Reader("training", read_training_options, "x.yaml", (CONFIG.split(b"optim_conf")[0],), (b"&a ", b"*a"), True)
 
 #: What has broken a reader, or could: reader -> contents.
