@@ -139,6 +139,23 @@ def test_a_cancelled_job_says_so_when_its_command_ends_with_it(tmp_path, repo_ro
     assert "slurm: stopped: the scheduler asked for it" in (tmp_path / "x.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "found"),
+    [
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", 1, "None"),
+        ("slurm_load_jobs error: Invalid job id specified", 1, "{}"),
+        ("", 0, "{}"),
+    ],
+)
+def test_a_controller_that_does_not_answer_is_no_word_about_the_job(tmp_path, repo_root, said, code, found):
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
+    squeue.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(repo_root / "utils")}
+    ask_it = [sys.executable, "-c", "import _slurm_queue as q; print(q.look('7'))"]
+    assert subprocess.run(ask_it, env=environ, capture_output=True, text=True).stdout.strip() == found
+
+
 # ------------------------------------------------------------------------------------------------ a real Slurm
 
 

@@ -5,6 +5,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from slurm_cluster import ask, wait_for
@@ -157,6 +158,8 @@ def test_the_controller_is_away_for_a_while(cluster, place, call):
     wait_for(lambda: nodes_used(place))
     cluster.kill("slurmctld")
     try:
+        time.sleep(30)  # squeue gives up after 18 s
+        assert running.process.poll() is None
         (place / "go").touch()
         wait_for(lambda: list(place.glob("logs/q/*/done.1")), what="the job to end")
     finally:
