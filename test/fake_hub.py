@@ -8,9 +8,10 @@ import http.server
 import json
 import re
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 LARGE = (".safetensors", ".npy", ".model")  # what goes through large-file storage
@@ -50,6 +51,7 @@ class Hub:
         requests: Method, path and Range header of every request.
         cut_after: Bytes of the next download after which the connection breaks; None: none does.
         read_only: Whether uploads are refused.
+        pause_sec: Pauses in the sending of files, which go in a dozen pieces then.
     """
 
     address: str = ""
@@ -58,6 +60,7 @@ class Hub:
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     cut_after: int | None = None
     read_only: bool = False
+    pause_sec: float = 0.0
 
     def asked(self, method: str, piece: str) -> list[tuple[str, str, str | None]]:
         """Return the requests of a method whose path holds a piece of text."""
@@ -261,5 +264,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and self.hub.pause_sec:
+            self._send_slowly(body[:cut])
+        elif self.command != "HEAD":
             self.wfile.write(body[:cut])
+
+    def _send_slowly(self, body: bytes) -> None:
+        size = len(body) // 12 + 1
+        with suppress(OSError):  # the one who asked is gone
+            for start in range(0, len(body), size):
+                self.wfile.write(body[start : start + size])
+                time.sleep(self.hub.pause_sec)

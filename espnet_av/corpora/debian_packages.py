@@ -13,14 +13,13 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from espnet_av.utils.errors import DataError, EnvironmentProblem, describe
-from espnet_av.utils.files import sha256_file
+from espnet_av.utils.files import locked, sha256_file
 from espnet_av.utils.untrusted import BoundedTarInfo, read_member
 
 logger = logging.getLogger(__name__)
@@ -112,35 +111,61 @@ def _require_apt(packages: Sequence[DebPackage], cache: Path) -> None:
 
 
 def _download(package: DebPackage, cache: Path, any_version: bool) -> Path:
-    """Download one package into the cache; the file appears there when it was checked."""
+    """Download one package into the cache; the file appears there when it was checked.
+
+    An ``apt-get`` that outlived its call holds the lock; what it has fetched by then is taken.
+    """
+    with locked(cache / ".apt.lock") as lock:
+        found = _find(package, [cache], any_version)
+        if found is not None:  # by another call, while this one waited
+            return found
+        scratch = cache / f".apt.{package.file_name}"
+        fetched = scratch / package.file_name
+        if not (fetched.is_file() and _is_good(package, fetched)):
+            for left in cache.glob(".apt.*"):  # of calls that were killed
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+            scratch.mkdir()
+            try:
+                fetched = _run_apt(package, cache, scratch, any_version, lock)
+            except BaseException:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise
+        target = cache / (fetched.name.replace("%3a", "_") if any_version else package.file_name)
+        os.replace(fetched, target)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _run_apt(package: DebPackage, cache: Path, scratch: Path, any_version: bool, lock: int) -> Path:
+    """Let ``apt-get`` download a package into a folder and check what it left."""
     wanted = package.name if any_version else f"{package.name}={package.version}"
     logger.info("downloading %s (%.0f MB)", package.name, package.num_bytes / 1e6)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".apt.") as scratch:
-        command = ["apt-get", "download", "-q", wanted]
-        try:
-            subprocess.run(command, cwd=scratch, check=True, capture_output=True, text=True, timeout=TIMEOUT_SEC)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as error:
-            said = [line for line in str(getattr(error, "stderr", None) or error).splitlines() if line.strip()]
-            told = next((line for line in said if line.startswith("E:")), said[-1] if said else "")
-            fix = f"connect to the network and run 'apt-get update', or {_by_hand([package], cache)}"
-            if "not found" in told or "Unable to locate" in told:
-                fix += "; another release of Debian or Ubuntu has another version: --any_version true"
-            raise EnvironmentProblem(describe(f"cannot download {wanted} ({told.strip()})", fix=fix)) from error
-        files = sorted(Path(scratch).glob("*.deb"))
-        if len(files) != 1:
-            raise EnvironmentProblem(describe("apt-get left no single file", [path.name for path in files]))
-        if not any_version and not _is_good(package, files[0]):
-            raise EnvironmentProblem(
-                describe(
-                    f"{files[0].name} is not the expected file",
-                    sha256_file(files[0]),
-                    f"{package.num_bytes} bytes with sha256 {package.sha256}",
-                    "check the mirror in sources.list",
-                )
+    command = ["apt-get", "download", "-q", wanted]
+    try:
+        subprocess.run(
+            command, cwd=scratch, check=True, capture_output=True, text=True, timeout=TIMEOUT_SEC, pass_fds=(lock,)
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as error:
+        said = [line for line in str(getattr(error, "stderr", None) or error).splitlines() if line.strip()]
+        told = next((line for line in said if line.startswith("E:")), said[-1] if said else "")
+        fix = f"connect to the network and run 'apt-get update', or {_by_hand([package], cache)}"
+        if "not found" in told or "Unable to locate" in told:
+            fix += "; another release of Debian or Ubuntu has another version: --any_version true"
+        raise EnvironmentProblem(describe(f"cannot download {wanted} ({told.strip()})", fix=fix)) from error
+    files = sorted(scratch.glob("*.deb"))
+    if len(files) != 1:
+        raise EnvironmentProblem(describe("apt-get left no single file", [path.name for path in files]))
+    if not any_version and not _is_good(package, files[0]):
+        raise EnvironmentProblem(
+            describe(
+                f"{files[0].name} is not the expected file",
+                sha256_file(files[0]),
+                f"{package.num_bytes} bytes with sha256 {package.sha256}",
+                "check the mirror in sources.list",
             )
-        target = cache / (files[0].name.replace("%3a", "_") if any_version else package.file_name)
-        os.replace(files[0], target)
-    return target
+        )
+    return files[0]
 
 
 def read_files(path: Path, pattern: str) -> Iterator[tuple[str, bytes]]:

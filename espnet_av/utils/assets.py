@@ -6,20 +6,20 @@ The wheels themselves are not installed (their dependencies would clash with our
 Nothing is unpacked by the names in the archive: one known member is copied to one known file.
 """
 
-import contextlib
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_av.utils.errors import EnvironmentProblem, describe, usage_error
-from espnet_av.utils.files import atomic_write, sha256_file
+from espnet_av.utils.files import atomic_write, locked, sha256_file
 
 logger = logging.getLogger(__name__)
 CACHE_VARIABLE = "ESPNET_AV_CACHE"
@@ -132,7 +132,7 @@ def fetch_asset(name: str, cache: str | os.PathLike | None = None, *, wheel: str
         raise EnvironmentProblem(
             describe(f"cannot make the cache folder ({error})", got=str(folder), fix=f"set {CACHE_VARIABLE}=DIR")
         ) from error
-    with _locked(folder / ".assets.lock"):
+    with locked(folder / ".assets.lock"):
         if not _is_good(asset, path):
             if wheel is not None:
                 _extract(asset, Path(wheel), path)
@@ -154,17 +154,10 @@ def _is_good(asset: WheelAsset, path: Path) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    import fcntl
-
-    with open(path, "a", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield  # closing the file gives the lock back
-
-
 def _download_and_extract(asset: WheelAsset, folder: Path) -> None:
-    """Download the wheel of ``asset`` and take out every file of it that the cache lacks."""
+    """Download the wheel of ``asset`` and take out every file of it that the cache lacks; the lock is held."""
+    for left in folder.glob(".wheel.*"):  # of a call that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".wheel.") as scratch:
         logger.info("downloading %s for %s", asset.requirement, asset.name)
         _run_pip(asset, Path(scratch))

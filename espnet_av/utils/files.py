@@ -62,6 +62,23 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def locked(path: str | os.PathLike) -> Iterator[int]:
+    """Hold a lock that one process has at a time; others wait.
+
+    Args:
+        path: Of the file that is locked; it stays.
+
+    Yields:
+        A file descriptor. A child process that gets it holds the lock, too, until it ends.
+    """
+    import fcntl
+
+    with open(path, "a", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield stream.fileno()  # closing the file gives the lock back
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error says that there is no room left on the disk, or none in the user's quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -28,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import fault_clock  # noqa: E402
 import fault_damage  # noqa: E402
 import fault_disk  # noqa: E402
+import fault_fetch  # noqa: E402
 import fault_kills  # noqa: E402
 import fault_media  # noqa: E402
 from fault_bench import Bench, Line  # noqa: E402
@@ -53,6 +54,7 @@ KINDS = (
     *(f"disk-{name}" for name in fault_disk.FOLDERS),
     *(f"checkpoint-{name}" for name in ("pth", "sha256", "prev.pth", "both", "best", "averaged")),
     *(f"media-{name}" for name in MEDIA),
+    *(f"fetch-{name}" for name in fault_fetch.KINDS),
     "clock-marks",
     "clock-jumps",
 )
@@ -96,6 +98,9 @@ class Campaign:
             return Line(kind, "", skipped="the time was over (--minutes)")
         if family == "media":
             return fault_media.damage_media(self.place, name, self.times(20), self.args.seed, self.deadline)
+        if family == "fetch":
+            dice = random.Random(f"{self.args.seed} {kind}")
+            return fault_fetch.kill_fetches(name, self.place / "fetch", self.times(20), dice, self.deadline)
         bench = self.bench("avss" if kind == "kill-lips" else "avsr")
         bench.dice = random.Random(f"{self.args.seed} {kind}")
         if family == "kill":

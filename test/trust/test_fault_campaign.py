@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import fault_campaign
+import fault_fetch
 import fault_kills
 import fault_media
 import numpy as np
@@ -92,6 +93,22 @@ def test_digests_leave_out_moments_and_nothing_else(tmp_path):
     assert digests[0] == digests[1] != digest(path)
     assert tree_digest({"a": [1, 2.0], "x_sec": 3}) == tree_digest({"a": [1, 2.0], "x_sec": 4})
     assert tree_digest({"a": 1}) != tree_digest({"a": 2})
+
+
+@pytest.mark.parametrize("kind", fault_fetch.KINDS)
+def test_killed_downloads(tmp_path, kind):
+    line = fault_fetch.kill_fetches(kind, tmp_path, 2, random.Random(1), time.monotonic() + 60)
+    assert line.tried == 2 and line.lost == []
+
+
+def test_half_a_download_is_noticed(tmp_path):
+    fetching = fault_fetch.Fetching("debian", tmp_path, "")
+    code, said = fetching.end(fetching.start())
+    assert (code, fetching.whole(), fetching.wrong(), fetching.litter()) == (0, True, [], []), said
+    truncate(fetching.cache / "sounds_1.0_all.deb", random.Random(0))
+    (fetching.cache / ".apt.sounds").mkdir()
+    assert not fetching.whole() and fetching.wrong() == ["sounds_1.0_all.deb"]
+    assert fetching.litter() == [".apt.sounds"]
 
 
 def write_states(folder: Path) -> CheckpointStore:

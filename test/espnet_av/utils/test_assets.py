@@ -77,6 +77,13 @@ def test_a_changed_file_in_the_cache_is_replaced(tmp_path, downloads):
     assert len(downloads) == 2
 
 
+def test_what_killed_calls_left_is_cleared_away(tmp_path, downloads):
+    (tmp_path / ".wheel.x1y2").mkdir()
+    (tmp_path / ".wheel.x1y2" / "pkg-1.0-py3-none-any.whl").write_bytes(b"half")
+    fetch_asset("small.tflite", tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".assets.lock", "other.tflite", "small.tflite"]
+
+
 def test_many_askers_at_once_download_once(tmp_path, downloads):
     threads = [threading.Thread(target=fetch_asset, args=("small.tflite", tmp_path)) for _ in range(8)]
     for thread in threads:
