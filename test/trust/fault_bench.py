@@ -43,6 +43,7 @@ class Line:
         notes: What else was seen, counted.
         seconds: How long it took.
         skipped: Why nothing was tried.
+        commit: Of the checkout that was hurt.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Line:
     notes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     skipped: str = ""
+    commit: str = ""
 
     def note(self, what: str) -> None:
         """Count something that was seen."""

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hurt trainings and stages in every way that machines do, and tell what was tried and what was lost: nothing.
 
-    python test/trust/fault_campaign.py [--kills 200] [--only KIND] [--minutes M] [--seed S] [--json FILE]
+    python test/trust/fault_campaign.py [--kills 200] [--only KIND] [--minutes M] [--seed S] [--json FILE] [--update]
 
 KIND is a kind of ``--list`` or the first part of its name: ``kill``, ``kill-train``, ``disk``, ``checkpoint``, ...
 All happens on a corpus of twelve clips in a folder that is removed in the end. Ends with exit code 1 when something was
@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ import fault_kills  # noqa: E402
 import fault_media  # noqa: E402
 from fault_bench import Bench, Line  # noqa: E402
 
+TABLE = Path(__file__).resolve().with_suffix(".json")
 #: Stage -> its share of the kills, in percent.
 KILLS = {
     "train": 34,
@@ -174,8 +176,22 @@ def table(lines: list[Line]) -> str:
     return "\n".join([text, *losses, "nothing was lost" if not losses else f"{len(losses)} losses"])
 
 
-def write_json(path: Path, lines: list[Line], args: argparse.Namespace) -> None:
-    """Write the table for programs."""
+def markdown(lines: list[Line]) -> str:
+    """Return the lines as a table of a page."""
+    rows = [f"# Fault campaign\n\nWritten by `make faults`: {sum(line.tried for line in lines)} faults, "
+            f"{sum(len(line.lost) for line in lines)} losses.\n"]  # fmt: skip
+    rows += ["| kind | what was tried | tried | lost | seconds | seen | commit |", "|---|---|--:|--:|--:|---|---|"]
+    for line in lines:
+        seen = line.skipped and f"skipped: {line.skipped}"
+        seen = seen or ", ".join(f"{what} {count}" for what, count in sorted(line.notes.items()))
+        numbers = f"{line.tried} | {len(line.lost)} | {line.seconds:.0f}"
+        rows.append(f"| {line.kind} | {line.what} | {numbers} | {seen} | {line.commit} |")
+    losses = [f"- lost in {line.kind}: {loss}" for line in lines for loss in line.lost]
+    return "\n".join([*rows, *([""] if losses else []), *losses, ""])
+
+
+def write_results(path: Path, lines: list[Line], args: argparse.Namespace) -> None:
+    """Write the table for programs, and beside it for people."""
     content = {
         "seed": args.seed,
         "kills": args.kills,
@@ -184,6 +200,22 @@ def write_json(path: Path, lines: list[Line], args: argparse.Namespace) -> None:
         "lines": [vars(line) for line in lines],
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(lines), encoding="utf-8")
+
+
+def earlier_lines(path: Path, kinds: list[str]) -> list[Line]:
+    """Return the lines of an earlier campaign but those of some kinds."""
+    if not path.exists():
+        return []
+    lines = [Line(**line) for line in json.loads(path.read_text(encoding="utf-8"))["lines"]]
+    return [line for line in lines if line.kind not in kinds]
+
+
+def commit_of_checkout() -> str:
+    """Return the commit, with a mark where files differ from it, or nothing without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -193,7 +225,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="KIND,...", help="only these kinds, and all that begin so")
     parser.add_argument("--minutes", type=float, default=240.0, help="start nothing new after so long")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=Path("fault_campaign.json"), help="where the table goes as JSON")
+    parser.add_argument(
+        "--json", type=Path, default=Path("fault_campaign.json"), help="where the table goes; also as .md"
+    )
+    parser.add_argument("--update", action="store_true", help="keep the lines of other kinds that --json has")
     parser.add_argument("--place", type=Path, help="work there and keep it: a later campaign needs no undisturbed runs")
     parser.add_argument("--list", action="store_true", help="show the kinds")
     return parser
@@ -207,15 +242,17 @@ def main(cmd: list[str] | None = None) -> int:
         sys.stdout.write("\n".join(KINDS) + "\n")
         return 0 if args.list else 2
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leave nothing behind
-    lines = []
+    lines = earlier_lines(args.json, kinds) if args.update else []
+    commit = commit_of_checkout()
     with contextlib.ExitStack() as stack:
         place = args.place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults.")))
         campaign = stack.enter_context(Campaign(place.absolute(), args))
         for line in campaign.lines(kinds):
-            lines.append(line)
+            line.commit = commit
+            lines = sorted([*lines, line], key=lambda line: KINDS.index(line.kind))
             sys.stdout.write(f"{line.kind}: {line.tried} tried, {len(line.lost)} lost, {line.seconds:.0f} s\n")
             sys.stdout.flush()
-            write_json(args.json, lines, args)
+            write_results(args.json, lines, args)
     sys.stdout.write("\n" + table(lines) + "\n")
     return int(any(line.lost for line in lines))
 

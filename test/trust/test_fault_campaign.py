@@ -20,6 +20,17 @@ from espnet_av.train.checkpoint import CheckpointStore, read_tensors, write_tens
 from espnet_av.utils.errors import CheckpointError
 
 
+def test_a_campaign_of_some_kinds_can_keep_the_lines_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(fault_media, "damage_media", lambda _, name, *__: Line(f"media-{name}", "w", tried=2))
+    out = tmp_path / "out.json"
+    for only in ("media-npz", "media-wav", "media-npz"):
+        assert fault_campaign.main(["--only", only, "--json", str(out), "--update"]) == 0
+    assert [line["kind"] for line in json.loads(out.read_text())["lines"]] == ["media-wav", "media-npz"]
+    assert json.loads(out.read_text())["tried"] == 4
+    fault_campaign.main(["--only", "media-npz", "--json", str(out)])
+    assert json.loads(out.read_text())["tried"] == 2
+
+
 def lines(*losses):
     return [Line("kill-train", "x", tried=3, lost=list(losses), notes={"not done": 3}), Line("disk-train", "y")]
 
@@ -46,9 +57,11 @@ def test_a_loss_ends_the_campaign_with_exit_code_1(tmp_path, monkeypatch, capsys
     command = ["--only", "media-wav", "--json", str(tmp_path / "out.json")]
     assert fault_campaign.main(command) == 1
     assert json.loads((tmp_path / "out.json").read_text())["lost"] == 1
+    assert "- lost in media-wav: cut" in (tmp_path / "out.md").read_text()
     losses.clear()
     assert fault_campaign.main(command) == 0
     assert "nothing was lost" in capsys.readouterr().out
+    assert "1 faults, 0 losses" in (tmp_path / "out.md").read_text()
     assert fault_campaign.main(["--only", "nothing"]) == 2
 
 
