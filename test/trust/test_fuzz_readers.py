@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import io
 import json
+import os
 import struct
 import sys
 import tarfile
@@ -35,6 +36,7 @@ from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import EspnetAVError
 
 FAST, SLOW = 60, 4000
+SEED = int(os.environ.get("FUZZ_SEED", "0"))  # FUZZ_SEED=1 make test-slow TEST_OPTIONS='-k many_contents'
 
 
 def eav_file():
@@ -269,7 +271,7 @@ def test_what_was_found(reader, tmp_path):
 
 
 def fuzz(reader, folder, examples):
-    @seed(0)
+    @seed(SEED)
     @settings(
         max_examples=examples,
         deadline=None,
