@@ -79,6 +79,18 @@ def locked(path: str | os.PathLike) -> Iterator[int]:
         yield stream.fileno()  # closing the file gives the lock back
 
 
+def is_locked(path: str | os.PathLike) -> bool:
+    """Tell whether a process holds the lock of :func:`locked` now; of a file that is absent, none does."""
+    import fcntl
+
+    try:
+        with open(path, "a", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)  # when in doubt, it is in use
+    return False
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error says that there is no room left on the disk, or none in the user's quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

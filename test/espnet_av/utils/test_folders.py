@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder is whole or absent."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
@@ -33,3 +36,33 @@ def test_leftovers_of_killed_runs_go(tmp_path):
     (tmp_path / ".other.abc.tmp").mkdir()
     remove_leftovers(tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == [".other.abc.tmp"]
+
+
+def test_what_killed_runs_left_goes_with_the_next_run(tmp_path):
+    (tmp_path / ".pack.abc.tmp" / "new").mkdir(parents=True)
+    (tmp_path / ".pack.abc.tmp" / "new" / "weights").write_text("half")
+    (tmp_path / ".other.abc.tmp").mkdir()
+    with atomic_folder(tmp_path / "pack") as first:
+        (first / "weights").write_text("whole")
+        with atomic_folder(tmp_path / "pack"):  # another process at the same time
+            pass
+        assert (first / "weights").read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.abc.tmp", "pack"]
+    assert (tmp_path / "pack" / "weights").read_text() == "whole"
+
+
+def test_an_older_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "weights").write_text("old")
+    real = os.replace
+
+    def replace(source, target):
+        if Path(source).name == "new":
+            raise OSError("the disk is gone")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="the disk is gone"), atomic_folder(tmp_path / "pack"):
+        pass
+    assert (tmp_path / "pack" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["pack"]
