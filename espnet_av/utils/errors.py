@@ -15,6 +15,7 @@ EXIT_BAD_ENVIRONMENT = 4
 EXIT_STAGE_FAILED = 5
 EXIT_REQUEUE = 99  # training saved its state after SIGTERM and wants to be started again
 LONGEST_QUOTE = 1000  # characters of a value that a message shows
+LONGEST_WHAT = 2000
 
 
 class EspnetAVError(Exception):
@@ -55,6 +56,8 @@ def describe(what: str, got: object = None, allowed: object = None, fix: str | N
     >>> describe("unknown modality", got="lips", allowed=["av", "audio"], fix="pass --modality av")
     "unknown modality; got 'lips'; allowed: av, audio; fix: pass --modality av"
     """
+    if len(what) > LONGEST_WHAT:  # of a hostile file: names of thousands of characters
+        what = f"{what[: LONGEST_WHAT // 2]} ... {what[-LONGEST_WHAT // 2 :]}"
     parts = [what]
     if got is not None:
         found = repr(got)

@@ -207,7 +207,7 @@ FOUND = {
     ],
     "ints": [b"a " + b"9" * 5000, "a ²\n".encode()],
     "folder_segments": [b"u a 0 inf\n", b"u a nan 1\n", b"u a 0 1e308\n", b"u a 1\n", b"u a 0 " + b"9" * 400],
-    "folder_streams": [b"", b"x", b"9" * 400 + b" x y", b"../../x speech sound\n"],
+    "folder_streams": [b"", b"x", b"9" * 400 + b" x y", b"../../x speech sound\n", b"9" * 6000 + b" x text\n"],
     "folder_meta": [b"[" * 100_000, b'{"a": ' * 100_000, b"\xff", b"9" * 5000],
     "vtt": [
         b"WEBVTT\n\n" + b"9" * 400 + b":00:01.000 --> 00:02.000\nx\n",
