@@ -28,6 +28,7 @@ class PPOOptions:
         imitation_updates: In so many updates at the start, the policy learns what an expert would do where the policy
             went (DAgger: Ross et al., "A reduction of imitation learning and structured prediction to no-regret online
             learning", AISTATS 2011), and PPO begins after them.
+        imitation_epoch: Passes over a rollout in these; more than one learns the episodes by heart where they are few.
         group_size: So many neighbouring environments play the same episodes, each with actions of its own, and are
             compared with each other, see :func:`~espnet_av.train.advantage.compare_groups`; 1: each for itself.
         value_loss_coef: Weight of the value loss.
@@ -61,6 +62,7 @@ class PPOOptions:
     auxiliary_epoch: int = 0
     num_mini_batch: int = 1
     imitation_updates: int = 0
+    imitation_epoch: int = 1
     group_size: int = 1
     value_loss_coef: float = 0.5
     entropy_coef: float = 0.01
@@ -85,7 +87,15 @@ class PPOOptions:
         Raises:
             UsageError: For a value out of range.
         """
-        for name in ("num_updates", "ppo_epoch", "num_mini_batch", "group_size", "reward_window_size", "log_interval"):
+        for name in (
+            "num_updates",
+            "ppo_epoch",
+            "num_mini_batch",
+            "imitation_epoch",
+            "group_size",
+            "reward_window_size",
+            "log_interval",
+        ):
             if getattr(self, name) < 1:
                 usage_error(f"{name} is too small", getattr(self, name), "1 or more")
         for name in ("lr", "eps", "max_grad_norm", "clip_param"):

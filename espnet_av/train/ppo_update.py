@@ -80,7 +80,7 @@ def update_policy(
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     rows = []
-    for _ in range(options.ppo_epoch):
+    for _ in range(options.imitation_epoch if imitate else options.ppo_epoch):
         for batch in storage.batches(options.num_mini_batch, advantages):
             actions = batch["expert"] if imitate else batch["actions"]
             values, log_probs, entropies = evaluate({**batch, "actions": actions})
