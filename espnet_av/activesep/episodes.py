@@ -208,7 +208,7 @@ def _content_files(pattern: Any, path: Path) -> list[Path]:
     try:
         place = Path(pattern.replace("{data_path}", str(path.parent)).replace("{scene}", "*"))
         return sorted(place.parent.glob(place.name))
-    except (AttributeError, ValueError, NotImplementedError) as error:
+    except (AttributeError, ValueError, NotImplementedError, OSError) as error:
         allowed = "{data_path}/content/{scene}.json.gz"
         raise DataError(describe(f"{path}: bad content_scenes_path", got=_brief(pattern), allowed=allowed)) from error
 

@@ -89,14 +89,14 @@ def _read_table(stream: BinaryIO, path: str, start: int) -> Iterator[Row]:
             if row + batch.num_rows <= start:
                 row += batch.num_rows
                 continue
-            skip = max(0, start - row)
+            skip, names = max(0, start - row), batch.schema.names
             for offset in range(skip, batch.num_rows):
-                fields = {name: batch.column(name)[offset].as_py() for name in batch.schema.names}
+                fields = {name: column[offset].as_py() for name, column in zip(names, batch.columns, strict=True)}
                 yield str(fields.get("__key__") or f"{os.path.basename(path)}:{row + offset}"), fields, 0
             row += batch.num_rows
     except TooLargeError as error:
         raise DataError(f"{path}: a table that claims more than it holds: {error}; fix: fetch it again") from error
-    except (arrow.ArrowException, OSError, MemoryError) as error:
+    except (arrow.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: damaged or truncated table ({error}) after row {row}; fix: fetch it again") from error
 
 

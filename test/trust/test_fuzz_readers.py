@@ -190,6 +190,9 @@ if importlib.util.find_spec("pyarrow") is not None:
         Reader("arrow", read_shard, "x.arrow", (table_file("stream"), table_file("stream", "lz4"))),
         Reader("arrow_file", read_shard, "x.arrow", (table_file("file"), table_file("file", "zstd"))),
     ]
+    FOUND_TABLES = [table_file("stream").replace(b"label", name) for name in (b"lab\xff\xfe", b"video")]
+else:
+    FOUND_TABLES = []
 if all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
     READERS.append(Reader("onnx", read_onnx, "x.onnx", onnx_files(), (b"Loop", b"/etc/passwd", b"batch")))
 TRAINING = Reader("training", read_training_options, "x.yaml", (CONFIG.split(b"optim_conf")[0],), (b"&a ", b"*a"), True)
@@ -233,9 +236,12 @@ FOUND = {
         b'{"episodes": [], "content_scenes_path": "a**b"}',
         b'{"episodes": [], "content_scenes_path": "\\u0000"}',
         b'{"episodes": [], "content_scenes_path": "/proc/*"}',
+        b'{"episodes": [], "content_scenes_path": "' + b"x/" * 3000 + b'*"}',
+        b'{"episodes": [], "content_scenes_path": "' + b"x" * 3000 + b'/a"}',
         b'{"episodes": 3}',
         b"3",
     ],
+    "arrow": FOUND_TABLES,
     "episodes_gz": [gzipped_zeros(40), gzip.compress(EPISODES)[:-9], b"\x1f\x8b", b""],
     "words": [b"\xff", b"<blank>\n<unk>\n\n<eos>\n", b"<blank>\n<unk>\n<eos>"],
     "units": [b"\xff", b"<unk> 1\n2\n", b"1\n", b"<unk> 1\n 2\n"],
