@@ -194,7 +194,7 @@ def write_results(path: Path, lines: list[Line], args: argparse.Namespace) -> No
     """Write the table for programs, and beside it for people."""
     content = {
         "seed": args.seed,
-        "kills": args.kills,
+        "kills": sum(line.tried for line in lines if line.kind.startswith("kill-")),
         "tried": sum(line.tried for line in lines),
         "lost": sum(len(line.lost) for line in lines),
         "lines": [vars(line) for line in lines],
@@ -218,10 +218,20 @@ def commit_of_checkout() -> str:
     return done.stdout.strip()
 
 
+def is_place_of(place: Path, commit: str) -> bool:
+    """Return whether a kept folder is of this commit, or new; then it is from now on."""
+    mark = place / "commit"
+    if place.exists() and any(place.iterdir()):
+        return mark.is_file() and mark.read_text(encoding="utf-8") == commit
+    place.mkdir(parents=True, exist_ok=True)
+    mark.write_text(commit, encoding="utf-8")
+    return True
+
+
 def get_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="kills in all; other damage is tried in proportion")
+    parser.add_argument("--kills", type=int, default=200, help="of all wanted stages; other damage in proportion")
     parser.add_argument("--only", metavar="KIND,...", help="only these kinds, and all that begin so")
     parser.add_argument("--minutes", type=float, default=240.0, help="start nothing new after so long")
     parser.add_argument("--seed", type=int, default=0)
@@ -244,6 +254,9 @@ def main(cmd: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leave nothing behind
     lines = earlier_lines(args.json, kinds) if args.update else []
     commit = commit_of_checkout()
+    if args.place and not is_place_of(args.place, commit):
+        sys.stderr.write(f"{args.place} was made with another commit, whose outputs differ; fix: remove it\n")
+        return 2
     with contextlib.ExitStack() as stack:
         place = args.place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults.")))
         campaign = stack.enter_context(Campaign(place.absolute(), args))

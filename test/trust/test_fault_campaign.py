@@ -31,6 +31,14 @@ def test_a_campaign_of_some_kinds_can_keep_the_lines_of_others(tmp_path, monkeyp
     assert json.loads(out.read_text())["tried"] == 2
 
 
+def test_a_kept_place_is_of_one_commit(tmp_path):
+    assert fault_campaign.is_place_of(tmp_path / "a", "1234")
+    assert fault_campaign.is_place_of(tmp_path / "a", "1234")
+    assert not fault_campaign.is_place_of(tmp_path / "a", "5678")
+    (tmp_path / "b").write_text("somebody's")
+    assert not fault_campaign.is_place_of(tmp_path, "1234")
+
+
 def lines(*losses):
     return [Line("kill-train", "x", tried=3, lost=list(losses), notes={"not done": 3}), Line("disk-train", "y")]
 
