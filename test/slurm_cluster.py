@@ -125,17 +125,7 @@ class Cluster:
     def kill_node(self, name: str) -> None:
         """Let a node die with all that runs on it: slurmd, and the programs of the jobs."""
         self.kill(name)
-        programs, keepers = [], set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if f"SLURMD_NODENAME={name}\0".encode() in (entry / "environ").read_bytes() + b"\0":
-                    programs.append(int(entry.name))
-                    parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                    if "slurmstepd" in Path(f"/proc/{parent}/comm").read_text():
-                        keepers.add(int(parent))
-        for pid in [*keepers, *programs]:  # slurmstepd first: it would tell of the end of a program
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill_programs(f"SLURMD_NODENAME={name}")
 
     def wait_idle(self) -> None:
         """Wait until no job runs and all nodes can take one; cancel what is left in the queue."""
@@ -164,6 +154,7 @@ class Cluster:
                 process.kill()
                 process.wait()
         self.daemons.clear()
+        _kill_programs(f"SLURM_CONF={self.folder}/slurm.conf")  # that outlived their daemons, as in a test that failed
         os.environ.pop("SLURM_CONF", None)
 
     def _start_munge(self) -> None:
@@ -181,6 +172,22 @@ class Cluster:
             start_new_session=True,
             preexec_fn=_die_with_us,
         )
+
+
+def _kill_programs(mark: str) -> None:
+    """Kill the programs of jobs that have something in their environment, and the slurmstepd above each."""
+    programs, keepers = [], set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            if mark.encode() in variables and any(each.startswith(b"SLURMD_NODENAME=") for each in variables):
+                programs.append(int(entry.name))
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                if "slurmstepd" in Path(f"/proc/{parent}/comm").read_text():
+                    keepers.add(int(parent))
+    for pid in [*keepers, *programs]:  # slurmstepd first: it would tell of the end of a program
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _die_with_us() -> None:

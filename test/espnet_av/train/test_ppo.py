@@ -90,7 +90,7 @@ def test_imitation_raises_the_probability_of_the_expert():
         log_probs = logits.log_softmax(0)[batch["actions"]]
         return batch["values"] + 0 * logits.sum(), log_probs, torch.zeros(1)
 
-    options = PPOOptions(output_dir="x", entropy_coef=0.0)
+    options = PPOOptions(output_dir="x", entropy_coef=0.0, imitation_epoch=4)
     optimizer = torch.optim.SGD([logits], 1.0)
     stats = update_policy(evaluate, optimizer, made, made.advantages(), options, 0.1, imitate=True)
     assert logits[1] > 0.5 > 0 > logits[0]
