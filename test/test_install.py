@@ -140,6 +140,21 @@ def test_what_makes_the_stamp_stale(checkout: Checkout) -> None:
     assert len(checkout.pip_calls()) == 5
 
 
+def test_an_environment_whose_checkout_is_gone_is_taken_over(checkout: Checkout) -> None:
+    """Python would go on importing from the folder that built it; while that is there, it is shared."""
+    checkout.install()
+    stamp = checkout.stamp.read_text()
+    other = checkout.root.parent / "other"
+    other.mkdir()
+    (other / "setup.py").touch()
+    checkout.stamp.write_text(stamp.replace(f"checkout {checkout.root}", f"checkout {other}"))
+    assert f"built by {other}, shared" in checkout.install().stdout
+    assert len(checkout.pip_calls()) == 1
+    (other / "setup.py").unlink()
+    assert checkout.install().returncode == 0
+    assert len(checkout.pip_calls()) == 2 and checkout.stamp.read_text() == stamp
+
+
 def test_console_is_quiet_and_log_is_whole(checkout: Checkout) -> None:
     """The console shows what takes long; pip's noise stands only in the log."""
     shown = checkout.install().stdout
