@@ -1,6 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX graphs of a codec of some kilobytes, for tests."""
+"""A codec of some kilobytes and its ONNX graphs, for tests."""
 
 from pathlib import Path
 
@@ -21,10 +21,10 @@ CONF = {
 }
 
 
-def make_codec() -> Codec:
-    """Return a codec that looks ahead, with random weights."""
+def make_codec(**conf: object) -> Codec:
+    """Return a codec with random weights; without keywords one that looks ahead."""
     torch.manual_seed(0)
-    generator = CodecGenerator(**CONF)
+    generator = CodecGenerator(**(conf or CONF))
     for parameter in generator.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     for layer in generator.quantizer.layers:

@@ -3,43 +3,35 @@
 """Streams give what the whole recording gives, however it is cut."""
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from codec_graphs import AHEAD, UNIT, make_codec
+
 from espnet_av.codec.deploy import Conv, Residual, run_steps
-from espnet_av.codec.generator import CodecGenerator
 from espnet_av.codec.inference import Codec
+from espnet_av.codec.presets import preset_conf
 from espnet_av.codec.stream_engine import StreamEngine
 from espnet_av.utils.errors import DataError, UsageError
 
 TOLERANCE = 1e-5
-_UNIT = {"kernel_sizes": [3, 1], "dilations": [2, 1]}
-_AHEAD = {"kernel_sizes": [3, 3], "dilations": [3, 1], "causal": [False, False]}
 #: Looks ahead by steps that are no whole number of later strides.
 ODD_CONF = {
     "latent_dim": 8,
-    "encoder_conf": {"channels": [4, 4, 6], "strides": [2, 3, 2], "units": [[_AHEAD], [_AHEAD, _UNIT], [_AHEAD]]},
-    "decoder_conf": {"channels": [6, 4, 4], "strides": [3, 2, 2], "units": [[_AHEAD], [_UNIT], [_AHEAD]]},
+    "encoder_conf": {"channels": [4, 4, 6], "strides": [2, 3, 2], "units": [[AHEAD], [AHEAD, UNIT], [AHEAD]]},
+    "decoder_conf": {"channels": [6, 4, 4], "strides": [3, 2, 2], "units": [[AHEAD], [UNIT], [AHEAD]]},
     "quantizer_conf": {"num_quantizers": 3, "codebook_size": 16, "codebook_dim": 4},
     "bitrates": [8.0, 24.0],
 }
 
 
-def make_codec(**conf) -> Codec:
-    torch.manual_seed(0)
-    generator = CodecGenerator(**conf) if conf else CodecGenerator.from_preset("tiny")
-    for parameter in generator.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
-    for layer in generator.quantizer.layers:
-        layer._codebook.embed.normal_(0, 0.3)
-        layer._codebook.inited.fill_(1)
-    return Codec(generator)
-
-
-SHARED = make_codec()
+SHARED = make_codec(**preset_conf("tiny"))
 
 
 @pytest.fixture
