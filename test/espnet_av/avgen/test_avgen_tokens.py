@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from espnet_av.avgen.clock import token_frames
-from espnet_av.avgen.ctc_tokens import CTCTokens, token_lengths
+from espnet_av.avgen.ctc_tokens import BandNorm, CTCTokens, token_lengths
 from espnet_av.avgen.token_labels import LABELS, labels_to_text, text_to_labels
 from espnet_av.avgen.tokens import TokenExtractor
 from espnet_av.avgen.vad import silent_frames
@@ -76,6 +76,19 @@ def test_padding_changes_nothing():
     both = network(wav, lengths)
     alone = network(wav[1:, :5000])
     torch.testing.assert_close(both[1, : alone.shape[1]], alone[0], atol=1e-5, rtol=0)
+
+
+def test_bands_are_normalised_by_frames_that_count():
+    norm = BandNorm(2).train()
+    x = 3 * torch.randn(2, 2, 50, generator=torch.Generator().manual_seed(0)) - 8
+    mask = torch.ones(2, 1, 50)
+    mask[1, :, 20:] = 0
+    y = norm(x, mask)
+    counted = torch.cat([y[0], y[1, :, :20]], dim=1)
+    torch.testing.assert_close(counted.mean(1), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(counted.std(1, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert (y[1, :, 20:] == 0).all()
+    torch.testing.assert_close(norm(x.masked_fill(mask == 0, 1e6), mask), y)  # what stands there has no influence
 
 
 def test_it_learns_a_word():
