@@ -144,7 +144,11 @@ class AcousticMemory(nn.Module):
         num_heads: Heads of attention.
         ffn_dim: Width between the linear layers; None: as wide as a token.
         dropout: Share of zeros in the transformer.
-        init: See :func:`~espnet_av.activesep.init.init_layers`, for the CNNs.
+        init: See :func:`~espnet_av.activesep.init.init_layers`, for the CNNs; or ``pass_through``: the memory begins
+            as one that returns each second as it came, which takes 64 ``skip_channels``.
+
+    Raises:
+        UsageError: Heads or skip channels do not fit.
     """
 
     rates: Tensor
@@ -172,10 +176,25 @@ class AcousticMemory(nn.Module):
         )
         self.norm = nn.LayerNorm(self.dim)
         self.decoder = SpectrumDecoder(channels, skip_channels or channels)
-        init_layers(self.encoder, "leaky_relu", mode=init)
-        init_layers(self.decoder, "leaky_relu", mode=init)
+        pass_through = init == "pass_through"
+        for part in (self.encoder, self.decoder):
+            init_layers(part, "leaky_relu", mode="he" if pass_through else init)
+        if pass_through:
+            self._pass_through()
         exponent = 2 * (torch.arange(self.dim) // 2) / self.dim
         self.register_buffer("rates", torch.pow(1e-4, exponent.double()).float(), persistent=False)
+
+    @torch.no_grad()
+    def _pass_through(self) -> None:
+        """Give each value of a patch a skip channel of its own, and let the decoder put it where it was."""
+        patch = self.encoder.conv1.weight[0].numel()
+        if self.encoder.conv1.out_channels != patch:
+            got = self.encoder.conv1.out_channels
+            usage_error("skip_channels of a memory with init: pass_through", got=got, allowed=patch)
+        identity = torch.eye(patch).view_as(self.encoder.conv1.weight)
+        self.encoder.conv1.weight.copy_(identity)
+        self.decoder.conv2.weight.zero_()
+        self.decoder.conv2.weight[-patch:].copy_(identity)
 
     def time_code(self, time: Tensor) -> Tensor:
         """Return the code of seconds since the start, cosines and sines by turns: ``(...)`` -> ``(..., D)``."""

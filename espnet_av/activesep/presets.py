@@ -14,10 +14,17 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "policy": {"hidden_size": 512, "channels": [32, 64, 32]},
 }
 
-#: For a small world on a CPU. All 64 values of a patch reach the decoder, past the small tokens.
+#: For a small world on a CPU. All 64 values of a patch reach the decoder, past the small tokens, from the first step on.
 MINI: dict[str, dict[str, Any]] = {
     "separator": {"base_channels": 16},
-    "memory": {"channels": 4, "skip_channels": 64, "num_layers": 2, "num_heads": 4, "ffn_dim": 256},
+    "memory": {
+        "channels": 4,
+        "skip_channels": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "ffn_dim": 256,
+        "init": "pass_through",
+    },
     "policy": {"hidden_size": 64, "channels": [8, 16, 8]},
 }
 

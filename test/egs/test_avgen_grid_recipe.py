@@ -37,18 +37,18 @@ def test_what_it_runs(tmp_path):
     prepare = next(line for line in lines if "bash local/data.sh" in line)
     assert f"--grid_root {tmp_path} --talker s5 --num_valid 20 --num_test 20" in prepare
     used = {name: next(line for line in lines if f"bin.avgen_{name}_train" in line) for name in ("tokens", "vocoder")}
-    assert "--config conf/train_tokens_short.yaml" in used["tokens"]
-    assert "--config conf/train_vocoder_short.yaml" in used["vocoder"]
+    assert "conf/train_tokens.yaml" in used["tokens"] and "conf/train_vocoder_mini.yaml" in used["vocoder"]
     assert any("bin.avgen_train " in line and "--config conf/train_short.yaml" in line for line in lines)
     assert not any("avgen_text_train" in line for line in lines)
     more = shown(tmp_path, "--grid_root", tmp_path, "--text_model", "own", "--inputs", "audio text")
     assert "avgen_text_train" in more and "--task text" in more
 
 
-def test_short_trainings_stay_within_forty_cpu_minutes():
-    """Two threads for as long as each may last; stage 1 and a head VAE take less than two minutes each."""
-    limits = [yaml.safe_load(path.read_text())["max_train_sec"] for path in FOLDER.glob("conf/train*.yaml")]
-    assert len(limits) == 3 and 2 * sum(limits) <= 40 * 60
+def test_short_training_counts_steps():
+    """The same seed gives the same model on a machine of any speed."""
+    read = [yaml.safe_load(path.read_text()) for path in FOLDER.glob("conf/train*.yaml")]
+    assert read and not any("max_train_sec" in config for config in read)
+    assert all(config["max_epoch"] * config["num_iters_per_epoch"] <= 1600 for config in read)
 
 
 def test_it_needs_the_corpus(tmp_path):

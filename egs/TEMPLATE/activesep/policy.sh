@@ -26,6 +26,7 @@ train_policies() {
     ((threads > 0)) || threads=1
   fi
   for pair in "${set[@]}"; do more+=("--${pair%%=*}" "${pair#*=}"); done
+  [[ $1 == near_target ]] || more+=(--imitation_updates 0) # a baseline of another reward never sees the way
   [[ ${debug} == false ]] || more+=(--num_updates 2 --num_envs 2 --num_mini_batch 1 --checkpoint_interval 1)
   if [[ ${STAGE_REDO} == true && ${resume_from_checkpoint} == false && ${dry_run} == false ]]; then
     for pair in "${seeds[@]}"; do exp=${exp}/policy/$1_seed${pair} set_aside; done

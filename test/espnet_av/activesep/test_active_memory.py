@@ -163,3 +163,16 @@ def test_commits_of_short_episodes(steps, refine, expected):
 def test_every_second_is_committed_once(steps, refine):
     committed = [second for _, seconds in commit_schedule(steps, refine=refine) for second in seconds]
     assert sorted(committed) == list(range(steps))
+
+
+def test_pass_through_begins_with_what_comes_in():
+    memory = AcousticMemory(channels=2, skip_channels=64, num_heads=2, init="pass_through")
+    mono, pose = torch.rand(3, 512, 32, 1), torch.zeros(3, 4)
+    slots, poses, mask = torch.rand(5, 3, 512 * 32), torch.zeros(5, 3, 4), torch.ones(3, 5)
+    refined = memory(mono, pose, slots, poses, mask)
+    assert torch.allclose(refined[-1], mono, atol=1e-6)
+    assert torch.allclose(refined[:-1].flatten(2), slots, atol=1e-6)
+    refined.sum().backward()
+    assert memory.decoder.conv2.weight.grad[:2].abs().max() > 0  # tokens will be used
+    with pytest.raises(UsageError, match="skip_channels.*pass_through"):
+        AcousticMemory(channels=2, num_heads=2, init="pass_through")
