@@ -14,7 +14,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "policy": {"hidden_size": 512, "channels": [32, 64, 32]},
 }
 
-#: For a small world on a CPU. All 64 values of a patch reach the decoder, past the small tokens, from the first step on.
+#: For a small world on a CPU. All 64 values of a patch reach the decoder, past the small tokens, from the start.
 MINI: dict[str, dict[str, Any]] = {
     "separator": {"base_channels": 16},
     "memory": {
