@@ -70,11 +70,11 @@ class WorldSize:
 
 # Rooms with carpets, curtains and beds. In bare ones, at the length of these impulse responses, the ears hardly differ:
 # with an absorption of 0.25 to 0.45 by 0.7 dB between a source at the right and one in front, here by 2.1 dB.
-_ABSORPTION = (0.7, 0.9)
+_ABSORPTION = (0.8, 0.95)
 SIZES = {
     "tiny": WorldSize(2, (1, 1, 1), LayoutRules(width=5, depth=2, num_rooms=2, num_sources=4), 600, 2, 48),
     "default": WorldSize(
-        6, (4, 1, 2), LayoutRules(7, 5, num_rooms=3, absorption=_ABSORPTION, num_sources=12), 4000, 3, 64
+        6, (4, 1, 2), LayoutRules(7, 5, num_rooms=2, absorption=_ABSORPTION, num_sources=12), 4000, 3, 64
     ),
     "large": WorldSize(
         13, (8, 2, 3), LayoutRules(8, 6, num_rooms=4, absorption=_ABSORPTION, num_sources=16), 6000, 4, 128

@@ -33,7 +33,7 @@ def shown(place, *words):
 
 
 def test_what_it_runs(tmp_path):
-    lines = shown(tmp_path, "--grid_root", tmp_path, "--talker", "s5").splitlines()
+    lines = shown(tmp_path, "--grid_root", tmp_path, "--talker", "s5", "--vocoder", "own").splitlines()
     prepare = next(line for line in lines if "bash local/data.sh" in line)
     assert f"--grid_root {tmp_path} --talker s5 --num_valid 20 --num_test 20" in prepare
     used = {name: next(line for line in lines if f"bin.avgen_{name}_train" in line) for name in ("tokens", "vocoder")}

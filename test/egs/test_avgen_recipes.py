@@ -42,7 +42,7 @@ def commands(shown):
 
 
 def test_the_stages_in_order(tmp_path):
-    rows = [line.split()[:2] for line in succeed(tmp_path, "mini_av", "--list").splitlines()[1:]]
+    rows = [line.split()[:2] for line in succeed(tmp_path, "mini_av", "--vocoder", "own", "--list").splitlines()[1:]]
     assert [" ".join(row) for row in rows] == [
         *("1 prepare", "2 format", "3 filter", "3a recogniser", "4 tokens", "4b stats", "4c head_vae", "4d text"),
         *("4e vocoder", "5 train", "6 infer", "7 score", "8 report", "9 pack"),
@@ -56,7 +56,7 @@ def test_help_needs_no_environment(tmp_path):
 
 
 def test_models_beside_the_generator_are_passed_on(tmp_path):
-    found = commands(succeed(tmp_path, "mini_av", "--dry_run"))
+    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--vocoder", "own"))
     exp = tmp_path / "exp"
     assert f"--head_vae {exp}/head_vae_mini " in found["avgen_train"][0] + " "
     assert f"--statistics {exp}/train_mini/stats/statistics.npz" in found["avgen_train"][0]
@@ -80,6 +80,7 @@ def test_what_is_compared(tmp_path):
 
 def test_settings_go_to_the_generator_alone(tmp_path):
     words = ["--set", "model=cascade", "--set", "model_conf.audio_weight=3", "--max_steps", 7, "--batch_size", 4]
+    words += ["--vocoder", "own"]
     found = commands(succeed(tmp_path, "mini_av", "--dry_run", *words))
     train = found["avgen_train"][0]
     assert "--set model=cascade --set model_conf.audio_weight=3" in train and "--max_steps 7" in train
@@ -114,7 +115,7 @@ def test_models_that_are_there_are_not_trained(tmp_path):
 def test_a_model_that_was_downloaded(tmp_path):
     model = tmp_path / "model"
     (model / "tokens").mkdir(parents=True)
-    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model))
+    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model, "--vocoder", "own"))
     assert not [name for name in found if name.endswith("_train")]
     assert f"--model {model} " in found["avgen_infer"][0] and f"--token_model {model}/tokens" in found["avgen_infer"][0]
     assert "--vocoder auto" in found["avgen_infer"][0] and "--vocoder" not in found["avgen_score"][0]
@@ -148,7 +149,7 @@ def test_published_recipes_take_the_published_generator(tmp_path, name):
         (["--num_videos", "all"], "--num_videos takes a whole number"),
         (["--min_sec", "short"], "--min_sec takes a number"),
         (["--score_config", "conf/none.yaml"], "--score_config: no file"),
-        (["--vocoder_config", "conf/none.yaml"], "--vocoder_config: no file"),
+        (["--vocoder", "own", "--vocoder_config", "conf/none.yaml"], "--vocoder_config: no file"),
         (["--token_modell", "own"], "did you mean --token_model?"),
     ],
 )
@@ -199,7 +200,7 @@ def test_debug_takes_mini_av_through_all_stages(tmp_path):
     config = yaml.safe_load((ROOT / "egs/TEMPLATE/avgen/conf/train_mini.yaml").read_text())
     config["model_conf"] = {"preset": "tiny"}
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
-    succeed(tmp_path, "mini_av", "--debug", "--config", tmp_path / "train.yaml", "--num_videos", 1)
+    succeed(tmp_path, "mini_av", "--debug", "--config", tmp_path / "train.yaml", "--num_videos", 1, "--vocoder", "own")
     exp = tmp_path / "exp" / "train"
     rows = json.loads((exp / "results.json").read_text())["rows"]
     assert {row["system"] for row in rows} == {"joint", "resynthesis", "real"}

@@ -13,6 +13,7 @@ exec bash ../../TEMPLATE/avgen/avgen.sh --called_as "$0" "${folder}" "$#" \
   --token_set sentences \
   --head_vae_config conf/train_head_vae_mini.yaml \
   --text_config conf/train_text_mini.yaml \
+  --vocoder griffinlim \
   --vocoder_config conf/train_vocoder_mini.yaml \
   --config conf/train_mini.yaml \
   "$@"
