@@ -68,8 +68,8 @@ class WorldSize:
     image_size: int
 
 
-# Rooms with carpets, curtains and beds. In bare ones, at the length of these impulse responses, the ears hardly differ:
-# with an absorption of 0.25 to 0.45 by 0.7 dB between a source at the right and one in front, here by 2.1 dB.
+# Rooms with carpets, curtains and beds. Noise at one side is 6.3 dB louder at that ear here (deviation 3.4); with an
+# absorption of 0.25 to 0.45 it would be 2.7 dB, in three rooms 1.3, and a small policy does not learn to turn to it.
 _ABSORPTION = (0.8, 0.95)
 SIZES = {
     "tiny": WorldSize(2, (1, 1, 1), LayoutRules(width=5, depth=2, num_rooms=2, num_sources=4), 600, 2, 48),

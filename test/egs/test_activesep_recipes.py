@@ -95,6 +95,8 @@ def test_commands(tmp_path):
     exp = tmp_path / "exp" / "train_policy_mini_lr-0.5"
     assert f"--output_dir {exp}/policy/near_target_JOB" in shown and "# JOB=seed3,seed4" in shown
     assert f"--output_dir {exp}/policy/novelty_JOB" in shown and "--lr 0.5" in shown
+    lines = {name: line for line in shown.splitlines() for name in ("near_target", "novelty") if f"{name}_JOB" in line}
+    assert "--imitation_updates" not in lines["near_target"] and "--imitation_updates 0" in lines["novelty"]
     assert f"--separators {tmp_path}/exp/train_passive_mini " in shown
     assert "--policies near_target_seed3 near_target_seed4 novelty_seed3 novelty_seed4" in shown
     assert f"test_unheard={tmp_path}/dump/testUnheard_clips/min20s_clips" in shown

@@ -26,8 +26,8 @@ train_policies() {
     ((threads > 0)) || threads=1
   fi
   for pair in "${set[@]}"; do more+=("--${pair%%=*}" "${pair#*=}"); done
+  [[ ${debug} == false ]] || more+=(--num_updates 2 --imitation_updates 1 --num_envs 2 --num_mini_batch 1 --checkpoint_interval 1)
   [[ $1 == near_target ]] || more+=(--imitation_updates 0) # a baseline of another reward never sees the way
-  [[ ${debug} == false ]] || more+=(--num_updates 2 --num_envs 2 --num_mini_batch 1 --checkpoint_interval 1)
   if [[ ${STAGE_REDO} == true && ${resume_from_checkpoint} == false && ${dry_run} == false ]]; then
     for pair in "${seeds[@]}"; do exp=${exp}/policy/$1_seed${pair} set_aside; done
   fi
