@@ -37,7 +37,7 @@ def test_what_it_runs(tmp_path):
     prepare = next(line for line in lines if "bash local/data.sh" in line)
     assert f"--grid_root {tmp_path} --talker s5 --num_valid 20 --num_test 20" in prepare
     used = {name: next(line for line in lines if f"bin.avgen_{name}_train" in line) for name in ("tokens", "vocoder")}
-    assert "conf/train_tokens.yaml" in used["tokens"] and "conf/train_vocoder_mini.yaml" in used["vocoder"]
+    assert "conf/train_tokens_talker.yaml" in used["tokens"] and "conf/train_vocoder_mini.yaml" in used["vocoder"]
     assert any("bin.avgen_train " in line and "--config conf/train_short.yaml" in line for line in lines)
     assert not any("avgen_text_train" in line for line in lines)
     more = shown(tmp_path, "--grid_root", tmp_path, "--text_model", "own", "--inputs", "audio text")

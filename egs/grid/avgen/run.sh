@@ -13,6 +13,7 @@ exec bash ../../TEMPLATE/avgen/avgen.sh --called_as "$0" "${folder}" "$#" \
   --recipe_option talker "" "the talker: s1, s2, ... (default: the first one)" \
   --recipe_option num_valid 20 "clips of the validation set" \
   --recipe_option num_test 20 "clips of the test set; the others are trained on" \
+  --token_config conf/train_tokens_talker.yaml \
   --head_vae_config conf/train_head_vae_mini.yaml \
   --text_model none \
   --text_config conf/train_text_mini.yaml \
