@@ -112,7 +112,9 @@ def extract_sets(
                 found[uid] = str(target)
             except DataError as error:
                 drops.add(uid, "unusable", str(error))
-        lines.append(_write(data, Path(output_dir) / data.path.name, found, drops, max_dropped_share))
+        # paths stay the same when tokens are made anew: what reads the folder knows by this that they were
+        facts = {"settings": asdict(settings)}
+        lines.append(_write(data, Path(output_dir) / data.path.name, found, drops, max_dropped_share, **facts))
     return lines
 
 
@@ -132,8 +134,8 @@ def _seconds(data: DataDir) -> dict[str, float]:
     return {uid: float(value) for uid, value in data.read(SECONDS).items()}
 
 
-def _write(data: DataDir, output: Path, tokens: dict[str, str], drops: Drops, max_share: float) -> str:
-    with copy_set(data, output, drops, {}, max_share, REPORT, skip={TOKENS}) as new:
+def _write(data: DataDir, output: Path, tokens: dict[str, str], drops: Drops, max_share: float, **facts: object) -> str:
+    with copy_set(data, output, drops, facts, max_share, REPORT, skip={TOKENS}) as new:
         new.write(TOKENS, {uid: path for uid, path in tokens.items() if uid not in drops})
         new.write_meta(data.meta)
     return f"{output}: {drops.one_line()}"
