@@ -68,8 +68,7 @@ def headline_cards(results: Mapping[str, Any] | None, cost: Mapping[str, Any] | 
     for name in sets_of(rows)[:1]:
         for row in (row for row in rows if row["set"] == name and row["system"] == MAIN):
             compared = [item for item in results.get("comparisons") or () if item["set"] == name]
-            words = [f"{verdict(item.get('return'))} than '{item['second']}'" for item in compared
-                     if item["second"] in ("stand", "random")]  # fmt: skip
+            words = [_compared(item) for item in compared if item["second"] in ("stand", "random")]
             detail = "; ".join(words) or name
             cards.append({"name": "return", "value": cell(row["return"], "return"), "unit": "", "detail": detail})
             for column, metric, title, unit in (
@@ -82,6 +81,11 @@ def headline_cards(results: Mapping[str, Any] | None, cost: Mapping[str, Any] | 
         millions = f"{cost['num_parameters'] / 1e6:.2f}"
         cards.append({"name": "parameters", "value": millions, "unit": "M", "detail": ""})
     return cards
+
+
+def _compared(item: Mapping[str, Any]) -> str:
+    found = verdict(item.get("return"))
+    return f"{found} {'than' if found in ('higher', 'lower') else 'from'} '{item['second']}'"
 
 
 def training_section(exp_dir: Path, config: Mapping[str, Any] | None) -> dict[str, Any]:

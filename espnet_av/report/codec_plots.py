@@ -4,6 +4,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,7 @@ def spectrogram_picture(signals: Mapping[str, np.ndarray], sample_rate: int) -> 
             extent = (0, len(signals[title]) / sample_rate, 0, sample_rate / 2000)
             style = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": top - RANGE_DB, "vmax": top}
             images.append(axis.imshow(spectrum, extent=extent, **style))
-            axis.set(title=title, xlim=(0, longest))
+            axis.set(title=textwrap.fill(title, 108 // columns - 4), xlim=(0, longest))
             axis.grid(visible=False)
         for number, axis in enumerate(axes.flat):
             axis.set_visible(number < len(spectra))

@@ -104,7 +104,7 @@ def test_page(experiment, tmp_path):
     assert "Active audio-visual separation" in page and "learned policy" in page
     assert page.count("<audio") == 4 and 'alt="map of house0' in page and 'alt="spectrograms of house0' in page
     assert "near_target_seed0: 2 updates, 320 environment steps" in page
-    assert "higher than &#39;stand&#39;" in page or "no difference shown than" in page
+    assert "higher than &#39;stand&#39;" in page or "no difference shown from &#39;stand&#39;" in page
     made = {path.name for path in tmp_path.iterdir()}
     assert made == {"returns.svg", "refinement.svg", "reward_curves.svg", "map.png", "spectrograms.png"}
 
