@@ -41,20 +41,20 @@ def golden(folder) -> dict[str, Tensor]:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
-def close(actual: Tensor, expected: Tensor) -> None:
+def assert_close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=ATOL, rtol=0)
 
 
 @torch.no_grad()
 def test_text_encoder(model, golden):
     mu, log_durations = model.encoder(golden["ids"], golden["x_mask"])
-    close(mu, golden["mu_x"])
-    close(log_durations, golden["logw"])
+    assert_close(mu, golden["mu_x"])
+    assert_close(log_durations, golden["logw"])
 
 
 @torch.no_grad()
 def test_velocity(model, golden):
-    close(
+    assert_close(
         model.decoder.estimator(golden["est_x"], golden["est_mask"], golden["est_mu"], golden["est_t"]),
         golden["est_out"],
     )
@@ -63,8 +63,8 @@ def test_velocity(model, golden):
 @torch.no_grad()
 def test_ten_steps_and_the_tokens(model, golden):
     made = model.decode(golden["est_mu"], golden["est_mask"], golden["est_x"], STEPS)
-    close(made, golden["euler10"])
-    close(model.denormalise(made), golden["tokens_denormalised"])
+    assert_close(made, golden["euler10"])
+    assert_close(model.denormalise(made), golden["tokens_denormalised"])
 
 
 def test_sizes_are_read_off_the_weights(folder, config):

@@ -55,7 +55,7 @@ def load(path: Path) -> dict[str, torch.Tensor]:
         return {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
 
 
-def close(actual: torch.Tensor, expected: torch.Tensor, *, atol: float, rtol: float = 0.0) -> None:
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, *, atol: float, rtol: float = 0.0) -> None:
     assert actual.shape == expected.shape
     torch.testing.assert_close(actual.detach().float(), expected.float(), atol=atol, rtol=rtol)
 
@@ -66,22 +66,24 @@ def test_encoder(folder, model):
     audio, video, mask, lengths = data["audio"], data["video"].float(), data["mask"], data["lengths"]
     encoder = model.encoder
     resnet = encoder.feature_extractor_video.resnet(video.squeeze(1)).unflatten(0, (video.shape[0], video.shape[2]))
-    close(resnet.transpose(1, 2), data["resnet_out"], atol=5e-5)
+    assert_close(resnet.transpose(1, 2), data["resnet_out"], atol=5e-5)
     heard, seen = encoder.extract_audio(audio), encoder.extract_video(video)
-    close(heard.transpose(1, 2), data["feat_audio"], atol=5e-5)
-    close(seen.transpose(1, 2), data["feat_video"], atol=5e-5)
+    assert_close(heard.transpose(1, 2), data["feat_audio"], atol=5e-5)
+    assert_close(seen.transpose(1, 2), data["feat_video"], atol=5e-5)
     fused = encoder.fuse(heard, seen, mask)
-    close(fused[mask], data["fused_proj"][mask], atol=5e-5)
+    assert_close(fused[mask], data["fused_proj"][mask], atol=5e-5)
     outputs = {"out_masked": encoder(audio, video, mask)}
     for modality in ("audio", "video"):
         outputs[f"out_masked_modality_{modality}"] = encoder(audio, video, mask, modality=modality)
         lone = (audio, None) if modality == "audio" else (None, video)
-        close(encoder(*lone, mask, modality=modality)[mask], data[f"out_masked_modality_{modality}"][mask], atol=5e-5)
+        assert_close(
+            encoder(*lone, mask, modality=modality)[mask], data[f"out_masked_modality_{modality}"][mask], atol=5e-5
+        )
     for name, output in outputs.items():
-        close(output[mask], data[name][mask], atol=5e-5)
+        assert_close(output[mask], data[name][mask], atol=5e-5)
     for item, length in enumerate(lengths.tolist()):
         alone = encoder(audio[item : item + 1, :, :length], video[item : item + 1, :, :length])
-        close(alone, data[f"out_alone_{item}"], atol=5e-5)
+        assert_close(alone, data[f"out_alone_{item}"], atol=5e-5)
 
 
 @torch.no_grad()
@@ -94,11 +96,11 @@ def test_losses(folder, model):
     assert torch.equal(targets, data["ys_out"])
     valid = targets != model.ignore_id
     logits = model.decoder(encoded, mask, inputs, valid.sum(dim=1))
-    close(logits[valid], data["logits"][valid], atol=1e-4)
-    close(model.ctc.log_softmax(encoded), data["ctc_logp"], atol=1e-4)
+    assert_close(logits[valid], data["logits"][valid], atol=1e-4)
+    assert_close(model.ctc.log_softmax(encoded), data["ctc_logp"], atol=1e-4)
     output = model.compute_loss(encoded, mask, lengths, labels)
     for name in ("loss_ctc", "loss_att", "loss"):
-        close(getattr(output, name), data[name], atol=0, rtol=1e-4)
+        assert_close(getattr(output, name), data[name], atol=0, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -107,7 +109,7 @@ def test_impossible_ctc_alignment_adds_nothing(folder, model):
     labels, lengths = data["ctc_inf_labels"], data["ctc_inf_lens"]
     encoded = data["enc_out"][: len(labels), : int(lengths.max())]
     loss = model.ctc(encoded, lengths, labels, (labels != model.ignore_id).sum(dim=1))
-    close(loss, data["ctc_inf_loss"], atol=0, rtol=1e-4)
+    assert_close(loss, data["ctc_inf_loss"], atol=0, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -115,7 +117,7 @@ def test_whole_model(folder, model):
     data, inputs = load(folder / "b_losses.npz"), load(folder / "a_encoder.npz")
     output = model(inputs["audio"], inputs["video"].float(), inputs["lengths"], data["e2e_labels"])
     for name in ("loss", "loss_ctc", "loss_att"):
-        close(getattr(output, name), data[f"e2e_{name}"], atol=0, rtol=1e-4)
+        assert_close(getattr(output, name), data[f"e2e_{name}"], atol=0, rtol=1e-4)
     assert output.acc.item() == pytest.approx(data["e2e_acc"].item(), abs=1e-7)
 
 
@@ -181,11 +183,11 @@ def test_audio_features(folder):
     for row, item in enumerate(items):
         wave, length = waves[item].unsqueeze(0), lengths[row : row + 1]
         frames, counts = features.logfbank(wave, length)
-        close(frames[0], data[f"logfbank_{item}"], atol=1e-4)
-        close(features.stack_frames(frames, counts)[0][0], data[f"stacked_{item}"], atol=1e-4)
+        assert_close(frames[0], data[f"logfbank_{item}"], atol=1e-4)
+        assert_close(features.stack_frames(frames, counts)[0][0], data[f"stacked_{item}"], atol=1e-4)
         out, _ = features(wave)
-        close(out[0].T, data[f"out_{item}"], atol=1e-4)
-        close(batch_out[row, :, : batch_counts[row]].T, data[f"out_{item}"], atol=1e-4)
+        assert_close(out[0].T, data[f"out_{item}"], atol=1e-4)
+        assert_close(batch_out[row, :, : batch_counts[row]].T, data[f"out_{item}"], atol=1e-4)
         assert padded_num_samples(int(length)) == int(data[f"padded_len_{item}"])
 
 
@@ -202,10 +204,10 @@ def test_video_transform(folder):
     data = load(folder / "g_video.npz")
     gray = to_gray(data["rgb"].numpy())
     np.testing.assert_array_equal(gray, data["gray"].numpy())
-    close(eval_transform(gray, data["out"].shape[-1])[0], data["out"].squeeze(1), atol=1e-5)
+    assert_close(eval_transform(gray, data["out"].shape[-1])[0], data["out"].squeeze(1), atol=1e-5)
     for name in indexed(data, "odd_in"):
         expected = data[f"odd_out{name}"]
-        close(normalize(center_crop(data[f"odd_in{name}"], expected.shape[-1])), expected.squeeze(1), atol=1e-5)
+        assert_close(normalize(center_crop(data[f"odd_in{name}"], expected.shape[-1])), expected.squeeze(1), atol=1e-5)
 
 
 def test_full_size_model_has_the_published_tensors(fixtures_dir):

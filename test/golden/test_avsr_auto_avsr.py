@@ -53,7 +53,7 @@ def build(description, state, *, reference_compat: bool) -> AutoAVSRModel:
     return model.eval()
 
 
-def close(actual: torch.Tensor, expected: torch.Tensor, **tolerance: float) -> None:
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, **tolerance: float) -> None:
     assert actual.shape == expected.shape
     torch.testing.assert_close(actual, expected, **{"atol": 0.0, "rtol": 0.0, **tolerance})
 
@@ -62,9 +62,9 @@ def close(actual: torch.Tensor, expected: torch.Tensor, **tolerance: float) -> N
 @pytest.mark.parametrize("reference_compat", [False, True])
 def test_features_of_whole_clips(description, state, data, reference_compat):
     encoder = build(description, state, reference_compat=reference_compat).encoder
-    close(encoder.video(data["video"]), data["video_feat"], atol=1e-4)
-    close(encoder.audio(data["rows"]), data["audio_feat"], atol=1e-4)
-    close(encoder(data["rows"], data["video"]), data["fused"], atol=1e-4)
+    assert_close(encoder.video(data["video"]), data["video_feat"], atol=1e-4)
+    assert_close(encoder.audio(data["rows"]), data["audio_feat"], atol=1e-4)
+    assert_close(encoder(data["rows"], data["video"]), data["fused"], atol=1e-4)
 
 
 @torch.no_grad()
@@ -72,7 +72,7 @@ def test_losses_with_padding(description, state, data):
     model = build(description, state, reference_compat=True)
     output = model(data["rows"], data["video"], data["lens"], data["labels"].flatten(1))
     for name in ("loss", "loss_ctc", "loss_att"):
-        close(getattr(output, name), data[name], rtol=1e-4)
+        assert_close(getattr(output, name), data[name], rtol=1e-4)
     assert output.acc.item() == pytest.approx(data["acc"].item(), abs=1e-7)
 
 
@@ -87,7 +87,7 @@ def test_padding_changes_nothing_by_default(description, state, data):
     together = encoder(rows, video, mask)
     for item, length in enumerate(lengths.tolist()):
         alone = encoder(rows[item : item + 1, :, :length], video[item : item + 1, :, :length])
-        close(together[item, :length], alone[0], atol=1e-5)
+        assert_close(together[item, :length], alone[0], atol=1e-5)
 
 
 def test_names_go_there_and_back(description, state):
@@ -102,6 +102,9 @@ def test_sizes_are_told_by_the_weights(description, state):
     found["decoder_conf"]["num_heads"] = description["config_overrides"].get("dheads", 12)
     model = AutoAVSRModel(sizes.vocab_size(ours), **found)
     load_strictly(model, ours)
+    assert {name: tensor.shape for name, tensor in model.state_dict().items()} == {
+        name: tensor.shape for name, tensor in ours.items()
+    }
 
 
 def test_full_size_model_has_the_published_tensors(fixtures_dir):
