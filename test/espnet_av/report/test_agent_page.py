@@ -18,6 +18,7 @@ from espnet_av.activesep.eval_results import EpisodeRecord, EvaluationResult
 from espnet_av.activesep.presets import get_preset
 from espnet_av.activesep.scoring import score
 from espnet_av.bin import show_results
+from espnet_av.report.activesep_sections import headline_cards
 from espnet_av.report.packing import PackOptions, pack_experiment, verify_pack
 from espnet_av.report.page import ReportOptions, build_report
 from espnet_av.report.results import write_json
@@ -104,9 +105,24 @@ def test_page(experiment, tmp_path):
     assert "Active audio-visual separation" in page and "learned policy" in page
     assert page.count("<audio") == 4 and 'alt="map of house0' in page and 'alt="spectrograms of house0' in page
     assert "near_target_seed0: 2 updates, 320 environment steps" in page
-    assert "higher than &#39;stand&#39;" in page or "no difference shown from &#39;stand&#39;" in page
+    assert "higher than &#39;stand&#39;" in page
     made = {path.name for path in tmp_path.iterdir()}
     assert made == {"returns.svg", "refinement.svg", "reward_curves.svg", "map.png", "spectrograms.png"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.1, 0.9, "higher than 'stand'"),
+        (-0.9, -0.1, "lower than 'stand'"),
+        (-1, 1, "no difference shown from 'stand'"),
+    ],
+)
+def test_the_first_card_compares(experiment, low, high, words):
+    results = json.loads((experiment[0] / "results.json").read_text())
+    for item in results["comparisons"]:
+        item["return"] |= {"ci_low": low, "ci_high": high}
+    assert words in headline_cards(results, None)[0]["detail"]
 
 
 def test_page_of_an_experiment_that_was_not_scored(experiment, tmp_path):
