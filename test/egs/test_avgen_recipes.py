@@ -115,10 +115,12 @@ def test_models_that_are_there_are_not_trained(tmp_path):
 def test_a_model_that_was_downloaded(tmp_path):
     model = tmp_path / "model"
     (model / "tokens").mkdir(parents=True)
-    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model, "--vocoder", "own"))
+    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model))
     assert not [name for name in found if name.endswith("_train")]
     assert f"--model {model} " in found["avgen_infer"][0] and f"--token_model {model}/tokens" in found["avgen_infer"][0]
     assert "--vocoder auto" in found["avgen_infer"][0] and "--vocoder" not in found["avgen_score"][0]
+    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model, "--vocoder", "griffinlim"))
+    assert "--vocoder griffinlim" in found["avgen_infer"][0]
 
 
 @pytest.mark.parametrize("name", ["av50h", "audio2photoreal"])
