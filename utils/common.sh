@@ -94,6 +94,7 @@ recipe_begin() {
       (($4 == 0)) || user_args=("${@: -$4}")
     else
       [[ $2 =~ ^[a-z][a-z0-9_]*$ ]] || die 2 "$1: not a name for an option: '$2'"
+      recipe_check_free "$1" "$2"
       printf -v "$2" '%s' "$3"
       recipe_options+=("$2")
       [[ $1 == --recipe_option ]] || recipe_roots+=("$2")
@@ -104,6 +105,14 @@ recipe_begin() {
   recipe_shift=$((total - $#))
   ((recipe_shift > 0)) || user_args=("$@")
   [[ -z ${recipe_help} ]] || recipe_help=$'Of this recipe:\n'"${recipe_help}"
+}
+
+# recipe_check_free WHAT NAME: end unless the driver that called recipe_begin has no variable of that name.
+recipe_check_free() {
+  local -a files=()
+  mapfile -t files < <(grep -L '^recipe_begin ' "${BASH_SOURCE[2]%/*}"/*.sh "${ESPNET_AV_ROOT}"/utils/*.sh)
+  ! grep -qE "(^|[[:space:](;])$2[+]?=|(read|mapfile|local|for)( [^<;&|]*)? $2([^a-z0-9_=]|$)" "${BASH_SOURCE[2]}" "${files[@]}" ||
+    die 2 "$1 $2: the driver has a variable of that name, which would overwrite it; give the option another name"
 }
 
 # recipe_defaults: declare the options that every recipe has. Call it before the driver's own defaults.

@@ -129,6 +129,7 @@ set_aside() {
   local number=1 path
   while [[ -e ${exp}/old.${number} ]]; do number=$((number + 1)); done
   for path in "${exp}"/*; do
+    [[ -e ${path} ]] || continue # no files at all
     case "${path##*/}" in logs | stats | stages.jsonl | old.*) continue ;; esac
     mkdir -p "${exp}/old.${number}"
     mv "${path}" "${exp}/old.${number}/"

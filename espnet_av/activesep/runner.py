@@ -35,7 +35,7 @@ from espnet_av.activesep.scene import SceneLibrary
 from espnet_av.activesep.scene_files import ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary
 from espnet_av.activesep.vector_env import make_vector_env
-from espnet_av.train.distributed import World
+from espnet_av.train.distributed import World, leaving_processes
 from espnet_av.train.ppo import EXPORTS, FREE, PPOOptions, PPOTrainer
 from espnet_av.train.pretrained import resolve_device
 from espnet_av.train.rng import derive_seed
@@ -302,6 +302,11 @@ def train(options: PolicyTraining) -> None:
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     world = join_processes(options.device)
+    with leaving_processes():
+        _train(options, world)
+
+
+def _train(options: PolicyTraining, world: World) -> None:
     PPOTrainer.check_output_dir(options.ppo)
     clips = options.read_clips()
     episodes = options.read_episodes(clips)

@@ -24,7 +24,7 @@ from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_it
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.data.stream import StreamFactory
 from espnet_av.tasks.parser import AVArgumentParser
-from espnet_av.train.distributed import default_backend
+from espnet_av.train.distributed import default_backend, leaving_processes
 from espnet_av.train.loading import load_from_spec, load_into, load_weights
 from espnet_av.train.optim import SCHEDULERS, DepthRule, parameter_groups, registered_schedulers
 from espnet_av.train.run_flags import add_flags, apply_flags
@@ -141,7 +141,7 @@ class AVTaskMixin(TaskBase):
         cls.complete_args(args)
         if not (args.collect_stats or args.dry_run):  # before ESPnet overwrites config.yaml of another training
             cls.trainer.check_output_dir(cls.trainer.build_options(args))
-        with registered_schedulers(_espnet.scheduler_classes):
+        with registered_schedulers(_espnet.scheduler_classes), leaving_processes():
             super().main_worker(args)
 
     @classmethod

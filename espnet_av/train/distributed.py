@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from espnet_av.train.signals import TrainingInterrupted
 from espnet_av.utils.errors import usage_error
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,27 @@ logger = logging.getLogger(__name__)
 def default_backend(ngpu: int) -> str:
     """Return the backend for ``--dist_backend``: ``"nccl"`` with GPUs, ``"gloo"`` without."""
     return "nccl" if ngpu > 0 else "gloo"
+
+
+@contextlib.contextmanager
+def leaving_processes() -> Iterator[None]:
+    """Leave the group of processes, if one was joined, when the block ends or a stop signal ends it.
+
+    Its threads would else still run as Python ends, which now and then aborts a process whose work is done. After any
+    other exception the group is left as it is: the others wait in it and are ended by ``torchrun``.
+    """
+    try:
+        yield
+    except TrainingInterrupted:
+        _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()  # who leaves first must not break what others still wait for
+        dist.destroy_process_group()
 
 
 class World:

@@ -184,3 +184,19 @@ def test_source_tables_are_those_that_lie_there(tmp_path):
     )
     result = bash(script, tmp_path)
     assert result.stdout.splitlines() == [f"{tmp_path}/kaldi/*/wav.scp"], result.stderr
+
+
+def test_a_training_whose_files_are_gone_needs_no_place_aside(tmp_path):
+    script = f". '{ROOT}/utils/training.sh'; say() {{ printf '%s\\n' \"$*\"; }}; exp='{tmp_path}/gone'; set_aside"
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "taken"), [("tag", True), ("clips", True), ("seeds", True), ("cat_names", False)])
+def test_an_option_of_a_recipe_is_no_variable_of_its_driver(tmp_path, name, taken):
+    driver = str(ROOT / "egs" / "TEMPLATE" / "activesep" / "activesep.sh")
+    words = ["--called_as", "run.sh", str(tmp_path), "0", "--recipe_option", name, "", "how", "--help"]
+    done = subprocess.run(["bash", driver, *words], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == (2 if taken else 0), done.stderr
+    assert (f"--recipe_option {name}: the driver has a variable of that name" in done.stderr) == taken

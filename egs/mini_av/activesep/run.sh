@@ -19,7 +19,7 @@ exec bash ../../TEMPLATE/activesep/activesep.sh --called_as "$0" "${folder}" "$#
   --infer_config conf/eval_mini.yaml \
   --episode_start far \
   --train_points 400 --valid_points 60 \
-  --train_episodes 8000 --valid_episodes 24 --test_episodes 100 \
+  --train_episodes 8000 --valid_episodes 60 --test_episodes 300 \
   --policy_seeds "0 1 2" \
   --search_first 2 --search_interval 1 \
   --max_mover_agents 1 \

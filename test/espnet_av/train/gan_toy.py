@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from trainer_toy import DIM, ToyFactory, distributed
 
-from espnet_av.train.distributed import World
+from espnet_av.train.distributed import World, leaving_processes
 from espnet_av.train.gan import GANTrainer, GANTrainerOptions
 
 GENERATOR_RATE, DISCRIMINATOR_RATE = 0.05, 0.02
@@ -116,10 +116,11 @@ def main(*words: str) -> None:
     torch.set_num_threads(1)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     option = distributed(world)
-    for run in " ".join(words).split(" -- "):
-        folder, *pairs = run.split(" ")
-        options = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
-        train(folder, option=option, rank=rank, world=world, **options)
+    with leaving_processes():
+        for run in " ".join(words).split(" -- "):
+            folder, *pairs = run.split(" ")
+            options = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+            train(folder, option=option, rank=rank, world=world, **options)
 
 
 if __name__ == "__main__":

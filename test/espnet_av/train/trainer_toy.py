@@ -225,16 +225,17 @@ def main(*words: str) -> None:
     import logging
     import os
 
+    from espnet_av.train.distributed import leaving_processes
+
     torch.set_num_threads(1)
     logging.basicConfig(level="INFO", format="%(relativeCreated)d %(levelname)s %(message)s", stream=sys.stderr)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     option = distributed(world)
-    for run in " ".join(words).split(" -- "):
-        folder, *pairs = run.split(" ")
-        options = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
-        run_one(folder, option, rank, world, **options)
-    if world > 1:
-        torch.distributed.destroy_process_group()
+    with leaving_processes():
+        for run in " ".join(words).split(" -- "):
+            folder, *pairs = run.split(" ")
+            options = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+            run_one(folder, option, rank, world, **options)
 
 
 if __name__ == "__main__":
