@@ -163,11 +163,12 @@ def _soundspaces(folder):
     return ["--soundspaces_root", make_tree(folder), "--splits", splits]
 
 
-def _actor(make, option):
+def _actor(make, option, person=""):
     def build(folder):
         import avgen_trees
 
-        return [option, getattr(avgen_trees, make)(folder)]
+        getattr(avgen_trees, make)(folder / person)
+        return [option, folder, "--min_sec", "1"]
 
     return build
 
@@ -189,7 +190,7 @@ TREES = {
     "lrac_track2/codec": _lrac(2),
     "debian_speech/codec": _debian,
     "av50h/avgen": _actor("make_50h", "--av50h_root"),
-    "audio2photoreal/avgen": _actor("make_a2p", "--a2p_root"),
+    "audio2photoreal/avgen": _actor("make_a2p", "--a2p_root", "PXB184"),
     "mp3d/activesep": _soundspaces,
 }
 #: Decodes with a model that it does not train: test/egs/test_shard_recipes.py gives it the one of avyt/avsr.

@@ -95,10 +95,14 @@ def check_layout(root: str | Path, *, token_dir: str | None = None) -> Drops:
         ``wrong_sound``, ``wrong_length``, ``bad_missing``.
 
     Raises:
-        MissingDataError: There are no scenes, or no statistics.
+        MissingDataError: There is no such folder, or it has no scenes, or no statistics.
         DataError: The statistics are others.
     """
     root = Path(root)
+    if not root.is_dir():
+        there = sorted(path.name for path in root.parent.glob("*/") if any(path.glob("*_audio.wav")))
+        people = ", ".join(there) or f"nobody: the root holds a folder for each person, such as {PEOPLE[0]}"
+        raise MissingDataError(describe(f"no folder {root}", allowed=people, fix="name the root, and one person in it"))
     names = {path.name.removesuffix("_audio.wav") for path in root.glob("*_audio.wav")}
     names |= {path.name.removesuffix(FACE_SUFFIX) for path in root.glob(f"*{FACE_SUFFIX}")}
     if not names:

@@ -178,3 +178,5 @@ def test_statistics_of_a_person(person):
         audio2photoreal.check_layout(person)
     with pytest.raises(MissingDataError, match="PXB184"):
         audio2photoreal.check_layout(person.parent)
+    with pytest.raises(MissingDataError, match=f"no folder .*NOBODY; allowed: {person.name};"):
+        audio2photoreal.check_layout(person.parent / "NOBODY")
