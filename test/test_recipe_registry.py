@@ -88,18 +88,33 @@ def test_wrong_rows_are_named(tmp_path, change, said):
 
 # ------------------------------------------------------------------------------------- every row with --debug
 def _grid(folder):
-    """Eight clips of a talker in the layout of GRID; nobody's face is in them, hence --roi center."""
+    """Clips of a talker in the layout of GRID; nobody's face is in them, hence --roi center."""
     from lrs_trees import write_clip
 
-    for seed, letter in enumerate("abcdefgh"):
-        (folder / "s1").mkdir(parents=True, exist_ok=True)
-        write_clip(folder / "s1" / f"bba{letter}{seed}n.mp4", seed)
-        (folder / "s1" / f"bba{letter}{seed}n.mp4").replace(folder / "s1" / f"bba{letter}{seed}n.mpg")
-        (folder / "align" / "s1").mkdir(parents=True, exist_ok=True)
+    (folder / "s1").mkdir(parents=True)
+    (folder / "align" / "s1").mkdir(parents=True)
+    for seed, letter in enumerate("abcdefghijklmnopqrstuvxy"):
+        name = f"bba{letter}{seed % 10}n"
+        write_clip(folder / "s1" / f"{name}.mp4", seed)
+        (folder / "s1" / f"{name}.mp4").replace(folder / "s1" / f"{name}.mpg")
         words = ("bin", "blue", "at", letter, "zero", "now")
         lines = [f"{n * 4000} {(n + 1) * 4000} {word}\n" for n, word in enumerate(words)]
-        (folder / "align" / "s1" / f"bba{letter}{seed}n.align").write_text("".join(lines))
+        (folder / "align" / "s1" / f"{name}.align").write_text("".join(lines))
     return ["--grid_root", folder, "--roi", "center"]
+
+
+def _grid_faces(folder):
+    """Real clips, for what needs faces."""
+    from conftest import find_shared_data
+
+    videos = sorted((find_shared_data("grid_s1") / "video").glob("*.mpg"))[:24]
+    for name in ("s1", "align/s1"):
+        (folder / name).mkdir(parents=True)
+    for video in videos:
+        (folder / "s1" / video.name).symlink_to(video)
+        align = video.parents[1] / "align" / f"{video.stem}.align"
+        (folder / "align" / "s1" / align.name).symlink_to(align)
+    return ["--grid_root", folder]
 
 
 def _sessions(folder):
@@ -180,7 +195,8 @@ def _nothing(folder):
 #: Recipe -> what writes a tiny tree in the layout of its corpus and returns the options that name it.
 TREES = {
     **{name: _nothing for name in ROWS if name.startswith("mini_av/")},
-    **{f"grid/{task}": _grid for task in ("avsr", "avss", "avgen")},
+    **{f"grid/{task}": _grid for task in ("avsr", "avss")},
+    "grid/avgen": _grid_faces,
     "lrs2/avsr": _lrs("make_lrs2", "--lrs2_root"),
     "lrs3/avsr": _lrs("make_lrs3", "--lrs3_root"),
     "mcorec/avsr": _sessions,

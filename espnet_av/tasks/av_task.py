@@ -60,7 +60,8 @@ class AVTaskMixin(TaskBase):
     @classmethod
     def get_parser(cls) -> AVArgumentParser:
         """Return ESPnet's parser with our options, typo hints and the safe YAML loader."""
-        parser = AVArgumentParser.adopt(super().get_parser())
+        with registered_schedulers(_espnet.scheduler_classes):
+            parser = AVArgumentParser.adopt(super().get_parser())
         parser.description = (cls.__doc__ or cls.__name__).strip().splitlines()[0]
         group = parser.add_argument_group("audio-visual data")
         group.add_argument("--batch_frames", type=int, default=0, help="video frames in a padded batch; 0: no limit")
