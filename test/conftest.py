@@ -29,18 +29,18 @@ def fixtures_dir():
     return find
 
 
-def find_shared_data(name: str) -> Path:
-    """Return a folder of real clips; the test is skipped where there is none."""
-    folder = Path(os.environ.get("ESPNET_AV_TEST_DATA", _shared() / "data")) / name
-    if not folder.is_dir():
-        pytest.skip(f"no real clips in {folder}; set ESPNET_AV_TEST_DATA")
-    return folder
-
-
 @pytest.fixture(scope="session")
 def shared_data():
-    """Return :func:`find_shared_data`."""
-    return find_shared_data
+    """Return a function name -> folder of real clips; the test is skipped where there is none."""
+    base = Path(os.environ.get("ESPNET_AV_TEST_DATA", _shared() / "data"))
+
+    def find(name: str) -> Path:
+        folder = base / name
+        if not folder.is_dir():
+            pytest.skip(f"no real clips in {folder}; set ESPNET_AV_TEST_DATA")
+        return folder
+
+    return find
 
 
 @pytest.fixture(scope="session")
