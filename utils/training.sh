@@ -97,15 +97,15 @@ training_data() {
 
 # run_training MODULE ARGUMENT...: train with all settings, in one process or several
 run_training() {
-  local name wanted=$((ngpu > nproc ? ngpu : nproc)) threads=1 start=(python -m "$1")
+  local name wanted=$((ngpu > nproc ? ngpu : nproc)) threads=1 start=(python -m "$1") clips=${batch_size}
   local world=$((wanted * num_nodes))
   local -a overrides=() job=()
   for name in gradient_accumulation_steps save_steps eval_steps log_interval learning_rate warmup_steps report_to \
     model_name_or_path; do
     [[ -z ${!name} ]] || overrides+=("--${name}" "${!name}")
   done
-  [[ -z ${batch_size} ]] ||
-    overrides+=(--batch_size "$((batch_size * world))" --valid_batch_size "$((batch_size * world))")
+  [[ ${debug} == false || -n ${clips} ]] || clips=2 # batches of large models do not fit into every computer
+  [[ -z ${clips} ]] || overrides+=(--batch_size "$((clips * world))" --valid_batch_size "$((clips * world))")
   [[ -z ${max_steps} || ${debug} == true ]] || overrides+=(--max_steps "${max_steps}" --max_epoch 0)
   [[ ${debug} == false ]] || overrides+=(--max_steps 2 --max_epoch 1)
   [[ ${resume_from_checkpoint} == false ]] || overrides+=(--resume_from_checkpoint true)

@@ -117,8 +117,7 @@ train_vocoder() {
   local -a data
   part_sounds 22050 "${dumpdir}"
   part_data "${dumpdir}/sound_22050/${train_set}" "${dumpdir}/sound_22050/${valid_set}" wav.scp,audio,sound
-  # 32 chunks of BigVGAN take 20 GB
-  [[ ${debug} == false ]] || data+=(--batch_size 2 --valid_batch_size 2 --valid_max_chunks 2)
+  [[ ${debug} == false ]] || data+=(--valid_max_chunks 2)
   train_part espnet_av.bin.avgen_vocoder_train "${vocoder_config}" "${vocoder_exp}" "${vocoder_args}" \
     "${data[@]}" --train_shape_file "${dumpdir}/sound_22050/${train_set}/utt2num_samples" \
     --valid_shape_file "${dumpdir}/sound_22050/${valid_set}/utt2num_samples"
