@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training parser: several configuration files, overrides, and typos that are named."""
 
+import importlib
+
 import pytest
 
 from espnet_av import _espnet
 from espnet_av.tasks.parser import AVArgumentParser
+from espnet_av.train.optim import SCHEDULERS
 
 
 @pytest.fixture
@@ -67,3 +70,12 @@ def test_values_are_data_not_code(parser, tmp_path):
     with pytest.raises(SystemExit):
         parser.parse_args(["--model_conf", hostile])
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(("task", "option"), [("avsr:AVSRTask", "scheduler"), ("codec:CodecTask", "scheduler2")])
+@pytest.mark.parametrize("schedule", [*SCHEDULERS, "warmuplr"])
+def test_own_schedules_are_known_on_the_command_line(task, option, schedule):
+    module, name = task.split(":")
+    parser = getattr(importlib.import_module(f"espnet_av.tasks.{module}"), name).get_parser()
+    assert getattr(parser.parse_args([f"--{option}", schedule]), option) == schedule
+    assert set(SCHEDULERS).isdisjoint(_espnet.scheduler_classes)  # ESPnet's own table is as it was
