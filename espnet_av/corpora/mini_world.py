@@ -68,7 +68,7 @@ class WorldSize:
     image_size: int
 
 
-# Small separators confuse six voices, and a policy that is told of a wrong sound walks to it: one low and one high voice.
+# Small separators confuse six voices, and a policy that hears the wrong one walks to it: one low and one high voice.
 _LOW_AND_HIGH = (0, 2)
 # Rooms with carpets, curtains and beds. Noise at one side is 6.3 dB louder at that ear here (deviation 3.4); with an
 # absorption of 0.25 to 0.45 it would be 2.7 dB, in three rooms 1.3, and a small policy does not learn to turn to it.
@@ -79,7 +79,12 @@ SIZES = {
         _LOW_AND_HIGH, (12, 3, 4), LayoutRules(7, 5, num_rooms=2, absorption=_ABSORPTION, num_sources=12), 4000, 3, 64
     ),
     "large": WorldSize(
-        tuple(range(13)), (8, 2, 3), LayoutRules(8, 6, num_rooms=4, absorption=_ABSORPTION, num_sources=16), 6000, 4, 128
+        tuple(range(13)),
+        (8, 2, 3),
+        LayoutRules(8, 6, num_rooms=4, absorption=_ABSORPTION, num_sources=16),
+        6000,
+        4,
+        128,
     ),
 }
 

@@ -36,7 +36,10 @@ def test_sets_of_clips(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--corpus_size", "huge"], "tiny, default, large|'tiny', 'default', 'large'"), (["--num_houses", "0"], "start at 1")],
+    [
+        (["--corpus_size", "huge"], "tiny, default, large|'tiny', 'default', 'large'"),
+        (["--num_houses", "0"], "start at 1"),
+    ],
 )
 def test_wrong_options(tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
