@@ -18,9 +18,9 @@ REWARD, L2 = "Environment/Reward", "Environment/STFT_L2_loss/"
 KIND_COLORS = {"policy": "#0072B2", "mover": "#E69F00"}
 PATH_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 SECONDS = (
-    ("alone", "separators alone", "#718096", "--"),
-    ("at_once", "memory, when the second is new", "#E69F00", "-"),
-    ("refined", "memory, refined afterwards", "#0072B2", "-"),
+    ("alone", "separators alone", "#718096", {"linestyle": "--"}),
+    ("at_once", "memory, when the second is new", "#E69F00", {"linewidth": 5.0, "alpha": 0.6}),  # seen below the next
+    ("refined", "memory, refined afterwards", "#0072B2", {}),
 )
 ACTIONS = ("forward", "left", "right")
 PASSIVE_PANELS = (
@@ -59,16 +59,16 @@ def seconds_curves(rows: Sequence[Mapping[str, Any]], system: str) -> bytes | No
     usable = [row for row in rows if row["system"] == system and row.get("seconds")]
     if not usable:
         return None
-    with figure(ncols=len(usable), figsize=(1.0 + 4.2 * len(usable), 2.9), sharey=True) as (drawn, axes):
+    with figure(ncols=len(usable), figsize=(1.0 + 4.2 * len(usable), 3.3), sharey=True) as (drawn, axes):
         for axis, row in zip(axes.flat, usable, strict=True):
             for key, label, color, style in SECONDS:
                 values = [value if is_number(value) else np.nan for value in row["seconds"].get(key) or ()]
                 if values:
-                    axis.plot(range(1, len(values) + 1), values, style, color=color, marker=".", label=label)
+                    axis.plot(range(1, len(values) + 1), values, color=color, marker=".", label=label, **style)
             axis.set(title=row["set"], xlabel="second of the episode")
         axes.flat[0].set_ylabel("STFT distance")
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside lower center", ncols=3)
+        drawn.legend(handles, labels, loc="outside lower center", ncols=1 if len(usable) == 1 else 3)
         return to_svg(drawn)
 
 
