@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REWARD, L2 = "Environment/Reward", "Environment/STFT_L2_loss/"
 KIND_COLORS = {"policy": "#0072B2", "mover": "#E69F00"}
 PATH_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-SECONDS = (
+SECONDS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("alone", "separators alone", "#718096", {"linestyle": "--"}),
     ("at_once", "memory, when the second is new", "#E69F00", {"linewidth": 5.0, "alpha": 0.6}),  # seen below the next
     ("refined", "memory, refined afterwards", "#0072B2", {}),
