@@ -102,6 +102,10 @@ def test_commands(tmp_path):
     assert f"test_unheard={tmp_path}/dump/testUnheard_clips/min20s_clips" in shown
     assert f"--split valid_unheard --clips {tmp_path}/dump/valUnheard_clips/min20s_clips" in shown
     assert "# JOB=near_target,novelty" in shown and "# JOB=stand,rotate,random,doa,proximity,approach" in shown
+    shown = succeed(tmp_path, "mini_av", "--dry_run", "--debug")
+    assert "# JOB=stand,random\n" in shown
+    shown = succeed(tmp_path, "mini_av", "--dry_run", "--debug", "--movers=doa approach")
+    assert "# JOB=doa,approach\n" in shown
     shown = succeed(tmp_path, "mini_av", "--dry_run", "--nproc", 2)
     assert "utils/torchrun 2 python -m espnet_av.bin.activesep_train" in shown
     shown = succeed(tmp_path, "mini_av", "--dry_run", "--download_model", tmp_path)
