@@ -115,6 +115,16 @@ recipe_check_free() {
     die 2 "$1 $2: the driver has a variable of that name, which would overwrite it; give the option another name"
 }
 
+# recipe_user_gave NAME: whether the user said --NAME, not the recipe.
+recipe_user_gave() {
+  local word
+  for word in "${user_args[@]}"; do
+    word=${word%%=*}
+    [[ ${word//-/_} != "__$1" ]] || return 0
+  done
+  return 1
+}
+
 # recipe_defaults: declare the options that every recipe has. Call it before the driver's own defaults.
 recipe_defaults() {
   stage=1 stop_stage=9 skip_stages=""

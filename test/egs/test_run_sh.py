@@ -515,6 +515,7 @@ def test_debug_runs_everything_on_a_few_clips(recipe):
     assert recipe.calls("mini_av")[0][-1] == "tiny"
     train = recipe.calls("avsr_train")[0]
     assert train[train.index("--max_steps") + 1] == "2"
+    assert train[train.index("--batch_size") + 1] == train[train.index("--valid_batch_size") + 1] == "2"
     assert not (recipe.folder / "exp").exists()
     assert not (recipe.folder / "data").exists()
     assert "nothing to do" in recipe.run("--debug").stdout

@@ -105,7 +105,7 @@ def limits(seconds: float = LONGEST_SEC, megabytes: int = MOST_MEMORY_MB) -> Ite
             signal.signal(number, handler)
 
 
-def give(reader: Reader, folder: Path, content: bytes) -> bool:
+def assert_read_or_refused(reader: Reader, folder: Path, content: bytes) -> bool:
     """Let a reader read a content; return whether it took it. All but errors of the project pass through."""
     path = folder / reader.file
     path.parent.mkdir(parents=True, exist_ok=True)

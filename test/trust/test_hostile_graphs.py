@@ -31,7 +31,7 @@ def good(tmp_path_factory):
 
 
 @pytest.fixture
-def change(good, tmp_path, monkeypatch):
+def assert_refused(good, tmp_path, monkeypatch):
     """Return a function that changes the decoder and wants it to be refused before the runtime sees it."""
 
     def fail(*_, **__):
@@ -64,7 +64,7 @@ def test_the_graph_itself_is_taken(good):
     assert {each.op_type for path in good.values() for each in onnx.load(str(path)).graph.node} == OPERATORS
 
 
-def test_numbers_in_a_file_of_this_machine(change):
+def test_numbers_in_a_file_of_this_machine(assert_refused):
     def how(model):
         tensor = model.graph.initializer[0]
         tensor.ClearField("raw_data")
@@ -73,10 +73,10 @@ def test_numbers_in_a_file_of_this_machine(change):
             entry = tensor.external_data.add()
             entry.key, entry.value = key, value
 
-    change(how, "are in another file")
+    assert_refused(how, "are in another file")
 
 
-def test_constants_that_are_large_when_they_are_worked_out(change):
+def test_constants_that_are_large_when_they_are_worked_out(assert_refused):
     def fill(model):
         put(model, "sizes", np.array([1 << 20, 1 << 20], np.int64))
         node(model, "ConstantOfShape", ["sizes"], "huge")
@@ -92,12 +92,12 @@ def test_constants_that_are_large_when_they_are_worked_out(change):
         put(model, "column", np.zeros((1 << 17, 1), np.float32))
         node(model, "Add", ["row", "column"], "plane")
 
-    change(fill, "an operator ConstantOfShape")
-    change(double, "a shape|values for a frame")
-    change(spread, "values for a frame")
+    assert_refused(fill, "an operator ConstantOfShape")
+    assert_refused(double, "a shape|values for a frame")
+    assert_refused(spread, "values for a frame")
 
 
-def test_loops_and_functions(change):
+def test_loops_and_functions(assert_refused):
     def loop(model):
         put(model, "times", np.array(1 << 60, np.int64))
         body = helper.make_graph(
@@ -121,23 +121,23 @@ def test_loops_and_functions(change):
     def hidden_graph(model):
         model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "g", [], [])))
 
-    change(loop, "an operator Loop")
-    change(function, "more than operators and numbers")
-    change(domain, "operators of somebody else")
-    change(of_somebody, "is damaged or no ONNX graph")
-    change(hidden_graph, "holds a graph")
+    assert_refused(loop, "an operator Loop")
+    assert_refused(function, "more than operators and numbers")
+    assert_refused(domain, "operators of somebody else")
+    assert_refused(of_somebody, "is damaged or no ONNX graph")
+    assert_refused(hidden_graph, "holds a graph")
 
 
 @pytest.mark.parametrize("name", ["num_quantizers", "hop_length", "delay_steps"])
 @pytest.mark.parametrize("text", ["9" * 9, "9" * 5000, "-1", "x", "", "²", "1_0"])
-def test_numbers_of_the_metadata(change, name, text):
+def test_numbers_of_the_metadata(assert_refused, name, text):
     def how(model):
         next(entry for entry in model.metadata_props if entry.key == name).value = text
 
-    change(how, f"{name} of its metadata is")
+    assert_refused(how, f"{name} of its metadata is")
 
 
-def test_shapes_that_are_unknown_or_huge(change):
+def test_shapes_that_are_unknown_or_huge(assert_refused):
     def huge(model):
         state = next(value for value in model.graph.input if value.name.startswith("state."))
         state.type.tensor_type.shape.dim[1].dim_value = 1 << 40
@@ -149,9 +149,9 @@ def test_shapes_that_are_unknown_or_huge(change):
     def none(model):
         model.graph.input.append(helper.make_tensor_value_info("extra", FLOAT, None))
 
-    change(huge, "is damaged or no ONNX graph")
-    change(unknown, "a shape")
-    change(none, "is not known|no ONNX graph")
+    assert_refused(huge, "is damaged or no ONNX graph")
+    assert_refused(unknown, "a shape")
+    assert_refused(none, "is not known|no ONNX graph")
 
 
 def test_many_recordings_side_by_side(good):

@@ -114,5 +114,5 @@ check_options() {
 small_world() {
   train_points=8 valid_points=4 train_episodes=4 valid_episodes=2 test_episodes=2 min_distance=2 min_start=1
   policy_seeds=${policy_seeds%% *} max_mover_agents=1 num_examples=1 search_first=0 search_interval=1
-  [[ " ${user_args[*]//=/ } " == *" --movers "* ]] || movers="stand random"
+  recipe_user_gave movers || movers="stand random"
 }

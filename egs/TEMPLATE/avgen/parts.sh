@@ -40,7 +40,7 @@ if [[ -n ${download_model} ]]; then # what is not named lies beside the model
   [[ ${head_vae} != own ]] || head_vae_source=""
   [[ ${text_model} != own ]] || text_source=""
   # what the recipe prefers gives way to what the model brings along; what the user says does not
-  [[ ${vocoder} != own && " ${user_args[*]} " =~ \ --vocoder[=\ ] ]] || vocoder_source=auto
+  { [[ ${vocoder} != own ]] && recipe_user_gave vocoder; } || vocoder_source=auto
 fi
 recogniser=${asr#none}
 [[ -n ${asr} || -z ${token_source} ]] || recogniser=ctc:${token_source}

@@ -65,7 +65,7 @@ $(recipe_common_help)"
 # other_name NEW OLD: --NEW is another name of --OLD
 other_name() {
   [[ -n ${!1} ]] || return 0
-  [[ ${!2} == "${!1}" || " ${user_args[*]//=/ }" != *" --$2 "* ]] ||
+  [[ ${!2} == "${!1}" ]] || ! recipe_user_gave "$2" ||
     die 2 "--$1 is another name of --$2; got '${!1}' and '${!2}'"
   printf -v "$2" '%s' "${!1}"
 }
