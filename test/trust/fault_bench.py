@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import fault_corpus
+from fault_recipes import RECIPES, write_all
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM = Path(__file__).with_name("warm_python.py")
@@ -66,47 +66,19 @@ class Line:
         return good
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage of a driver: its number, its name, and the paths below the recipe that are its outputs."""
-
-    number: str
-    name: str
-    outputs: tuple[str, ...]
-
-
-AVSR = (
-    Stage("1", "prepare", ("data",)),
-    Stage("2", "format", ("dump/formatted", "dump/mouth")),
-    Stage("3", "filter", ("dump/train", "dump/valid", "dump/test")),
-    Stage("4", "tokens", ("data/tokens", "exp/x/stats")),
-    Stage("5", "train", ("exp/x",)),
-    Stage("6", "infer", ("exp/x/decode",)),
-    Stage("7", "score", ("exp/x/results.json", "exp/x/RESULTS.md")),
-    Stage("8", "report", ("exp/x/report.html",)),
-    Stage("9", "pack", ("exp/x/pack",)),
-)
-AVSS = (
-    Stage("1", "prepare", ("data",)),
-    Stage("2", "format", ("dump",)),
-    Stage("3", "filter", ("dump/filtered",)),
-    Stage("4", "lips", ("dump/train", "dump/valid", "dump/test", "dump/lips")),
-)
-
-
 class Bench:
     """A copy of a recipe in a folder of its own, with a Python that starts at once.
 
     Args:
         place: A folder that does not exist, or that of an earlier bench, whose undisturbed runs are used again.
-        task: ``avsr`` or ``avss``.
+        task: Of :data:`fault_recipes.RECIPES`.
         seed: Of the moments of kills.
     """
 
     def __init__(self, place: Path, task: str = "avsr", seed: int = 0) -> None:
-        self.place, self.task = place, task
-        self.folder = place / "egs" / "grid" / task
-        self.stages = {stage.name: stage for stage in (AVSR if task == "avsr" else AVSS)}
+        self.place, self.recipe = place, RECIPES[task]
+        self.folder = place / "egs" / self.recipe.folder
+        self.stages = {stage.name: stage for stage in self.recipe.stages}
         self.dice = random.Random(seed)
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, dict[str, str]] = {}
@@ -137,7 +109,7 @@ class Bench:
         python.write_text(PYTHON.replace("@socket@", str(self.place / "socket")))
         python.chmod(0o755)
         if not self.corpus.exists():
-            fault_corpus.write_corpus(self.corpus)
+            write_all(self.corpus)
 
     def __exit__(self, *_: object) -> None:
         self.end_all()
@@ -152,16 +124,9 @@ class Bench:
 
     def command(self, name: str, *words: str) -> list[str]:
         """Return the command line that runs one stage."""
-        number = self.stages[name].number
-        common = ["--grid_root", str(self.corpus), "--roi", "center", "--nj", "1", "--tag", "x", "--test_sets", "test"]
-        common += ["--test_list", str(self.corpus / "test.list"), "--valid_list", str(self.corpus / "valid.list")]
-        if self.task == "avsr":
-            common += ["--interferer_snrs", "", "--modalities", "av", "--video_only_sets", "none"]
-            common += [f"--{kind}config={self.corpus / f'{file}.yaml'}" for kind, file in _CONFIGS]
-        else:
-            common += ["--lip_frontend", "random", "--lip_variants", "2", "--mix_sec", "0.6", "--train_mixtures", "6"]
-            common += ["--valid_mixtures", "2", "--test_mixtures", "2", "--pair_kinds", "same_speaker"]
-        return ["bash", "run.sh", *common, "--stage", number, "--stop_stage", number, *words]
+        stage = self.stages[name]
+        common = [*self.recipe.words(self.corpus), "--nj", "1", "--tag", "x", "--skip_stages", stage.skip]
+        return ["bash", "run.sh", *common, "--stage", stage.number, "--stop_stage", stage.number, *words]
 
     def start(self, name: str, *words: str, **environ: str) -> subprocess.Popen:
         """Start a stage; what it says goes to the file ``said``."""
@@ -230,8 +195,8 @@ class Bench:
 
     def outputs(self, name: str) -> dict[str, str]:
         """Return path -> digest of what a stage made."""
-        if name == "train":
-            return training_facts(self.folder / "exp" / "x")
+        if self.stages[name].training:
+            return training_facts(self.folder / self.stages[name].training)
         found = {}
         for output in self.stages[name].outputs:
             place = self.folder / output
@@ -269,9 +234,6 @@ class Bench:
                 (self.place / "facts.json").write_text(json.dumps([self.seconds, self.facts]))
             if name == last:
                 return
-
-
-_CONFIGS = (("", "train"), ("infer_", "infer"))
 
 
 def copy_folders(source: Path, target: Path) -> None:
@@ -332,7 +294,10 @@ def training_facts(exp: Path) -> dict[str, str]:
 
     if not (exp / "checkpoint.pth").exists():
         return {}
-    facts = {f"state.{key}": tree_digest(value) for key, value in CheckpointStore(exp).load().items()}
+    state = CheckpointStore(exp).load()
+    facts = {f"state.{key}": tree_digest(state[key]) for key in state if not key.endswith("_sec")}
+    for path in exp.glob("*.safetensors"):
+        facts[path.name] = digest(path)
     for path in sorted(exp.glob("*.pth")):
         if not path.name.startswith("checkpoint"):
             facts[path.name] = tree_digest(read_tensors(path))

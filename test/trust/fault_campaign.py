@@ -6,7 +6,7 @@
     python test/trust/fault_campaign.py [--kills 200] [--only KIND] [--minutes M] [--seed S] [--json FILE] [--update]
 
 KIND is a kind of ``--list`` or the first part of its name: ``kill``, ``kill-train``, ``disk``, ``checkpoint``, ...
-All happens on a corpus of twelve clips in a folder that is removed in the end. Ends with exit code 1 when something was
+All happens on tiny corpora in a folder that is removed in the end. Ends with exit code 1 when something was
 lost, with what and how; the same seed hurts the same things at the same moments, as far as clocks allow.
 """
 
@@ -33,20 +33,13 @@ import fault_fetch  # noqa: E402
 import fault_kills  # noqa: E402
 import fault_media  # noqa: E402
 from fault_bench import Bench, Line  # noqa: E402
+from fault_recipes import ELSEWHERE  # noqa: E402
 
 TABLE = Path(__file__).resolve().with_suffix(".json")
 #: Stage -> its share of the kills, in percent.
 KILLS = {
-    "train": 34,
-    "prepare": 6,
-    "format": 14,
-    "filter": 8,
-    "tokens": 6,
-    "lips": 8,
-    "infer": 8,
-    "score": 6,
-    "report": 4,
-    "pack": 6,
+    **{"train": 24, "gan": 7, "policy": 7, "flow": 6},
+    **{"prepare": 5, "format": 12, "filter": 7, "tokens": 5, "lips": 6, "infer": 7, "score": 5, "report": 4, "pack": 5},
 }
 CHECKPOINTS = (("checkpoint.pth",), ("checkpoint.sha256",), ("checkpoint.prev.pth",))
 BOTH = ("checkpoint.pth", "checkpoint.prev.pth")
@@ -103,12 +96,12 @@ class Campaign:
         if family == "fetch":
             dice = random.Random(f"{self.args.seed} {kind}")
             return fault_fetch.kill_fetches(name, self.place / "fetch", self.times(20), dice, self.deadline)
-        bench = self.bench("avss" if kind == "kill-lips" else "avsr")
+        task, stage = ELSEWHERE[name] if family == "kill" and name in ELSEWHERE else ("avsr", name)
+        bench = self.bench(task)
         bench.dice = random.Random(f"{self.args.seed} {kind}")
         if family == "kill":
-            return fault_kills.kill_stage(
-                bench, name, share_of(self.args.kills, name, kinds_of("kill", self.args.only)), self.deadline
-            )
+            kills = share_of(self.args.kills, name, kinds_of("kill", self.args.only))
+            return fault_kills.kill_stage(bench, stage, kills, self.deadline, name)
         if family == "disk":
             return fault_disk.fill_disk(bench, name, self.times(5), self.deadline)
         if family == "checkpoint":

@@ -13,11 +13,11 @@ IN_A_ROW = 4  # kills before a stage may end
 EARLY_SHARE = 0.1  # of kills: also before the work of the stage begins
 
 
-def kill_stage(bench: Bench, name: str, kills: int, deadline: float) -> Line:
+def kill_stage(bench: Bench, name: str, kills: int, deadline: float, kind: str = "") -> Line:
     """Kill one kind of stage so often; after up to four kills in a row it may end, and must give the right outputs."""
     bench.prepare(name)
     line = Line(
-        f"kill-{'lips' if bench.task == 'avss' else name}", f"SIGKILL in stage {bench.stages[name].number} ({name})"
+        f"kill-{kind or name}", f"SIGKILL in stage {bench.stages[name].number} of {bench.recipe.folder} ({name})"
     )
     began = time.monotonic()
     while line.tried < kills and time.monotonic() < deadline:

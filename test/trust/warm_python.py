@@ -26,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = ("torch", "av", "scipy.signal", "matplotlib.figure", "espnet_av._espnet", "espnet_av.tasks.avsr")
 IMPORTS += ("espnet_av.avsr.inference", "espnet_av.avsr.clip_decoder", "espnet_av.data.iter_factory")
+IMPORTS += ("espnet_av.tasks.codec", "espnet_av.tasks.avgen", "espnet_av.activesep.runner", "espnet_av.train.gan")
 IMPORTS += ("espnet_av.train.trainer", "espnet_av.report.page", "espnet_av.report.packing", "safetensors.torch")
 #: In the environment: seconds by which the wall clock of the module jumps to and fro.
 JUMPS = "FAULT_CLOCK_JUMPS"
