@@ -359,10 +359,13 @@ class CheckpointStore:
                     continue  # load() reports the damage
         return None
 
-    def remove_leftovers(self) -> None:
-        """Remove the temporary files of writers that were killed."""
-        for pattern in (".*.pth.*.tmp", ".*.pth.*.link", ".checkpoint.sha256.*.tmp", ".latest.*.tmp", ".history.*.tmp"):
+    def remove_leftovers(self, *exports: Path) -> None:
+        """Remove the temporary files of writers that were killed, also of weights in other folders."""
+        for pattern in (".checkpoint.sha256.*.tmp", ".latest.*.tmp", ".history.*.tmp"):
             for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        for folder in (self.folder, *exports):
+            for path in (*folder.glob(".*.pth.*.tmp"), *folder.glob(".*.pth.*.link")):
                 path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> tuple[dict[str, Any], str]:

@@ -331,7 +331,7 @@ class PPOTrainer:
         state = self.store.load()
         seed_everything(self.options.seed, "ppo", self.world.rank, module=self.learner.model)
         if self.world.is_main:
-            self.store.remove_leftovers()
+            self.store.remove_leftovers(self.store.folder / EXPORTS)
             (self.store.folder / STOPPED).unlink(missing_ok=True)
             counts = [sum(p.numel() for p in part.parameters() if p.requires_grad) for part in self._parts()]
             logger.info("seed %d, %d process(es) on %s, %s trainable parameters", self.options.seed, self.world.size,

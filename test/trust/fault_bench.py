@@ -298,7 +298,7 @@ def training_facts(exp: Path) -> dict[str, str]:
     facts = {f"state.{key}": tree_digest(state[key]) for key in state if not key.endswith("_sec")}
     for path in exp.glob("*.safetensors"):
         facts[path.name] = digest(path)
-    for path in sorted(exp.glob("*.pth")):
+    for path in sorted([*exp.glob("*.pth"), *exp.glob("data/*.pth")]):
         if not path.name.startswith("checkpoint"):
             facts[path.name] = tree_digest(read_tensors(path))
     facts["history"] = tree_digest(read_history(exp / "history.jsonl"))

@@ -89,8 +89,10 @@ def test_sigkill_in_a_rollout_changes_nothing(root, whole, tmp_path):
     code, errors = program(root, tmp_path, "kill_at=14")  # in the fourth rollout, two steps in
     assert code == -signal.SIGKILL, errors
     assert CheckpointStore(tmp_path).load()["update"] == 2
+    (tmp_path / "data" / ".ckpt.1.pth.q1.tmp").touch()  # as of a process that was killed while it wrote
     run(root, tmp_path)
     assert_same(tmp_path, whole)
+    assert not list((tmp_path / "data").glob(".*"))
 
 
 def test_sigterm_saves_and_asks_to_be_started_again(root, whole, tmp_path, monkeypatch):

@@ -194,8 +194,14 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
         ".history.jsonl.q.tmp",
     ):
         (tmp_path / name).touch()
+    exports = tmp_path / "data"
+    exports.mkdir()
+    (exports / ".ckpt.3.pth.q1.tmp").touch()
+    (exports / "ckpt.2.pth").touch()
     store.remove_leftovers()
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*")) and len(list(exports.iterdir())) == 2
+    store.remove_leftovers(exports)
+    assert [path.name for path in exports.iterdir()] == ["ckpt.2.pth"]
 
 
 @pytest.mark.parametrize("links", [True, False])
