@@ -248,7 +248,7 @@ def _mouth_ratios(
 
 @functools.cache
 def _visemes() -> Mapping[str, Sequence[float]]:
-    from espnet_av.corpora.visemes import VISEMES
+    from espnet_av.avgen.face.visemes import VISEMES
 
     return VISEMES
 
@@ -266,7 +266,7 @@ def spoken_visemes(truth: Truth, controls: np.ndarray, fps: float) -> np.ndarray
     """
     if truth.phones is None:
         return metrics.nearest_viseme(controls[:, OPENING], controls[:, WIDTH], _visemes())
-    from espnet_av.corpora.visemes import viseme_spans
+    from espnet_av.avgen.face.visemes import viseme_spans
     from espnet_av.report.experiment import read_json
 
     content = read_json(truth.phones) or {}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.corpora.face_identity import Identity, make_identity
+from espnet_av.avgen.face.identity import Identity, make_identity
 from espnet_av.corpora.sentences import speaker_name
 from espnet_av.corpora.voices import Voice, voice_of
 
@@ -80,7 +80,7 @@ class SpeakerMaker:
         import cv2
 
         from espnet_av.corpora.espeak import Espeak
-        from espnet_av.corpora.face_renderer import FaceRenderer
+        from espnet_av.avgen.face.renderer import FaceRenderer
 
         cv2.setNumThreads(1)
         self._job = job
@@ -113,7 +113,7 @@ class SpeakerMaker:
         Returns:
             What the corpus file lists: id, split, text, lengths and digests.
         """
-        from espnet_av.corpora.visemes import ARTICULATION
+        from espnet_av.avgen.face.visemes import ARTICULATION
         from espnet_av.data.audio_io import write_audio
         from espnet_av.data.video_io import write_video
 
@@ -186,9 +186,9 @@ class SpeakerMaker:
 
     def _move(self, phones: list, num_frames: int, rng: np.random.Generator, *, talks: bool) -> Any:
         """Return the motion tracks of the clip."""
-        from espnet_av.corpora import face_motion
-        from espnet_av.corpora.face_renderer import MotionTracks
-        from espnet_av.corpora.visemes import articulation_track, viseme_spans
+        from espnet_av.avgen.face import motion as face_motion
+        from espnet_av.avgen.face.renderer import MotionTracks
+        from espnet_av.avgen.face.visemes import articulation_track, viseme_spans
 
         lag = self._face.articulation_lag
         articulation = articulation_track(viseme_spans(phones), num_frames, FPS, lag)

@@ -70,8 +70,8 @@ class ActorMaker:
 
     def __init__(self, seed: int) -> None:
         from espnet_av.corpora.espeak import Espeak
-        from espnet_av.corpora.face_identity import make_identity
-        from espnet_av.corpora.talk_controls import make_basis
+        from espnet_av.avgen.face.identity import make_identity
+        from espnet_av.avgen.face.controls import make_basis
         from espnet_av.corpora.voices import TRAINING_VOICES
 
         self.seed, self.basis = seed, make_basis(seed)
@@ -83,7 +83,7 @@ class ActorMaker:
         """Write one recording below ``root``; returns what the record lists."""
         import soundfile
 
-        from espnet_av.corpora.talk_controls import controls_to_codes, pose_to_head
+        from espnet_av.avgen.face.controls import controls_to_codes, pose_to_head
 
         rng = np.random.default_rng([self.seed, 91, number])
         actor, partner = self._talk(text, rng)
@@ -159,9 +159,9 @@ class ActorMaker:
         self, actor: Turn, partner: Turn, num_frames: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return controls ``(N, K)`` and poses ``(N, 6)``."""
-        from espnet_av.corpora import face_motion
-        from espnet_av.corpora.talk_controls import CONTROLS, GAZE_UNIT
-        from espnet_av.corpora.visemes import articulation_track, viseme_spans
+        from espnet_av.avgen.face import motion as face_motion
+        from espnet_av.avgen.face.controls import CONTROLS, GAZE_UNIT
+        from espnet_av.avgen.face.visemes import articulation_track, viseme_spans
 
         reply = bumps([(begin + end) / 2 + REPLY_SEC for _, begin, end in partner.words], num_frames)
         stress = bumps([(begin + end) / 2 for _, begin, end in actor.words[::2]], num_frames)
@@ -184,8 +184,8 @@ class ActorMaker:
 
     def _partner_face(self, partner: Turn, num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return expression ``(N, 55)`` (50 of the face, 3 of the jaw, 2 lids) and head ``(N, 3)``."""
-        from espnet_av.corpora import face_motion
-        from espnet_av.corpora.visemes import articulation_track, viseme_spans
+        from espnet_av.avgen.face import motion as face_motion
+        from espnet_av.avgen.face.visemes import articulation_track, viseme_spans
 
         mouth = articulation_track(viseme_spans(partner.phones), num_frames, FPS)
         mixing = np.random.default_rng([self.seed, 82]).standard_normal((mouth.shape[1], 50))
@@ -235,7 +235,7 @@ def generate(root: Path, size: tuple[int, int, int], seed: int, num_sentences: i
     Returns:
         False if it was there already.
     """
-    from espnet_av.corpora.talk_controls import CONTROLS, write_basis
+    from espnet_av.avgen.face.controls import CONTROLS, write_basis
     from espnet_av.data.data_dir import write_scp
     from espnet_av.utils.folders import atomic_folder
     from espnet_av.utils.progress import progress

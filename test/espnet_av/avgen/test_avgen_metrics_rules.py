@@ -85,7 +85,7 @@ def test_closure_of_equal_mouths_is_perfect_and_adds_up(rng):
 
 
 def test_nearest_viseme_of_a_target_is_itself():
-    from espnet_av.corpora.visemes import VISEMES
+    from espnet_av.avgen.face.visemes import VISEMES
 
     targets = np.array(list(VISEMES.values()))
     assert metrics.nearest_viseme(targets[:, 0], targets[:, 1], VISEMES).tolist() == list(VISEMES)

@@ -15,8 +15,8 @@ from espnet_av.avgen.render.head_mesh import build_head, read_mesh
 from espnet_av.avgen.render.mesh import _Camera, head_motion
 from espnet_av.avgen.render.video import write_grid_video
 from espnet_av.avgen.score_files import FaceBasis
-from espnet_av.corpora.face_motion import POSE
-from espnet_av.corpora.talk_controls import CONTROLS, controls_to_tracks, head_to_pose, make_basis, pose_to_head
+from espnet_av.avgen.face.motion import POSE
+from espnet_av.avgen.face.controls import CONTROLS, controls_to_tracks, head_to_pose, make_basis, pose_to_head
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError
 
 BASIS = FaceBasis(make_basis(0, 24), CONTROLS)

@@ -5,10 +5,10 @@
 import numpy as np
 import pytest
 
-from espnet_av.corpora.face_identity import make_identity
-from espnet_av.corpora.face_motion import blink_track, gaze_track, idle_mouth, pose_track
-from espnet_av.corpora.face_renderer import FRAME_SIDE, FaceRenderer, MotionTracks
-from espnet_av.corpora.visemes import VISEMES
+from espnet_av.avgen.face.identity import make_identity
+from espnet_av.avgen.face.motion import blink_track, gaze_track, idle_mouth, pose_track
+from espnet_av.avgen.face.renderer import FRAME_SIDE, FaceRenderer, MotionTracks
+from espnet_av.avgen.face.visemes import VISEMES
 
 
 def _tracks(identity, visemes, seed=0, moving=True):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from espnet_av.corpora.face_features import EyePainter, MouthPainter
-from espnet_av.corpora.face_identity import Identity
-from espnet_av.corpora.face_texture import HALF, PIXELS_PER_UNIT, make_texture, step
-from espnet_av.corpora.visemes import ARTICULATION, LOWER_TUCK, OPENING
+from espnet_av.avgen.face.features import EyePainter, MouthPainter
+from espnet_av.avgen.face.identity import Identity
+from espnet_av.avgen.face.texture import HALF, PIXELS_PER_UNIT, make_texture, step
+from espnet_av.avgen.face.visemes import ARTICULATION, LOWER_TUCK, OPENING
 
 FRAME_SIDE = 224
 _COARSE = 4  # the warp is computed on a grid this much coarser than the frame

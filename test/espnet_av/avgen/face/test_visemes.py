@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from espnet_av.corpora import visemes as V
+from espnet_av.avgen.face import visemes as V
 
 
 def _track(labels, seconds=0.09, fps=25):

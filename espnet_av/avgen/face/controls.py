@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from espnet_av.corpora.face_motion import POSE
-from espnet_av.corpora.face_renderer import MotionTracks
-from espnet_av.corpora.visemes import ARTICULATION, WIDTH
+from espnet_av.avgen.face.motion import POSE
+from espnet_av.avgen.face.renderer import MotionTracks
+from espnet_av.avgen.face.visemes import ARTICULATION, WIDTH
 from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.files import atomic_write
 

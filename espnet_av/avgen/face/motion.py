@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from espnet_av.corpora.face_identity import Identity
+from espnet_av.avgen.face.identity import Identity
 
 POSE = ("roll", "shift_x", "shift_y", "scale", "yaw", "pitch")
 _POSE_SPAN = np.array((0.030, 0.030, 0.020, 0.018, 0.055, 0.040))

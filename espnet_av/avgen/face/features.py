@@ -8,9 +8,9 @@ H, W height and width of the window in pixels.
 
 import numpy as np
 
-from espnet_av.corpora.face_identity import Identity
-from espnet_av.corpora.face_texture import HALF, PIXELS_PER_UNIT, FaceTexture
-from espnet_av.corpora.visemes import LOWER_TUCK, OPENING, PRESS, TEETH, TONGUE, UPPER_RAISE, WIDTH
+from espnet_av.avgen.face.identity import Identity
+from espnet_av.avgen.face.texture import HALF, PIXELS_PER_UNIT, FaceTexture
+from espnet_av.avgen.face.visemes import LOWER_TUCK, OPENING, PRESS, TEETH, TONGUE, UPPER_RAISE, WIDTH
 
 _SOFT = 0.5 / 0.014  # one over the width of a soft edge in face units
 _CAVITY = np.array((0.15, 0.045, 0.045), dtype=np.float32)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from espnet_av.corpora.face_identity import Identity
+from espnet_av.avgen.face.identity import Identity
 
 SIDE = 256
 HALF = 1.25  # face units from the middle of the texture to its edge
