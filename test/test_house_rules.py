@@ -5,7 +5,7 @@
 import ast
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,19 @@ MAX_FILE_BYTES = 1_000_000
 HEADER = ("# Copyright 2026 espnet_av authors", "# SPDX-License-Identifier: Apache-2.0")
 GATEWAY = "espnet_av/_espnet.py"
 UNPICKLER = "espnet_av/activesep/safe_pickle.py"  # reads pickles of corpora against an allow-list
+
+#: The rooms of the package from the ground up; each imports from those before it and from its own level, no other.
+ROOMS = (
+    ("", "utils"),  # "": the modules beside the rooms
+    ("layers",),
+    ("data", "train"),
+    ("avsr", "avss", "codec", "activesep", "avgen"),
+    ("corpora",),
+    ("tasks",),
+    ("report",),
+    ("bin",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 Finding = tuple[int, str]
 Rule = Callable[[str, ast.Module], Iterator[Finding]]
@@ -186,6 +199,26 @@ def annotations(name: str, tree: ast.Module) -> Iterator[Finding]:
             yield node.lineno, f"result of {node.name} without type"
 
 
+def rooms(name: str, tree: ast.Module) -> Iterator[Finding]:
+    """Yield imports from a room above one's own."""
+    own = _room(name.removesuffix(".py").split("/"))
+    for node in ast.walk(tree):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "espnet_av" and FLOOR[_room(parts)] > FLOOR[own]:
+                what = f"espnet_av/{own or '*.py'} imports {module}"
+                yield node.lineno, f"{what}; a room knows only those below it: move it, or name it in a registry"
+
+
+def _room(parts: Sequence[str]) -> str:
+    return parts[1] if len(parts) > 1 and (ROOT / "espnet_av" / parts[1]).is_dir() else ""
+
+
 #: Rule -> code that breaks it.
 ALL_PYTHON: dict[Rule, str] = {
     long_functions: "def long():\n" + "    pass\n" * MAX_FUNCTION_LINES,
@@ -198,6 +231,7 @@ NOT_IN_TESTS: dict[Rule, str] = {
     gateway: "from espnet2.train.trainer import Trainer\n",
 }
 PACKAGE_ONLY: dict[Rule, str] = {
+    rooms: "def f() -> None:\n    from espnet_av.avsr import model\n",
     dashed_options: "parser.add_argument('--some-name')\n",
     printing: "print('hello')\n",
     docstrings: "'''Module.'''\nclass Thing:\n    '''A thing.'''\n    def do(self):\n        pass\n",
@@ -249,6 +283,22 @@ def test_rule_sees_a_fault(rule: Rule) -> None:
     """Every rule finds the fault in its example, so that silence means something."""
     example = {**ALL_PYTHON, **NOT_IN_TESTS, **PACKAGE_ONLY}[rule]
     assert list(rule("espnet_av/example.py", ast.parse(example)))
+
+
+def test_systems_are_no_circle() -> None:
+    """A system may use another one, but not one that uses it, nor may data and train."""
+    for level in ROOMS[2:4]:
+        uses = {room: {other for other in level if other != room and _uses(room, other)} for room in level}
+        while free := [room for room, others in uses.items() if not others & uses.keys()]:
+            uses = {room: others for room, others in uses.items() if room not in free}
+        assert not uses, f"these import one another: {uses}"
+
+
+def _uses(room: str, other: str) -> bool:
+    return any(
+        re.search(rf"(?m)^\s*(from|import) espnet_av\.{other}\b", path.read_text(encoding="utf-8"))
+        for path in (ROOT / "espnet_av" / room).rglob("*.py")
+    )
 
 
 def test_headers_and_length(files: list[Path]) -> None:

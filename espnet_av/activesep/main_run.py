@@ -4,7 +4,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from espnet_av.activesep.runner import build_training, checkpoints, train
 from espnet_av.utils.errors import usage_error
 
 logger = logging.getLogger(__name__)
+Trainer = Callable[[list[str]], object]
 PPO = "RL.PPO"
 CONFIG = "{}_config.json"  # what a run was made of, its KEY VALUE pairs among it
 AUDIO = "TASK_CONFIG.SIMULATOR.AUDIO"
@@ -166,11 +167,9 @@ def passive_arguments(config: Mapping[str, Any], model_dir: Path) -> list[str]:
     return words + (["--reference_compat"] if config["REFERENCE_COMPAT"] else [])
 
 
-def train_passive(config: Mapping[str, Any], model_dir: Path) -> None:
+def train_passive(config: Mapping[str, Any], model_dir: Path, train_separators: Trainer) -> None:
     """Train the separators, and write the best under their published names below ``data/``."""
-    from espnet_av.tasks.activesep import ActiveSepTask
-
-    ActiveSepTask.main(cmd=passive_arguments(config, model_dir))
+    train_separators(passive_arguments(config, model_dir))
     for criterion, name in BEST.items():
         found = sorted(model_dir.glob(f"valid.{criterion}.ave_*best.pth"))
         if found:
@@ -236,7 +235,14 @@ def write_config(config: Mapping[str, Any], model_dir: Path, name: str) -> None:
         json.dump(config, stream, indent=1)
 
 
-def run(config: Mapping[str, Any], run_type: str, model_dir: Path, options: Sequence[int] = (1, -1)) -> None:
+def run(
+    config: Mapping[str, Any],
+    run_type: str,
+    model_dir: Path,
+    options: Sequence[int] = (1, -1),
+    *,
+    train_separators: Trainer,
+) -> None:
     """Do what the command line asks for.
 
     Args:
@@ -244,6 +250,7 @@ def run(config: Mapping[str, Any], run_type: str, model_dir: Path, options: Sequ
         run_type: ``train`` or ``eval``.
         model_dir: Everything is written below it.
         options: Interval between checkpoints and number of the one evaluated last, for ``eval``.
+        train_separators: Trains separators, given a command line; the task does.
 
     Raises:
         UsageError: Unknown trainer or environment.
@@ -257,6 +264,6 @@ def run(config: Mapping[str, Any], run_type: str, model_dir: Path, options: Sequ
         interval, previous = options
         evaluate_all(config, model_dir, interval=interval, previous=previous)
     elif config["TRAINER_NAME"] == "passive":
-        train_passive(config, model_dir)
+        train_passive(config, model_dir, train_separators)
     else:
         train_policy(config, model_dir)

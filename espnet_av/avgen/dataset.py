@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from espnet_av.avgen.clock import WINDOW_FRAMES
+from espnet_av.avgen.layouts import find_layout
 from espnet_av.avgen.mel import REFERENCE_GAIN, MelSpectrogram, resample
 from espnet_av.avgen.pose import pose_to_vector
 from espnet_av.avgen.recordings import (
@@ -273,16 +274,10 @@ def find_recordings(
     Raises:
         MissingDataError: The folder has none of the known forms.
     """
-    from espnet_av.corpora import audio2photoreal, fifty_hours
-
     folder = Path(folder)
-    if (folder / "expression_codes").is_dir():
-        found = fifty_hours.find_segments(folder, token_dir=token_dir)
-        return [each for each in found if fifty_hours.in_subset(each.uid, subset)], fifty_hours.mean_rotation(folder)
-    if any(folder.glob("*_face_expression.npy")):
-        found = audio2photoreal.find_scenes(folder, token_dir=token_dir)
-        chosen = audio2photoreal.split_scenes([each.uid for each in found], split)
-        return [each for each in found if subset == "all" or each.uid in chosen[subset]], None
+    layout = find_layout(folder)
+    if layout is not None:
+        return layout.find(folder, subset=subset, split=split, token_dir=token_dir)
     return _read_data_dir(DataDir(folder)), None
 
 

@@ -14,6 +14,8 @@ from espnet_av.utils.untrusted import load_npy
 
 EXPRESSION_DIM, HEAD_DIM = 55, 3
 PARTS = ("expression", "headpose")
+PARTNER = "participant/camera01/smirk_outputs"  # of the 50h layout
+PARTNER_RANGE = f"{PARTNER}/stats"
 CLIP = 1.5
 
 

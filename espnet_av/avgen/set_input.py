@@ -22,6 +22,7 @@ from torch import Tensor
 
 from espnet_av.avgen.clock import MEL_RATE, MOTION_RATE, mel_frames, resample_linear
 from espnet_av.avgen.generator_parts import read_array
+from espnet_av.avgen.layouts import find_layout
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.data.data_dir import DataDir
@@ -194,10 +195,9 @@ def _fit(stream: Tensor, num_frames: int) -> Tensor:
 def _read_recordings(folder: Path, task: str) -> dict[str, Recording]:
     if not folder.is_dir():
         raise MissingDataError(describe("no data folder", str(folder), fix="run stages 1 to 4 first"))
-    if (folder / "expression_codes").is_dir() or any(folder.glob("*_face_expression.npy")):
-        from espnet_av.avgen.dataset import find_recordings
-
-        return {each.uid: each for each in find_recordings(folder, subset="test")[0]}
+    layout = find_layout(folder)
+    if layout is not None:
+        return {each.uid: each for each in layout.find(folder, subset="test")[0]}
     data = DataDir(folder)
     tables: dict[str, dict[str, str]] = {
         name: data.read(file, allow_empty=name == "text") if data.has(file) else {} for name, file in _TABLES.items()

@@ -151,8 +151,7 @@ def published_range(folders: Sequence[str | os.PathLike]) -> tuple[np.ndarray, n
     Raises:
         DataError: The files are damaged.
     """
-    from espnet_av.avgen.participant import read_range
-    from espnet_av.corpora.fifty_hours import PARTNER_RANGE
+    from espnet_av.avgen.participant import PARTNER_RANGE, read_range
 
     for folder in folders:
         try:

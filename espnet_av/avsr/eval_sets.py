@@ -19,7 +19,7 @@ from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe, usage_error
 
 if TYPE_CHECKING:
-    from espnet_av.corpora.av_shards import AVShards
+    from espnet_av.data.av_shards import AVShards
 
 logger = logging.getLogger(__name__)
 FPS = 25
@@ -107,7 +107,7 @@ class ClipSource(Protocol):
 
 @dataclass
 class ShardClips:
-    """Clips of shards; see :class:`~espnet_av.corpora.av_shards.AVShards` for the arguments."""
+    """Clips of shards; see :class:`~espnet_av.data.av_shards.AVShards` for the arguments."""
 
     source: str
     config: str
@@ -122,7 +122,7 @@ class ShardClips:
         return f"{self.source}, {self.config}, {self.split}"
 
     def __iter__(self) -> Iterator[EvalClip]:
-        from espnet_av.corpora.av_shards import decode_sample
+        from espnet_av.data.av_shards import decode_sample
 
         shards = _open_shards(self.source, self.config, self.split, self.streaming, self.cache_dir)
         seen: set[str] = set()
@@ -267,7 +267,7 @@ class Catalogue:
 def _open_shards(
     source: str, config: str, split: str, streaming: bool, cache_dir: str | os.PathLike | None
 ) -> "AVShards":
-    from espnet_av.corpora.av_shards import AVShards
+    from espnet_av.data.av_shards import AVShards
 
     try:
         return AVShards(source, config, split, streaming=streaming, cache_dir=cache_dir)

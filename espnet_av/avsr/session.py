@@ -24,9 +24,7 @@ import numpy as np
 
 from espnet_av.avsr.clustering import DEFAULT_THRESHOLD, Interval, cluster_speakers
 from espnet_av.avsr.segmentation import FPS, fixed_chunks, merge_scores, segment_by_asd
-from espnet_av.avsr.session_scoring import spoken
-from espnet_av.avsr.vtt import Caption, write_vtt
-from espnet_av.corpora.mcorec import (
+from espnet_av.avsr.session_files import (
     Problem,
     Session,
     Speaker,
@@ -35,6 +33,8 @@ from espnet_av.corpora.mcorec import (
     read_scores,
     read_track_scores,
 )
+from espnet_av.avsr.session_scoring import spoken
+from espnet_av.avsr.vtt import Caption, write_vtt
 from espnet_av.data.av_clock import AVClock
 from espnet_av.data.drops import write_json
 from espnet_av.data.video_io import iter_frames, probe, read_audio_track
@@ -153,7 +153,7 @@ class SessionTranscriber:
         """Transcribe everyone in a session and group them into conversations.
 
         Args:
-            session: From :func:`~espnet_av.corpora.mcorec.read_session`.
+            session: From :func:`~espnet_av.avsr.session_files.read_session`.
             output_dir: Folder to write into.
             force: Decode everyone anew.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from espnet_av.avsr.asd import ActiveSpeakerDetector, TrackScorer, score_tracks, write_scores
 from espnet_av.avsr.mouth_motion import MouthMotionScorer
-from espnet_av.corpora.mcorec import Session, Speaker, Track, is_session, read_session
+from espnet_av.avsr.session_files import Session, Speaker, Track, is_session, read_session
 from espnet_av.data.drops import write_json
 from espnet_av.data.face_tracks import FaceFinder, FaceTrack
 from espnet_av.data.video_io import probe, read_audio_track

@@ -42,6 +42,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         usage_error("--model-dir is not given", fix="pass --model-dir FOLDER")
     from espnet_av.activesep.main_config import read_config
     from espnet_av.activesep.main_run import run
+    from espnet_av.tasks.activesep import ActiveSepTask
 
     config = read_config(args.exp_config.split(","), args.opts)
     folder = Path(args.model_dir)
@@ -53,7 +54,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if config["DEBUG"]:
         root.setLevel(logging.DEBUG)
     try:
-        run(config, args.run_type, folder, (args.eval_interval, args.prev_ckpt_ind))
+        options = (args.eval_interval, args.prev_ckpt_ind)
+        run(config, args.run_type, folder, options, train_separators=lambda words: ActiveSepTask.main(cmd=words))
     finally:
         root.removeHandler(handler)
         handler.close()

@@ -14,8 +14,8 @@ from espnet_av.utils.errors import DataError, MissingDataError, UsageError, desc
 
 if TYPE_CHECKING:
     from espnet_av.avsr.session import SessionResult, SessionTranscriber
+    from espnet_av.avsr.session_files import Session
     from espnet_av.avsr.session_scoring import SessionScore
-    from espnet_av.corpora.mcorec import Session
 
 logger = logging.getLogger(__name__)
 SEGMENTATIONS = ("asd_chunk", "fixed_chunk", "gold_chunk")
@@ -68,7 +68,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
         "speakers",
     ):
         raise UsageError(describe("--output_dir_name is a folder of its own in the session", got=args.output_dir_name))
-    from espnet_av.corpora.mcorec import find_sessions, read_session
+    from espnet_av.avsr.session_files import find_sessions, read_session
     from espnet_av.data.drops import Drops
     from espnet_av.utils.progress import progress
 

@@ -15,7 +15,7 @@ from espnet_av.utils.errors import UsageError, describe
 
 if TYPE_CHECKING:
     from espnet_av.avsr.session import SessionResult
-    from espnet_av.corpora.mcorec import Session
+    from espnet_av.avsr.session_files import Session
 
 logger = logging.getLogger(__name__)
 SEGMENTATIONS = ("asd_chunk", "fixed_chunk", "gold_chunk")
@@ -135,8 +135,8 @@ def _open_video(args: argparse.Namespace) -> "Session":
 
 def _open_session(args: argparse.Namespace, device: str) -> "Session":
     from espnet_av.avsr.asd import ActiveSpeakerDetector
+    from espnet_av.avsr.session_files import read_session
     from espnet_av.avsr.transcribe import add_scores
-    from espnet_av.corpora.mcorec import read_session
 
     session = read_session(args.input)
     if args.asd_weights is None:
@@ -154,7 +154,7 @@ def _device() -> str:
 def write_timeline(path: Path, session: "Session", result: "SessionResult", onset: float) -> None:
     """Draw tracks, scores and captions of all people into a PNG."""
     from espnet_av.avsr.segmentation import FPS
-    from espnet_av.corpora.mcorec import read_scores
+    from espnet_av.avsr.session_files import read_scores
     from espnet_av.report.timeline import TimelineRow, draw_timeline, scores_over_time
     from espnet_av.utils.errors import DataError
     from espnet_av.utils.files import atomic_write

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_av.avgen.layouts import RecordingLayout
 from espnet_av.avgen.recordings import Recording
 from espnet_av.corpora.actor_layouts import FACE_VALUES, WrongFile, check_array, check_sound, check_tokens
 from espnet_av.corpora.fifty_hours import pick_token_dir
@@ -217,6 +218,24 @@ def split_scenes(scenes: Sequence[str], rule: str = "a2p") -> dict[str, list[str
     if rule == "avflow":
         return {"train": names[:-_VALID], "valid": names[-_VALID:], "test": names[-_VALID:]}
     return {"train": names[:-held], "valid": names[-held:-_TEST], "test": names[-_TEST:]}
+
+
+class Audio2Photoreal(RecordingLayout):
+    """The folder of one person for training and inference."""
+
+    @staticmethod
+    def matches(folder: Path) -> bool:
+        """Return whether a folder holds scenes."""
+        return any(folder.glob(f"*{FACE_SUFFIX}"))
+
+    @staticmethod
+    def find(
+        folder: Path, *, subset: str = "all", split: str = "a2p", token_dir: str | None = None
+    ) -> tuple[list[Recording], list[float] | None]:
+        """See :meth:`espnet_av.avgen.layouts.RecordingLayout.find`; ``split`` is that of :func:`split_scenes`."""
+        found = find_scenes(folder, token_dir=token_dir)
+        chosen = split_scenes([each.uid for each in found], split)
+        return [each for each in found if subset == "all" or each.uid in chosen[subset]], None
 
 
 def read_data_stats(path: str | Path) -> dict[str, np.ndarray]:

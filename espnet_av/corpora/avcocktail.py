@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_av.avsr.vtt import parse_vtt
-from espnet_av.corpora.av_shards import AVShards, shard_splits
+from espnet_av.data.av_shards import AVShards, shard_splits
 from espnet_av.data.drops import write_json
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, describe

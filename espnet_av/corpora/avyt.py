@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_av.corpora.av_shards import AVShards, shard_splits
 from espnet_av.corpora.shard_sets import write_shard_set
-from espnet_av.corpora.stream_plan import write_stream_plan
+from espnet_av.data.av_shards import AVShards, shard_splits
+from espnet_av.data.stream_plan import write_stream_plan
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
 

@@ -26,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_av.avgen.participant import PARTS
+from espnet_av.avgen.layouts import RecordingLayout
+from espnet_av.avgen.participant import PARTNER, PARTNER_RANGE, PARTS
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.avgen.score_files import BASIS
@@ -46,9 +47,7 @@ from espnet_av.utils.untrusted import load_npy
 
 logger = logging.getLogger(__name__)
 AUDIO, FACE, HEAD = "audio", "expression_codes", "headpose"
-PARTNER = "participant/camera01/smirk_outputs"
 HEAD_STATISTICS = f"{HEAD}/headpose_normstats"
-PARTNER_RANGE = f"{PARTNER}/stats"
 #: Tokens whose silence was cut by an activity detector come first, as in the published training.
 TOKEN_DIRS = ("wav2vec2_fairseq_base_ls960_asr_ls960_vad100", "wav2vec2_fairseq_base_ls960_asr_ls960")
 HEAD_SIZES = {"translation": 3, "qvec": 4}  # values of the statistics of the head
@@ -187,6 +186,23 @@ def mean_rotation(root: str | Path) -> list[float] | None:
     return [float(value) for value in load_npy(path).reshape(-1)]
 
 
+class FiftyHours(RecordingLayout):
+    """The layout for training and inference."""
+
+    @staticmethod
+    def matches(folder: Path) -> bool:
+        """Return whether a folder holds expression codes."""
+        return (folder / FACE).is_dir()
+
+    @staticmethod
+    def find(
+        folder: Path, *, subset: str = "all", split: str = "a2p", token_dir: str | None = None
+    ) -> tuple[list[Recording], list[float] | None]:
+        """See :meth:`espnet_av.avgen.layouts.RecordingLayout.find`; ``split`` has no meaning here."""
+        found = find_segments(folder, token_dir=token_dir)
+        return [each for each in found if in_subset(each.uid, subset)], mean_rotation(folder)
+
+
 def write_ranges(root: str | Path) -> None:
     """Write the statistics files of the layout from its training segments: of the head, and of the partner's face.
 
@@ -198,7 +214,6 @@ def write_ranges(root: str | Path) -> None:
     """
     import torch
 
-    from espnet_av.avgen.participant import PARTS
     from espnet_av.avgen.pose import HeadStatistics, pose_to_vector
 
     root = Path(root)

@@ -197,8 +197,8 @@ def write_motion(works: dict[str, Work], train: Sequence[str], corpus: Path, see
         corpus: Gets ``expression_codes``, ``headpose``, ``missing`` and ``face_basis.npz``.
         seed: Of the basis and of the noise of the codes.
     """
-    from espnet_av.corpora.face_tracking_codes import CONTROLS, FaceMotion, Talker, lost_frames, to_motion_rate
     from espnet_av.avgen.face.controls import controls_to_codes, make_basis, pose_to_head, write_basis
+    from espnet_av.corpora.face_tracking_codes import CONTROLS, FaceMotion, Talker, lost_frames, to_motion_rate
     from espnet_av.utils.progress import progress
 
     talker = Talker([FaceMotion.load(works[utt].measured) for utt in train])

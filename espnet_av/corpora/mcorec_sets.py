@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_av.avsr.segmentation import FPS
+from espnet_av.avsr.session_files import Speaker, Track, find_sessions, read_session
 from espnet_av.avsr.session_scoring import inside, spoken
 from espnet_av.avsr.text import normalize_text
 from espnet_av.avsr.vtt import Caption
 from espnet_av.corpora.lrs_sets import hold_out
-from espnet_av.corpora.mcorec import Speaker, Track, find_sessions, read_session
 from espnet_av.corpora.utterances import Utterance, merge_drops, write_set
 from espnet_av.data.drops import Drops
 from espnet_av.utils.cli import run_main

@@ -79,8 +79,8 @@ class SpeakerMaker:
     def __init__(self, job: SpeakerJob) -> None:
         import cv2
 
-        from espnet_av.corpora.espeak import Espeak
         from espnet_av.avgen.face.renderer import FaceRenderer
+        from espnet_av.corpora.espeak import Espeak
 
         cv2.setNumThreads(1)
         self._job = job

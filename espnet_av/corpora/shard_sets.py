@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_av.corpora.av_shards import AVShards, ShardSample
+from espnet_av.data.av_shards import AVShards, ShardSample
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.drops import Drops, write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers

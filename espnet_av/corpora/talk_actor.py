@@ -69,9 +69,9 @@ class ActorMaker:
     """
 
     def __init__(self, seed: int) -> None:
-        from espnet_av.corpora.espeak import Espeak
-        from espnet_av.avgen.face.identity import make_identity
         from espnet_av.avgen.face.controls import make_basis
+        from espnet_av.avgen.face.identity import make_identity
+        from espnet_av.corpora.espeak import Espeak
         from espnet_av.corpora.voices import TRAINING_VOICES
 
         self.seed, self.basis = seed, make_basis(seed)

@@ -320,7 +320,7 @@ def copy_tables(old: DataDir, new: DataDir, keep: set[str], *, skip: set[str]) -
 
 
 def _write_sheet(path: Path, kept: dict[str, FormattedClip], drops: Drops, num_clips: int) -> None:
-    from espnet_av.report.contact_sheet import SheetRow, write_contact_sheet
+    from espnet_av.data.contact_sheet import SheetRow, write_contact_sheet
 
     clips = [(clip, clip.mouth) for _, clip in sorted(kept.items()) if clip.mouth is not None]
     picks = sorted({int(index) for index in np.linspace(0, len(clips) - 1, min(num_clips, len(clips))).round()})

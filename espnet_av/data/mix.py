@@ -23,7 +23,7 @@ STOPS = ("all_exhausted", "first_exhausted", "never")
 
 
 class ShardSource(Protocol):
-    """What a stream reads: :class:`espnet_av.corpora.av_shards.AVShards`, or anything like it."""
+    """What a stream reads: :class:`espnet_av.data.av_shards.AVShards`, or anything like it."""
 
     @property
     def shards(self) -> Sequence[str]:

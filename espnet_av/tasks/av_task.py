@@ -71,7 +71,7 @@ class AVTaskMixin(TaskBase):
             "--train_stream",
             default=None,
             metavar="FILE",
-            help="train on the shards that this file lists (espnet_av/corpora/stream_plan.py), not on the training set",
+            help="train on the shards that this file lists (espnet_av/data/stream_plan.py), not on the training set",
         )
         group.add_argument(
             "--init_min_share",
@@ -326,7 +326,7 @@ class AVTaskMixin(TaskBase):
     @classmethod
     def build_stream_factory(cls, args: argparse.Namespace, distributed_option: Any, options: Any) -> StreamFactory:
         """Return the factory of batches out of the shards of ``--train_stream``."""
-        from espnet_av.corpora.stream_plan import read_stream_plan
+        from espnet_av.data.stream_plan import read_stream_plan
 
         distributed = options.distributed
         return StreamFactory(

@@ -29,9 +29,9 @@ from espnet_av.bin.tokens import load_tokens_dir
 from espnet_av.codec import bitstream
 from espnet_av.codec.onnx_export import OnnxFrames
 from espnet_av.corpora.grid import read_align
-from espnet_av.corpora.shard_readers import read_rows
 from espnet_av.data.audio_format import AudioItem, FormatRules, format_item, read_items
 from espnet_av.data.data_dir import DataDir, read_ints, read_scp
+from espnet_av.data.shard_readers import read_rows
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import EspnetAVError
 

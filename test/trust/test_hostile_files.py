@@ -457,7 +457,7 @@ def tar_with(*members):
 
 
 def test_shards_write_nothing_and_follow_no_links(tmp_path):
-    from espnet_av.corpora.shard_readers import read_rows
+    from espnet_av.data.shard_readers import read_rows
 
     (tmp_path / "secret").write_text("secret")
     content = tar_with(
@@ -480,7 +480,7 @@ def long_header(size):
 
 
 def test_shards_with_huge_members(tmp_path, monkeypatch):
-    from espnet_av.corpora.shard_readers import read_rows
+    from espnet_av.data.shard_readers import read_rows
     from espnet_av.utils import untrusted
 
     entry = tarfile.TarInfo("000.video")

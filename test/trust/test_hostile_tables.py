@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fuzz_inputs import limits
 
-from espnet_av.corpora.shard_readers import read_rows
+from espnet_av.data.shard_readers import read_rows
 from espnet_av.utils.errors import DataError
 
 arrow = pytest.importorskip("pyarrow")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from espnet_av.avgen.render.head_angles import head_angles
+from espnet_av.avgen.face.controls import CONTROLS, GAZE_UNIT, controls_to_tracks, head_to_pose
 from espnet_av.avgen.face.identity import Identity, make_identity
 from espnet_av.avgen.face.motion import POSE
 from espnet_av.avgen.face.renderer import FaceRenderer, MotionTracks
-from espnet_av.avgen.face.controls import CONTROLS, GAZE_UNIT, controls_to_tracks, head_to_pose
 from espnet_av.avgen.face.visemes import ARTICULATION
+from espnet_av.avgen.render.head_angles import head_angles
 from espnet_av.utils.errors import DataError, describe
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from session_tree import make_session
 
 from espnet_av.avsr.session import SessionTranscriber, cut_frames
+from espnet_av.avsr.session_files import read_session
 from espnet_av.avsr.vtt import Caption, read_vtt, write_vtt
-from espnet_av.corpora.mcorec import read_session
 from espnet_av.data.video_io import read_audio_track, read_video
 from espnet_av.data.video_writer import write_video
 from espnet_av.utils.errors import DataError, UsageError

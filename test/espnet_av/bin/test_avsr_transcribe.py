@@ -216,7 +216,7 @@ def test_two_real_faces_side_by_side(shared_data, tmp_path, monkeypatch):
     except EnvironmentProblem as error:
         pytest.skip(f"no model files: {error}")
     from espnet_av.avsr.segmentation import segment_by_asd
-    from espnet_av.corpora.mcorec import read_scores
+    from espnet_av.avsr.session_files import read_scores
 
     assert sorted(session.speakers) == ["spk_0", "spk_1"]
     for turn, name in enumerate(sorted(session.speakers)):

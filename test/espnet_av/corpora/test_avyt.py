@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import shard_data as made
 
 from espnet_av.corpora import avcocktail, avyt
-from espnet_av.corpora.av_shards import AVShards
 from espnet_av.corpora.shard_sets import utterance_id, write_shard_set
-from espnet_av.corpora.stream_plan import read_stream_plan, write_stream_plan
+from espnet_av.data.av_shards import AVShards
 from espnet_av.data.data_dir import DataDir
+from espnet_av.data.stream_plan import read_stream_plan, write_stream_plan
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
 

@@ -13,11 +13,11 @@ import soundfile
 
 from espnet_av.avgen.beats import rms_envelope
 from espnet_av.avgen.check_set import check_set
+from espnet_av.avgen.face.motion import POSE
 from espnet_av.avgen.metrics import lip_sync
 from espnet_av.avgen.score_files import find_basis
 from espnet_av.corpora import face_tracking_codes as codes
 from espnet_av.corpora import grid_talk
-from espnet_av.avgen.face.motion import POSE
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.drops import TooManyDropped

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from session_tree import FIRST_FRAME, NUM_FRAMES, make_session
 
+from espnet_av.avsr.session_files import count_problems, find_sessions, read_scores, read_session, read_track_scores
 from espnet_av.avsr.vtt import Caption, write_vtt
 from espnet_av.corpora import mcorec_sets
-from espnet_av.corpora.mcorec import count_problems, find_sessions, read_scores, read_session, read_track_scores
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.drops import TooManyDropped
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError

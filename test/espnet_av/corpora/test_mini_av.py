@@ -17,9 +17,9 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from espnet_av.corpora import mini_av, mixtures
 from espnet_av.avgen.face.identity import Identity
 from espnet_av.avgen.face.renderer import FaceRenderer, MotionTracks
+from espnet_av.corpora import mini_av, mixtures
 from espnet_av.corpora.mini_av_speaker import frames_md5
 from espnet_av.corpora.sentences import CorpusSize
 from espnet_av.data.audio_io import read_audio

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_av.avgen.face.controls import CONTROLS, head_to_pose
 from espnet_av.avgen.score_files import find_basis, read_truths
 from espnet_av.corpora import fifty_hours, talk_actor
-from espnet_av.avgen.face.controls import CONTROLS, head_to_pose
 from espnet_av.data.data_dir import read_scp, read_text
 from espnet_av.utils.errors import MissingDataError, UsageError
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from espnet_av.corpora.mcorec import read_session
+from espnet_av.avsr.session_files import read_session
 from espnet_av.data.face_tracks import FaceTrack
 from espnet_av.data.mouth_roi import MEAN_FACE
 from espnet_av.data.track_files import face_matrices, read_tracks, track_faces, write_crops

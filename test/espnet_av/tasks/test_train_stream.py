@@ -14,7 +14,7 @@ import shard_data as made
 from avsr_data import CONFIG, train_command
 
 from espnet_av.bin import avsr_train
-from espnet_av.corpora.stream_plan import write_stream_plan
+from espnet_av.data.stream_plan import write_stream_plan
 from espnet_av.train.checkpoint import CheckpointStore
 from espnet_av.utils.errors import UsageError
 

@@ -5,10 +5,10 @@
 import numpy as np
 import pytest
 
-from espnet_av.avgen.score_files import find_basis
 from espnet_av.avgen.face import controls as talk_controls
-from espnet_av.avgen.face.motion import POSE
 from espnet_av.avgen.face.controls import CONTROLS
+from espnet_av.avgen.face.motion import POSE
+from espnet_av.avgen.score_files import find_basis
 from espnet_av.utils.errors import DataError
 
 

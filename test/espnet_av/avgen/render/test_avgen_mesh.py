@@ -8,6 +8,8 @@ import types
 import numpy as np
 import pytest
 
+from espnet_av.avgen.face.controls import CONTROLS, controls_to_tracks, head_to_pose, make_basis, pose_to_head
+from espnet_av.avgen.face.motion import POSE
 from espnet_av.avgen.output import Generated
 from espnet_av.avgen.render import build_renderer
 from espnet_av.avgen.render.codec import VARIABLE
@@ -15,8 +17,6 @@ from espnet_av.avgen.render.head_mesh import build_head, read_mesh
 from espnet_av.avgen.render.mesh import _Camera, head_motion
 from espnet_av.avgen.render.video import write_grid_video
 from espnet_av.avgen.score_files import FaceBasis
-from espnet_av.avgen.face.motion import POSE
-from espnet_av.avgen.face.controls import CONTROLS, controls_to_tracks, head_to_pose, make_basis, pose_to_head
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError
 
 BASIS = FaceBasis(make_basis(0, 24), CONTROLS)

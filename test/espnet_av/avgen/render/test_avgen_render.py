@@ -8,6 +8,9 @@ import av
 import numpy as np
 import pytest
 
+from espnet_av.avgen.face.controls import GAZE_UNIT
+from espnet_av.avgen.face.motion import POSE
+from espnet_av.avgen.face.visemes import ARTICULATION
 from espnet_av.avgen.output import Generated
 from espnet_av.avgen.render import build_renderer
 from espnet_av.avgen.render.head_angles import head_angles
@@ -15,9 +18,6 @@ from espnet_av.avgen.render.plots import draw_curves
 from espnet_av.avgen.render.sketch import BLOCK_FRAMES, Sketch
 from espnet_av.avgen.render.video import write_grid_video, write_sample, write_sample_video
 from espnet_av.avgen.score_files import FaceBasis, load_sample
-from espnet_av.avgen.face.motion import POSE
-from espnet_av.avgen.face.controls import GAZE_UNIT
-from espnet_av.avgen.face.visemes import ARTICULATION
 from espnet_av.utils.errors import DataError, UsageError
 
 NAMES = (*ARTICULATION, "blink", "gaze_x", "gaze_y")

@@ -11,7 +11,7 @@ Example::
     max_frames: 375
 
 Other keys: those of :class:`~espnet_av.data.stream.StreamPlan`, and ``streaming`` and ``cache_dir`` of
-:class:`~espnet_av.corpora.av_shards.AVShards` for sources on the hub.
+:class:`~espnet_av.data.av_shards.AVShards` for sources on the hub.
 """
 
 import os
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.corpora.av_shards import AVShards, decode_sample
+from espnet_av.data.av_shards import AVShards, decode_sample
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import UsageError, describe
 from espnet_av.utils.files import atomic_write

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.corpora.shard_files import find_shards, list_splits, open_repository
-from espnet_av.corpora.shard_readers import read_rows
 from espnet_av.data.av_clock import AVClock
+from espnet_av.data.shard_files import find_shards, list_splits, open_repository
+from espnet_av.data.shard_readers import read_rows
 from espnet_av.utils.errors import DataError, describe
 
 logger = logging.getLogger(__name__)

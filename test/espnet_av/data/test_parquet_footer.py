@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from espnet_av.corpora.parquet_footer import Chunk, read_row_groups
+from espnet_av.data.parquet_footer import Chunk, read_row_groups
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -5,7 +5,7 @@
 import cv2
 import numpy as np
 
-from espnet_av.report.contact_sheet import GAP, HEADER_HEIGHT, LABEL_WIDTH, SheetRow, write_contact_sheet
+from espnet_av.data.contact_sheet import GAP, HEADER_HEIGHT, LABEL_WIDTH, SheetRow, write_contact_sheet
 
 
 def test_frames_from_first_to_last(tmp_path):

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from espnet_av.corpora.parquet_footer import Chunk, RowGroup
-from espnet_av.corpora.table_limits import BoundedArrow, TooLargeError, require_bounded, require_bounded_row_group
+from espnet_av.data.parquet_footer import Chunk, RowGroup
+from espnet_av.data.table_limits import BoundedArrow, TooLargeError, require_bounded, require_bounded_row_group
 
 MIB = 1 << 20
 

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Literal
 
-from espnet_av.corpora.parquet_footer import read_row_groups
-from espnet_av.corpora.table_limits import BoundedArrow, TooLargeError, require_bounded_row_group
+from espnet_av.data.parquet_footer import read_row_groups
+from espnet_av.data.table_limits import BoundedArrow, TooLargeError, require_bounded_row_group
 from espnet_av.utils.errors import DataError
 from espnet_av.utils.optional import require
 from espnet_av.utils.untrusted import BoundedTarInfo, read_member

@@ -11,7 +11,7 @@ import io
 import struct
 from typing import Any, BinaryIO
 
-from espnet_av.corpora.parquet_footer import RowGroup
+from espnet_av.data.parquet_footer import RowGroup
 from espnet_av.utils.optional import require
 
 MIB = 1 << 20

@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import shard_data as made
 
-from espnet_av.corpora import shard_files
-from espnet_av.corpora.av_shards import AVShards, BadShards, ShardSample, decode_sample, shard_splits, to_sample
+from espnet_av.data import shard_files
+from espnet_av.data.av_shards import AVShards, BadShards, ShardSample, decode_sample, shard_splits, to_sample
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError
 
 DUMMY = {"video": b"mp4", "length": b"3"}
