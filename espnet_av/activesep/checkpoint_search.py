@@ -31,10 +31,10 @@ from espnet_av.activesep.eval_results import METRICS, EvaluationResult
 from espnet_av.activesep.evaluation_run import EvaluationRun, run_evaluation, search
 from espnet_av.activesep.runner import checkpoints
 from espnet_av.activesep.scene import SceneLibrary
-from espnet_av.report.experiment import read_json
 from espnet_av.train.conversion import save
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import read_json
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)

@@ -27,9 +27,9 @@ from espnet_av.activesep.scene import SceneStore, open_scene
 from espnet_av.activesep.scene_files import SAMPLE_RATE, ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary, class_of
 from espnet_av.data.drops import Drops
-from espnet_av.report.experiment import read_json
 from espnet_av.train.rng import derive_seed
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import read_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress

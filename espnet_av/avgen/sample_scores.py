@@ -267,7 +267,7 @@ def spoken_visemes(truth: Truth, controls: np.ndarray, fps: float) -> np.ndarray
     if truth.phones is None:
         return metrics.nearest_viseme(controls[:, OPENING], controls[:, WIDTH], _visemes())
     from espnet_av.avgen.face.visemes import viseme_spans
-    from espnet_av.report.experiment import read_json
+    from espnet_av.utils.experiment import read_json
 
     content = read_json(truth.phones) or {}
     names = np.full(len(controls), "", dtype="<U8")

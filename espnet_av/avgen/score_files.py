@@ -297,7 +297,7 @@ def head_vectors(pose: np.ndarray, source: str) -> np.ndarray:
 
 def find_samples(decode_dir: str | Path) -> list[SampleFolder]:
     """Find samples below a folder: ``<system>/<set>/<utterance>/<number>/`` or ``<set>/<utterance>/<number>/``."""
-    from espnet_av.report.experiment import read_json, set_order
+    from espnet_av.utils.experiment import read_json, set_order
 
     decode_dir = Path(decode_dir)
     folders = {path.parents[2] for path in decode_dir.glob(f"*/*/*/{MOTION}")}

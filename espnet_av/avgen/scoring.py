@@ -25,9 +25,9 @@ from espnet_av.avgen import metrics
 from espnet_av.avgen.sample_scores import OPENING, HeadScale, ScoredUtterance, listening_frames, score_item
 from espnet_av.avgen.score_files import SampleFolder, find_basis, load_truth, read_truths
 from espnet_av.data.parallel import map_items
-from espnet_av.report.results import write_json
 from espnet_av.utils.bootstrap import bootstrap_difference, bootstrap_interval
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 
 logger = logging.getLogger(__name__)
 LEVEL = 0.95

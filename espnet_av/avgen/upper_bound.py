@@ -18,7 +18,7 @@ from espnet_av.avgen.clock import mel_frames
 from espnet_av.avgen.score_files import AUDIO, MEL, MOTION, RATE, SampleFolder, Take, Truth, load_truth
 from espnet_av.avgen.scoring import RESYNTHESIS
 from espnet_av.data.audio_io import write_audio
-from espnet_av.report.results import write_json
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import progress
 
@@ -49,7 +49,7 @@ def resynthesise(
     Raises:
         MissingDataError, CheckpointError: A model is missing or unusable.
     """
-    from espnet_av.report.experiment import read_json
+    from espnet_av.utils.experiment import read_json
 
     folder = Path(folder)
     facts: dict[str, Any] = {"vocoder": vocoder, "head_vae": head_vae, "source": "real mel and real motion"}

@@ -25,15 +25,14 @@ from typing import Any
 from espnet_av.avsr.clip_decoder import ClipDecoder, DecodedClip
 from espnet_av.avsr.eval_sets import CHUNKINGS, DATA_FOLDERS, SAMPLES_PER_FRAME, AbsentSet, Catalogue, ClipSource
 from espnet_av.avsr.metrics import CorpusScore, bootstrap_mean, split_score
+from espnet_av.avsr.scoring import ScoredSet, ScoreOptions, score_decode, set_row, write_set
 from espnet_av.avsr.session_scoring import score_chunks, spoken
 from espnet_av.avsr.text import normalize_text
 from espnet_av.avsr.vtt import Caption, write_vtt
 from espnet_av.data.data_dir import write_scp
 from espnet_av.data.drops import Drops
-from espnet_av.report.experiment import Decode, read_json, read_json_lines
-from espnet_av.report.results import write_json
-from espnet_av.report.scoring import ScoredSet, ScoreOptions, score_decode, set_row, write_set
 from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.experiment import Decode, read_json, read_json_lines, write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress

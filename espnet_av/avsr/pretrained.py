@@ -82,7 +82,7 @@ class RecogniserSpec:
                 usage_error("a recogniser needs a folder or a weights file", got=None)
             return self.weights
         from espnet_av.avsr.inference import find_weights
-        from espnet_av.report.experiment import read_config
+        from espnet_av.utils.experiment import read_config
 
         return find_weights(self.folder, self.weights, (read_config(self.folder) or {}).get("best_model_criterion"))
 
@@ -169,7 +169,7 @@ def locate(source: str | os.PathLike | None, model_type: str, cache_dir: Path) -
 
 
 def _check_configuration(path: Path, model_type: str) -> None:
-    from espnet_av.report.experiment import read_config
+    from espnet_av.utils.experiment import read_config
 
     name = (read_config(path.parent) or {}).get("model") or "avsr"
     if name in MODEL_NAMES.values() and name != MODEL_NAMES[model_type]:

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from espnet_av.avss.metrics import DEFAULT_METRICS, SILENT_ESTIMATE_DB, SourceScore, check_metrics, score_mixture
+from espnet_av.avss.pair_scores import SCORES, PairScore, summarise
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.parallel import map_items
-from espnet_av.report.results import write_json
-from espnet_av.report.separation_results import SCORES, PairScore, summarise
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)

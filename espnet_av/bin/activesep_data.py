@@ -85,7 +85,7 @@ def _pack(args: argparse.Namespace) -> None:
 def _filter(args: argparse.Namespace) -> None:
     from espnet_av.activesep.classes import ClassTable
     from espnet_av.activesep.recipe_data import filter_clips, filter_scenes
-    from espnet_av.report.experiment import read_json
+    from espnet_av.utils.experiment import read_json
 
     classes = ClassTable.read(args.data_dir / "classes.json")
     origin = read_json(args.data_dir / "data.json", {})

@@ -34,7 +34,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     """Run the command."""
     args = get_parser().parse_args(cmd)
     from espnet_av.avgen.check_set import find_basis_file
-    from espnet_av.avgen.model_parts import Parts, pack_generator
+    from espnet_av.report.generator_pack import Parts, pack_generator
     from espnet_av.report.packing import PackOptions
 
     basis = args.face_basis

@@ -135,7 +135,7 @@ def find_work(args: argparse.Namespace) -> list[tuple[Path, list["SampleFolder"]
         MissingDataError: Nothing was generated, or the data folder of a set is not named.
     """
     from espnet_av.avgen.score_files import SampleFolder, find_samples
-    from espnet_av.report.experiment import read_json
+    from espnet_av.utils.experiment import read_json
 
     if args.gt is not None:
         folders = []
@@ -171,8 +171,8 @@ def collect_results(
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.avgen.scoring import LEVEL
     from espnet_av.report.avgen_results import TASK, ordered
-    from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import origin_of, package_versions, utc_now
+    from espnet_av.utils.experiment import read_config
+    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir) if exp_dir is not None else None
     origin = origin_of(config, "espnet_av.bin.avgen_score", command_line)

@@ -147,8 +147,8 @@ def make_identity(args: argparse.Namespace, spec: "RecogniserSpec") -> dict[str,
 def write_results(args: argparse.Namespace, found: dict[str, Any], identity: dict[str, Any], command: str) -> None:
     """Write ``results.json`` and ``RESULTS.md`` and print the table."""
     from espnet_av.report import results as files
-    from espnet_av.report.provenance import package_versions, source_commit, utc_now
     from espnet_av.report.results import results_markdown, wer_table
+    from espnet_av.utils.provenance import package_versions, source_commit, utc_now
 
     folder = args.output_dir_name
     results = {

@@ -12,8 +12,8 @@ from espnet_av.utils.cli import run_main, to_bool
 from espnet_av.utils.errors import MissingDataError, describe, usage_error
 
 if TYPE_CHECKING:
-    from espnet_av.report.experiment import Decode
-    from espnet_av.report.scoring import ScoredSet, ScoreOptions
+    from espnet_av.avsr.scoring import ScoredSet, ScoreOptions
+    from espnet_av.utils.experiment import Decode
 
 NORMALIZERS = ("avsr", "none")
 
@@ -57,8 +57,8 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     args = get_parser().parse_args(command_line)
     if args.exp_dir is None and not args.pairs:
         usage_error("nothing to score", fix="pass --exp_dir DIR, or --pairs SET MODALITY REF HYP")
+    from espnet_av.avsr.scoring import ScoreOptions, read_key_file, score_decode, write_set
     from espnet_av.report.results import results_markdown, wer_table, write_results
-    from espnet_av.report.scoring import ScoreOptions, read_key_file, score_decode, write_set
 
     options = ScoreOptions(
         normalize=get_normalizer(args.normalize),
@@ -95,9 +95,9 @@ def collect_results(
     scored: Sequence["ScoredSet"], options: "ScoreOptions", args: argparse.Namespace, command_line: Sequence[str]
 ) -> dict[str, Any]:
     """Put rows, ratios and the origin of the numbers together: the content of ``results.json``."""
-    from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import origin_of, package_versions, utc_now
-    from espnet_av.report.scoring import video_ratios
+    from espnet_av.avsr.scoring import video_ratios
+    from espnet_av.utils.experiment import read_config
+    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(args.exp_dir) if args.exp_dir else None
     origin = origin_of(config, "espnet_av.bin.avsr_score", command_line)
@@ -119,7 +119,7 @@ def collect_results(
 
 
 def _find_work(args: argparse.Namespace) -> list[tuple["Decode", Path]]:
-    from espnet_av.report.experiment import Decode, find_decodes
+    from espnet_av.utils.experiment import Decode, find_decodes
 
     if args.pairs:
         return [(Decode(modality, name, Path(hyp)), Path(ref)) for name, modality, ref, hyp in args.pairs]

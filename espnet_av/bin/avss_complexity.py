@@ -37,7 +37,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     model, conf = read_model(args)
     from espnet_av.avss.complexity import cost_report, report_rows
-    from espnet_av.report.results import markdown_table, write_json
+    from espnet_av.report.results import markdown_table
+    from espnet_av.utils.experiment import write_json
 
     report = cost_report(
         model,

@@ -142,9 +142,9 @@ def collect_results(
     scored: Sequence["ScoredSet"], options: "ScoreOptions", exp_dir: Path, command_line: Sequence[str]
 ) -> dict[str, Any]:
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
-    from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import origin_of, package_versions, utc_now
     from espnet_av.report.separation_results import TASK, ordered
+    from espnet_av.utils.experiment import read_config
+    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir)
     origin = origin_of(config, "espnet_av.bin.avss_score", command_line)
@@ -180,7 +180,7 @@ def counts(row: dict[str, Any]) -> str:
 
 
 def _lips_of(folder: Path) -> str:
-    from espnet_av.report.experiment import read_json
+    from espnet_av.utils.experiment import read_json
 
     facts = read_json(folder / "infer.json")
     return (facts.get("lips_mode") or "audio") if isinstance(facts, dict) else DEFAULT_LIPS

@@ -39,7 +39,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
 
     from espnet_av.codec.choices import build_generator
     from espnet_av.codec.complexity import count_complexity, measure_speed, summary_rows
-    from espnet_av.report.results import markdown_table, write_json
+    from espnet_av.report.results import markdown_table
+    from espnet_av.utils.experiment import write_json
 
     torch.set_num_threads(args.num_threads)
     generator = build_generator(name, conf).eval()

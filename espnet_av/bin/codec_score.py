@@ -203,7 +203,7 @@ def find_work(args: argparse.Namespace) -> list[Decoded]:
 
 def _rate_of(folder: Path) -> tuple[str, float]:
     """Return tag and bit rate of a decoded set, from the name of the folder above it or its ``infer.json``."""
-    from espnet_av.report.experiment import read_json
+    from espnet_av.utils.experiment import read_json
 
     named = RATED.fullmatch(folder.parent.name)
     if named:
@@ -246,8 +246,8 @@ def collect_results(
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.codec.scoring import LEVEL
     from espnet_av.report.codec_results import TASK, ordered
-    from espnet_av.report.experiment import read_config
-    from espnet_av.report.provenance import origin_of, package_versions, utc_now
+    from espnet_av.utils.experiment import read_config
+    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir)
     origin = origin_of(config, "espnet_av.bin.codec_score", command_line)

@@ -76,7 +76,7 @@ def _tables(results: Mapping[str, Any]) -> str:
 
 def _columns(results: Mapping[str, Any]) -> tuple[str, ...]:
     if results.get("task") == "avss":
-        from espnet_av.report.separation_results import METRICS
+        from espnet_av.avss.pair_scores import METRICS
 
         return ("set", "lips", "n_mixtures", "n_pairs", "si_snri", "ci_low", "ci_high", *list(METRICS)[1:])
     if results.get("task") == "codec":

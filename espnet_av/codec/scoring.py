@@ -29,10 +29,9 @@ from espnet_av.codec.word_errors import recognise, word_row
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir, read_scp
 from espnet_av.data.parallel import map_items
-from espnet_av.report.experiment import read_json
-from espnet_av.report.results import without_nan, write_json
 from espnet_av.utils.bootstrap import bootstrap_interval
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import read_json, without_nan, write_json
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)

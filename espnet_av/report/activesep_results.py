@@ -15,9 +15,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from espnet_av.report.experiment import set_order
 from espnet_av.report.published import Published, PublishedSystem
-from espnet_av.report.results import ABSENT, markdown_table, reproduce_section, stage_table
+from espnet_av.report.results import markdown_table, reproduce_section, stage_table
+from espnet_av.utils.experiment import set_order
+from espnet_av.utils.figures import ABSENT
 
 TASK = "activesep"
 MAIN = "near_target"

@@ -22,11 +22,11 @@ from espnet_av.report.activesep_results import (
     verdict,
 )
 from espnet_av.report.data_stats import collect_drops
-from espnet_av.report.experiment import read_json, read_json_lines, set_order
 from espnet_av.report.media import data_uri
-from espnet_av.report.results import ABSENT
 from espnet_av.report.sections import read_history
 from espnet_av.utils.errors import DataError, MissingDataError
+from espnet_av.utils.experiment import read_json, read_json_lines, set_order
+from espnet_av.utils.figures import ABSENT
 
 logger = logging.getLogger(__name__)
 SET_HEADER = ("set", "scenes", "episodes", "left out")

@@ -16,8 +16,8 @@ import numpy as np
 
 from espnet_av.report.clips import Clip, ClipReader
 from espnet_av.report.examples import ScoredUtterances
-from espnet_av.report.experiment import noise_condition, read_json
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import noise_condition, read_json
 
 if TYPE_CHECKING:
     import torch

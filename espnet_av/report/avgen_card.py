@@ -15,11 +15,12 @@ from espnet_av.report.avgen_results import (
     ordered,
     skipped_metrics,
 )
-from espnet_av.report.complexity import count_macs, count_parameters, with_hardware
+from espnet_av.report.complexity import with_hardware
 from espnet_av.report.model_card import CardText, bullets
-from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
+from espnet_av.utils.complexity import count_macs, count_parameters
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
     import torch

@@ -13,10 +13,10 @@ from espnet_av.avgen.scoring import SCORES
 from espnet_av.data.audio_io import read_audio
 from espnet_av.report.avgen_plots import mouth_curves
 from espnet_av.report.avgen_results import is_number, shown, system_title
-from espnet_av.report.experiment import read_json
 from espnet_av.report.media import data_uri, flac_bytes
 from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.experiment import read_json
 
 logger = logging.getLogger(__name__)
 VIDEO = "video.mp4"

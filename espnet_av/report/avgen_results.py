@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from espnet_av.report.experiment import set_order
-from espnet_av.report.results import ABSENT, markdown_table, reproduce_section, stage_table
+from espnet_av.report.results import markdown_table, reproduce_section, stage_table
+from espnet_av.utils.experiment import set_order
+from espnet_av.utils.figures import ABSENT
 
 TASK = "avgen"
 REAL, RESYNTHESIS = "real", "resynthesis"

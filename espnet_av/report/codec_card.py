@@ -18,12 +18,13 @@ from espnet_av.report.codec_results import (
     skipped_metrics,
     title_of,
 )
-from espnet_av.report.complexity import count_parameters, with_hardware
-from espnet_av.report.experiment import read_json
+from espnet_av.report.complexity import with_hardware
 from espnet_av.report.model_card import CardText, bullets
-from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
+from espnet_av.utils.complexity import count_parameters
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.experiment import read_json
+from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
     from espnet_av.codec.generator import CodecGenerator

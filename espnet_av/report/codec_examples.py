@@ -15,10 +15,10 @@ from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.report.codec_plots import spectrogram_picture
 from espnet_av.report.codec_results import CODEC, INPUT, LOWER_IS_BETTER, OPUS, TABLE_METRICS, shown, title_of
-from espnet_av.report.experiment import read_json, set_order
 from espnet_av.report.media import data_uri, flac_bytes
 from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.experiment import read_json, set_order
 
 logger = logging.getLogger(__name__)
 MAX_SHOWN_SEC = 8.0  # of a recording

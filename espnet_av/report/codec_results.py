@@ -17,8 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from espnet_av.codec.metrics import METRICS
-from espnet_av.report.experiment import set_order
-from espnet_av.report.results import ABSENT, markdown_table, percent, reproduce_section, stage_table
+from espnet_av.report.results import markdown_table, reproduce_section, stage_table
+from espnet_av.utils.experiment import set_order
+from espnet_av.utils.figures import ABSENT, percent
 
 TASK = "codec"
 CODEC, INPUT, OPUS = "codec", "input", "Opus"

@@ -28,10 +28,10 @@ from espnet_av.report.codec_results import (
     usage_table,
 )
 from espnet_av.report.data_stats import collect_drops
-from espnet_av.report.experiment import set_order
 from espnet_av.report.media import data_uri
-from espnet_av.report.results import ABSENT
 from espnet_av.utils.errors import DataError
+from espnet_av.utils.experiment import set_order
+from espnet_av.utils.figures import ABSENT
 from espnet_av.utils.progress import format_seconds
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from espnet_av.report.provenance import PACKAGE_ROOT
 from espnet_av.report.run_facts import AREAS, Fact, Run
+from espnet_av.utils.provenance import PACKAGE_ROOT
 
 LEVELS = ((75, "decisive"), (50, "large"), (25, "medium"), (10, "small"), (0, "hardly any"))
 #: First parts of the names of settings -> influence and why, the first that fits.

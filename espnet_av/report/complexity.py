@@ -2,19 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Complexity card of a model: parameters, multiply-accumulates per second of input, real-time factor, memory."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from espnet_av.report.experiment import MODALITY_ORDER, find_decodes, modality_order, read_json
-from espnet_av.report.provenance import machine
+from espnet_av.utils.complexity import count_macs, count_parameters
+from espnet_av.utils.experiment import MODALITY_ORDER, find_decodes, modality_order, read_json
+from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
-    import torch
-
     from espnet_av.avsr.model import AVSRModel
 
 logger = logging.getLogger(__name__)
@@ -47,26 +45,6 @@ class ComplexityCard:
     def to_dict(self) -> dict[str, Any]:
         """Return the card as plain values."""
         return asdict(self)
-
-
-def count_parameters(model: "torch.nn.Module") -> tuple[int, dict[str, int]]:
-    """Return the number of parameters, and of those of each direct part that has any."""
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    return sum(p.numel() for p in model.parameters()), {name: count for name, count in parts.items() if count}
-
-
-def count_macs(function: Callable[..., Any], *inputs: Any) -> int:
-    """Return the multiply-accumulates of one call of ``function(*inputs)``.
-
-    Counts matrix products, convolutions and attention with PyTorch's counter. The fused inference path of PyTorch's
-    attention layers and its fused CPU attention are switched off meanwhile, for both hide products from the counter.
-    """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), _plain_attention(), FlopCounterMode(display=False) as counter:
-        function(*inputs)
-    return counter.get_total_flops() // 2
 
 
 def complexity_of_model(model: "AVSRModel") -> tuple[dict[str, float], float]:
@@ -166,20 +144,6 @@ def with_hardware(rows: list[tuple[str, str]], hardware: Mapping[str, str] | Non
 def offline_latency(rtf: float) -> str:
     """Say what the delay is of a model that sees a whole clip before it answers."""
     return f"the whole clip, then {1000 * rtf:.1f} ms of computing per second of it"
-
-
-@contextlib.contextmanager
-def _plain_attention() -> Iterator[None]:
-    from torch.backends import mha
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    before = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        mha.set_fastpath_enabled(before)
 
 
 def is_positive(value: Any) -> TypeGuard[float]:

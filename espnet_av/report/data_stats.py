@@ -13,9 +13,9 @@ import numpy as np
 from espnet_av.data.av_clock import DEFAULT_FPS, DEFAULT_SAMPLE_RATE
 from espnet_av.data.data_dir import DataDir
 from espnet_av.report.clips import ClipReader
-from espnet_av.report.experiment import noise_condition, read_json, set_order
 from espnet_av.report.media import contact_sheet
 from espnet_av.utils.errors import DataError
+from espnet_av.utils.experiment import noise_condition, read_json, set_order
 
 logger = logging.getLogger(__name__)
 REPORTS = (

@@ -11,11 +11,11 @@ from typing import Any
 
 from espnet_av.avsr.metrics import AlignedWord, score_utterance
 from espnet_av.report.clips import Clip, ClipReader
-from espnet_av.report.experiment import find_decodes, modality_order, noise_condition, read_json
 from espnet_av.report.media import data_uri, flac_bytes, log_mel, mp4_bytes, png_bytes
 from espnet_av.report.plots import spectrogram
 from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.experiment import find_decodes, modality_order, noise_condition, read_json
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from espnet_av.report.experiment import find_decodes, read_json
 from espnet_av.report.scores import Score, system_name
 from espnet_av.utils.bootstrap import drawn_sums, percentile_interval
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.experiment import find_decodes, read_json
 
 logger = logging.getLogger(__name__)
 NUM_RESAMPLES, LEVEL, SEED = 1000, 0.95, 0

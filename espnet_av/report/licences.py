@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_av.report.experiment import iterate_data_json, read_config, read_json
+from espnet_av.utils.experiment import iterate_data_json, read_config, read_json
 
 # A licence name or text may match several of these patterns.
 _FORBIDS_SHARING = re.compile(

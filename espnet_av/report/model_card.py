@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from espnet_av.report.complexity import card_rows
-from espnet_av.report.experiment import modality_order, set_order
 from espnet_av.report.licences import plain_name
-from espnet_av.report.results import MODALITY_TITLES, markdown_table, percent, ratio_table, wer_table
+from espnet_av.report.results import MODALITY_TITLES, markdown_table, ratio_table, wer_table
+from espnet_av.utils.experiment import modality_order, set_order
+from espnet_av.utils.figures import percent
 
 TASK_TYPE = "automatic-speech-recognition"
 #: Licences that model hubs know by name.

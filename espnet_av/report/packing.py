@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from espnet_av.report.experiment import read_config, read_json
 from espnet_av.report.licences import LedgerEntry, find_conflicts, ledger, trained_licences, unknown_licences
 from espnet_av.report.model_card import model_card
 from espnet_av.report.parts import part_licences, write_parts
-from espnet_av.report.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
-from espnet_av.report.results import read_results, without_nan, write_json
+from espnet_av.report.results import read_results
 from espnet_av.report.sections import complexity_of_experiment
 from espnet_av.report.systems import System, system_of
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import DataError, EspnetAVError, MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import read_config, read_json, without_nan, write_json
 from espnet_av.utils.files import atomic_path, sha256_file
 from espnet_av.utils.folders import atomic_folder
+from espnet_av.utils.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
 
 if TYPE_CHECKING:
     import torch

@@ -10,19 +10,20 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from espnet_av.avss.pair_scores import KIND_TITLES
 from espnet_av.report import sections
 from espnet_av.report.complexity import card_rows
-from espnet_av.report.experiment import read_config
 from espnet_av.report.licences import LedgerEntry, ledger
-from espnet_av.report.provenance import package_version, utc_now
 from espnet_av.report.published import Published, compare_scores, read_published
-from espnet_av.report.results import MODALITY_TITLES, percent, read_results
+from espnet_av.report.results import MODALITY_TITLES, read_results
 from espnet_av.report.scores import collect_scores
-from espnet_av.report.separation_results import KIND_TITLES
 from espnet_av.report.systems import System, system_of
 from espnet_av.report.worst import worst_section
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import read_config
+from espnet_av.utils.figures import percent
 from espnet_av.utils.files import atomic_write
+from espnet_av.utils.provenance import package_version, utc_now
 
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")

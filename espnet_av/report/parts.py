@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from espnet_av.report.experiment import read_config, read_json
 from espnet_av.report.licences import LedgerEntry, ledger
 from espnet_av.train.conversion import save
 from espnet_av.train.loading import load_weights
 from espnet_av.train.pretrained import find_weights
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import read_config, read_json
 from espnet_av.utils.files import sha256_file
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from espnet_av.report.experiment import NoiseCondition, modality_order, noise_condition, set_order
 from espnet_av.report.published import PublishedSystem
 from espnet_av.report.results import MODALITY_TITLES
+from espnet_av.utils.experiment import NoiseCondition, modality_order, noise_condition, set_order
 from espnet_av.utils.optional import require
 
 if TYPE_CHECKING:

@@ -22,11 +22,12 @@ from typing import Any, TypeGuard
 
 import yaml
 
-from espnet_av.report.experiment import MODALITY_ORDER, modality_order, noise_condition, set_order
-from espnet_av.report.results import ABSENT, MODALITY_TITLES, percent
+from espnet_av.report.results import MODALITY_TITLES
 from espnet_av.report.scores import Score
 from espnet_av.report.session_results import SessionResult
 from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.experiment import MODALITY_ORDER, modality_order, noise_condition, set_order
+from espnet_av.utils.figures import ABSENT, percent
 from espnet_av.utils.untrusted import read_yaml
 
 FILE_KEYS = {"note", "systems"}

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results of an experiment: ``results.json`` for programs, ``RESULTS.md`` for people."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_av.report.experiment import modality_order, read_json, read_stages, set_order
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import modality_order, read_json, read_stages, set_order, without_nan, write_json
+from espnet_av.utils.figures import ABSENT, percent
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
 
@@ -17,7 +17,6 @@ RESULTS_JSON = "results.json"
 FORMAT = 1
 RESULTS_MARKDOWN = "RESULTS.md"
 MODALITY_TITLES = {"av": "audio-visual", "audio": "audio only", "video": "video only"}
-ABSENT = "–"
 DEFAULT_TASK = "avsr"  # of results that name none
 ROW_KEYS = {
     "avsr": {"set", "modality", "wer"},
@@ -26,13 +25,6 @@ ROW_KEYS = {
     "avgen": {"set", "system"},
     "activesep": {"set", "system", "kind", "refined"},
 }
-
-
-def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON atomically; NaN and infinity become null."""
-    with atomic_write(path) as stream:
-        json.dump(without_nan(content), stream, indent=2, ensure_ascii=False, allow_nan=False)
-        stream.write("\n")
 
 
 def write_results(
@@ -68,15 +60,6 @@ def write_results(
     return content
 
 
-def without_nan(content: Any) -> Any:
-    """Return ``content`` with every float that JSON cannot hold replaced by None."""
-    if isinstance(content, Mapping):
-        return {str(key): without_nan(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def read_results(path: str | Path) -> dict[str, Any]:
     """Read the results of an experiment folder or of a ``results.json``.
 
@@ -96,15 +79,6 @@ def read_results(path: str | Path) -> dict[str, Any]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
         raise DataError(describe(f"{path} holds no result rows", fix="bash run.sh --stage 7 --stop_stage 7 --force"))
     return content
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Format a fraction as per cent without the sign; a dash for None and NaN.
-
-    >>> percent(0.0417)
-    '4.2'
-    """
-    return ABSENT if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}"
 
 
 def wer_cell(row: Mapping[str, Any] | None) -> str:

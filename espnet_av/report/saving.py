@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.experiment import read_config, read_json
 from espnet_av.report.licences import LedgerEntry, ledger, read_terms, trained_licences
 from espnet_av.report.packing import (
     META,
@@ -26,6 +25,7 @@ from espnet_av.report.parts import entries_of, part_licences
 from espnet_av.report.systems import get_system
 from espnet_av.train.loading import load_weights
 from espnet_av.utils.errors import CheckpointError, UsageError, describe
+from espnet_av.utils.experiment import read_config, read_json
 from espnet_av.utils.folders import atomic_folder
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ def _of_recognition(row: Mapping[str, Any]) -> Iterator[Score]:
 
 
 def _of_separation(row: Mapping[str, Any]) -> Iterator[Score]:
-    from espnet_av.report.separation_results import MAIN_METRIC, METRICS
+    from espnet_av.avss.pair_scores import MAIN_METRIC, METRICS
 
     for metric, (title, _) in METRICS.items():
         if metric in row:

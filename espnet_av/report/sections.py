@@ -14,7 +14,14 @@ from espnet_av.report import plots
 from espnet_av.report.complexity import card_rows, experiment_card
 from espnet_av.report.data_stats import SetStatistics, collect_drops, collect_sets, join_noisy, mouth_sheet
 from espnet_av.report.examples import MediaBudget, ScoredUtterances, noisy_examples, worst_examples
-from espnet_av.report.experiment import (
+from espnet_av.report.licences import LedgerEntry, find_conflicts, trained_licences, unknown_licences
+from espnet_av.report.media import data_uri, png_bytes
+from espnet_av.report.published import Published, comparison, own_results
+from espnet_av.report.results import MODALITY_TITLES, by_set, modalities, stage_rows, wer_cell
+from espnet_av.report.session_results import HEADER, read_sessions, session_rows
+from espnet_av.report.systems import system_of
+from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.experiment import (
     modality_order,
     noise_condition,
     read_json,
@@ -22,15 +29,9 @@ from espnet_av.report.experiment import (
     read_stages,
     set_order,
 )
-from espnet_av.report.licences import LedgerEntry, find_conflicts, trained_licences, unknown_licences
-from espnet_av.report.media import data_uri, png_bytes
-from espnet_av.report.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
-from espnet_av.report.published import Published, comparison, own_results
-from espnet_av.report.results import ABSENT, MODALITY_TITLES, by_set, modalities, percent, stage_rows, wer_cell
-from espnet_av.report.session_results import HEADER, read_sessions, session_rows
-from espnet_av.report.systems import system_of
-from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.figures import ABSENT, percent
 from espnet_av.utils.progress import format_seconds
+from espnet_av.utils.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
 
 logger = logging.getLogger(__name__)
 SET_HEADER = (

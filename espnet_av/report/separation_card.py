@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.complexity import count_parameters, is_positive, offline_latency, with_hardware
+from espnet_av.avss.pair_scores import METRICS
+from espnet_av.report.complexity import is_positive, offline_latency, with_hardware
 from espnet_av.report.model_card import CardText
-from espnet_av.report.provenance import machine
 from espnet_av.report.results import markdown_table
 from espnet_av.report.separation_results import (
     LIPS_TITLES,
-    METRICS,
     find_separations,
     kind_table,
     lips_order,
@@ -22,6 +21,8 @@ from espnet_av.report.separation_results import (
     ordered,
     shown_metrics,
 )
+from espnet_av.utils.complexity import count_parameters
+from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
     import torch

@@ -9,23 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_av.avss.pair_scores import KIND_TITLES, MAIN_METRIC, SCORES, PairScore, kind_order, read_scores
 from espnet_av.data.audio_input import load_audio
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.mixture_dir import FPS, SAMPLE_RATE, SPEAKERS
 from espnet_av.report.media import data_uri, flac_bytes, mp4_bytes, png_bytes
 from espnet_av.report.room import Room
 from espnet_av.report.separation_plots import separation_picture
-from espnet_av.report.separation_results import (
-    KIND_TITLES,
-    MAIN_METRIC,
-    SCORES,
-    PairScore,
-    SeparatedSet,
-    find_separations,
-    kind_order,
-    read_scores,
-    shown,
-)
+from espnet_av.report.separation_results import SeparatedSet, find_separations, shown
 from espnet_av.utils.errors import EspnetAVError
 
 logger = logging.getLogger(__name__)

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from espnet_av.avss.pair_scores import KIND_TITLES, PairScore, kind_order
 from espnet_av.report.plots import Panel, figure, to_svg
-from espnet_av.report.separation_results import (
-    KIND_TITLES,
-    LIPS_TITLES,
-    PairScore,
-    kind_order,
-    lips_order,
-    ordered,
-    shown,
-)
+from espnet_av.report.separation_results import LIPS_TITLES, lips_order, ordered, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

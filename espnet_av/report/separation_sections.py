@@ -7,22 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_av.avss.pair_scores import KIND_TITLES, MAIN_METRIC, kind_order
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.mixture_dir import FPS, SAMPLE_RATE, SPEAKERS, read_mixtures
 from espnet_av.report import plots
 from espnet_av.report.data_stats import collect_drops
-from espnet_av.report.experiment import read_json, set_order
 from espnet_av.report.media import contact_sheet, data_uri, png_bytes
 from espnet_av.report.published import OwnResult, Published, comparison
-from espnet_av.report.results import ABSENT, RESULTS_JSON, read_results
+from espnet_av.report.results import RESULTS_JSON, read_results
 from espnet_av.report.separation_examples import MixtureMedia, ScoredMixtures, choose_examples, find_set
 from espnet_av.report.separation_plots import input_output, kind_bars
 from espnet_av.report.separation_results import (
-    KIND_TITLES,
     LIPS_TITLES,
-    MAIN_METRIC,
     TASK,
-    kind_order,
     kind_table,
     lips_order,
     main_table,
@@ -32,6 +29,8 @@ from espnet_av.report.separation_results import (
     shown,
 )
 from espnet_av.utils.errors import DataError, EspnetAVError
+from espnet_av.utils.experiment import read_json, set_order
+from espnet_av.utils.figures import ABSENT
 from espnet_av.utils.progress import format_seconds
 
 logger = logging.getLogger(__name__)

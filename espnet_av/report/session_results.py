@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_av.report.experiment import read_json
-from espnet_av.report.results import ABSENT, percent
+from espnet_av.utils.experiment import read_json
+from espnet_av.utils.figures import ABSENT, percent
 
 HEADER = (
     "segmentation",

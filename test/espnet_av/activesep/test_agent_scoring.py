@@ -12,8 +12,9 @@ from espnet_av.activesep.checkpoint_search import parse_policy
 from espnet_av.activesep.eval_results import EpisodeRecord, EvaluationResult
 from espnet_av.activesep.scoring import difference, facts_of, score
 from espnet_av.report import activesep_results as shown
-from espnet_av.report.results import read_results, write_json
+from espnet_av.report.results import read_results
 from espnet_av.utils.errors import UsageError
+from espnet_av.utils.experiment import write_json
 
 
 def make_record(number, reward, distance, *, silent=False):

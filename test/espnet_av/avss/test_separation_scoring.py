@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from espnet_av.avss.metrics import measure
+from espnet_av.avss.pair_scores import read_scores
 from espnet_av.avss.scoring import ScoreOptions, find_items, has_truth, score_set, uses_pit, write_set
-from espnet_av.report.separation_results import read_scores
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
 RATE = 16000

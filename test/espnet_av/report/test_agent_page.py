@@ -21,8 +21,8 @@ from espnet_av.bin import show_results
 from espnet_av.report.activesep_sections import headline_cards
 from espnet_av.report.packing import PackOptions, pack_experiment, verify_pack
 from espnet_av.report.page import ReportOptions, build_report
-from espnet_av.report.results import write_json
 from espnet_av.train.conversion import save
+from espnet_av.utils.experiment import write_json
 
 SEPARATOR = {"base_channels": 2}
 

@@ -233,6 +233,6 @@ def test_broken_files_are_named(experiment):
 
 def test_same_input_gives_the_same_page(experiment, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.setattr("espnet_av.report.provenance._git", lambda *arguments: None)  # it may change meanwhile
+    monkeypatch.setattr("espnet_av.utils.provenance._git", lambda *arguments: None)  # it may change meanwhile
     first = write_report(experiment.exp_dir, experiment.dump_dir, experiment.exp_dir / "a.html").read_bytes()
     assert first == write_report(experiment.exp_dir, experiment.dump_dir, experiment.exp_dir / "b.html").read_bytes()

@@ -6,16 +6,9 @@ import math
 
 import pytest
 
-from espnet_av.report.results import (
-    markdown_table,
-    percent,
-    ratio_cell,
-    results_markdown,
-    stage_rows,
-    wer_cell,
-    wer_table,
-    without_nan,
-)
+from espnet_av.report.results import markdown_table, ratio_cell, results_markdown, stage_rows, wer_cell, wer_table
+from espnet_av.utils.experiment import without_nan
+from espnet_av.utils.figures import percent
 
 ROWS = [
     {"set": "b", "modality": "audio", "n_utts": 2, "n_words": 9, "wer": 0.5, "ci_low": 0.25, "ci_high": 0.75},

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from espnet_av.report.experiment import read_json
 from espnet_av.report.results import ROW_KEYS, read_results, write_results
 from espnet_av.report.schema import check_results, results_schema, violations
 from espnet_av.utils.errors import DataError
+from espnet_av.utils.experiment import read_json
 
 BIN = Path(__file__).resolve().parents[3] / "espnet_av" / "bin"
 ROWS = {

@@ -8,18 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from espnet_av.avss.pair_scores import PairScore, read_scores, summarise
 from espnet_av.bin import show_results
 from espnet_av.report.results import read_results
-from espnet_av.report.separation_results import (
-    PairScore,
-    find_separations,
-    kind_table,
-    main_table,
-    metric_cell,
-    read_scores,
-    shown,
-    summarise,
-)
+from espnet_av.report.separation_results import find_separations, kind_table, main_table, metric_cell, shown
 from espnet_av.utils.errors import DataError, MissingDataError
 
 SCORES = [

@@ -1,10 +1,11 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of an experiment folder: hypotheses, configuration, training history, stage times."""
+"""What lies in an experiment folder: hypotheses, configuration, training history, stage times, JSON files."""
 
+import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.files import atomic_write
 from espnet_av.utils.untrusted import parse_json, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,22 @@ def read_json(path: str | Path, default: Any = None) -> Any:
         raise DataError(
             describe(f"{path} is not valid JSON ({error})", fix="run the stage that writes it again")
         ) from error
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON atomically; NaN and infinity become null."""
+    with atomic_write(path) as stream:
+        json.dump(without_nan(content), stream, indent=2, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+
+
+def without_nan(content: Any) -> Any:
+    """Return ``content`` with every float that JSON cannot hold replaced by None."""
+    if isinstance(content, Mapping):
+        return {str(key): without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

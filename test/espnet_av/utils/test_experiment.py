@@ -4,7 +4,8 @@
 
 import pytest
 
-from espnet_av.report.experiment import (
+from espnet_av.utils.errors import DataError
+from espnet_av.utils.experiment import (
     find_decodes,
     noise_condition,
     read_config,
@@ -12,7 +13,6 @@ from espnet_av.report.experiment import (
     read_stages,
     set_order,
 )
-from espnet_av.utils.errors import DataError
 
 
 def test_names_of_noisy_sets():

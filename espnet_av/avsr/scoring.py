@@ -20,10 +20,10 @@ from espnet_av.avsr.metrics import (
     score_corpus,
 )
 from espnet_av.data.data_dir import read_text
-from espnet_av.report.experiment import Decode, read_json
-from espnet_av.report.results import percent, write_json
 from espnet_av.utils.bootstrap import Interval, bootstrap_ratio
 from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.experiment import Decode, read_json, write_json
+from espnet_av.utils.figures import percent
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
