@@ -229,6 +229,11 @@ class Bench:
                     raise RuntimeError(f"the undisturbed stage {name} failed:\n{said}")
                 self.seconds[name] = max(0.2, time.monotonic() - began)
                 self.facts[name] = self.outputs(name)
+                stage = self.stages[name]
+                if not self.facts[name] and (stage.outputs or stage.training):
+                    raise RuntimeError(
+                        f"the undisturbed stage {name} left nothing of {stage.outputs or stage.training}"
+                    )
                 if index + 1 < len(names):
                     self.keep(names[index + 1])
                 (self.place / "facts.json").write_text(json.dumps([self.seconds, self.facts]))

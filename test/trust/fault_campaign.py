@@ -7,7 +7,8 @@
 
 KIND is a kind of ``--list`` or the first part of its name: ``kill``, ``kill-train``, ``disk``, ``checkpoint``, ...
 All happens on tiny corpora in a folder that is removed in the end. Ends with exit code 1 when something was
-lost, with what and how; the same seed hurts the same things at the same moments, as far as clocks allow.
+lost, with what and how, or a kind was not tried; the same seed hurts the same things at the same moments, as far as
+clocks allow.
 """
 
 import argparse
@@ -166,7 +167,9 @@ def table(lines: list[Line]) -> str:
         for row in rows
     )
     losses = [f"LOST in {line.kind}: {loss}" for line in lines for loss in line.lost]
-    return "\n".join([text, *losses, "nothing was lost" if not losses else f"{len(losses)} losses"])
+    untried = [line.kind for line in lines if not line.tried]
+    verdict = f"{len(losses)} losses" if losses else f"nothing was lost in {tried} faults"
+    return "\n".join([text, *losses, verdict + (f"; not tried: {', '.join(untried)}" if untried else "")])
 
 
 def markdown(lines: list[Line]) -> str:
@@ -260,7 +263,7 @@ def main(cmd: list[str] | None = None) -> int:
             sys.stdout.flush()
             write_results(args.json, lines, args)
     sys.stdout.write("\n" + table(lines) + "\n")
-    return int(any(line.lost for line in lines))
+    return int(any(line.lost or not line.tried for line in lines))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_kills_are_dealt_to_all_kinds_of_stages():
 
 def test_the_table_tells_losses_and_what_was_left_out():
     text = fault_campaign.table(lines())
-    assert text.splitlines()[1].split()[:2] == ["kill-train", "x"] and text.endswith("nothing was lost")
+    assert text.splitlines()[1].split()[:2] == ["kill-train", "x"] and text.endswith("; not tried: disk-train")
     text = fault_campaign.table([*lines("weights differ"), Line("disk-format", "z", skipped="no right to mount")])
     assert "LOST in kill-train: weights differ" in text and "1 losses" in text and "skipped: no right to mount" in text
 
@@ -68,9 +68,11 @@ def test_a_loss_ends_the_campaign_with_exit_code_1(tmp_path, monkeypatch, capsys
     assert "- lost in media-wav: cut" in (tmp_path / "out.md").read_text()
     losses.clear()
     assert fault_campaign.main(command) == 0
-    assert "nothing was lost" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("nothing was lost in 1 faults\n")
     assert "1 faults, 0 losses" in (tmp_path / "out.md").read_text()
     assert fault_campaign.main(["--only", "nothing"]) == 2
+    assert fault_campaign.main([*command, "--minutes", "0"]) == 1
+    assert "not tried: media-wav" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", ALL, ids=lambda damage: damage.__name__)
@@ -176,3 +178,12 @@ def test_half_written_outputs_that_are_taken_for_done_are_noticed(tmp_path):
         text.write_text(text.read_text()[:10])
         assert bench.mark("prepare", "done") is not None
         assert bench.differences("prepare") == ["data/train/text"]
+
+
+def test_an_undisturbed_run_that_makes_nothing_is_no_measure(tmp_path, monkeypatch):
+    monkeypatch.setattr(Bench, "command", lambda *_: ["true"])
+    monkeypatch.setattr(Bench, "__enter__", lambda self: self)
+    bench = Bench(tmp_path)
+    bench.folder.mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="the undisturbed stage prepare left nothing of"):
+        bench.prepare("prepare")
