@@ -14,6 +14,7 @@ from typing import Any
 
 from espnet_av.report.provenance import PACKAGE_ROOT
 from espnet_av.report.run_facts import AREAS, Fact, Run
+from espnet_av.train.options import NEUTRAL
 
 LEVELS = ((75, "decisive"), (50, "large"), (25, "medium"), (10, "small"), (0, "hardly any"))
 #: First parts of the names of settings -> influence and why, the first that fits.
@@ -43,6 +44,8 @@ SETTINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
 OTHER_SETTING = (30, "a setting without a rule here")
 DECODING = {"checkpoint": 60, "beam_size": 50, "ctc_weight": 50, "lm_weight": 50, "max_length": 40, "steps": 50}
 SCORING = {"normalization": 95, "sample_rate": 90, "max_utts": 85, "dataset": 100, "model": 60, "metrics": 15}
+NOT_SET = "not set"
+EMPTY = ("", {}, [])  # values that set nothing, as None
 PACKAGES = {"torch": 20, "espnet": 20, "torchaudio": 15, "numpy": 10, "jiwer": 10, "pesq": 15, "visqol-python": 15}
 ROOMS = ("layers", "data", "train", "tasks", "utils")  # of the package, that all tasks use
 
@@ -93,16 +96,19 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         shown = tuple(run.system.title for run in runs)
         findings.append(Finding("scoring", "task", shown, 100, "different tasks: no figure compares"))
     for key in names:
-        facts = [run.facts.get(key) for run in runs]
+        facts = [run.facts.get(key) or _unset(key, run) for run in runs]
         shown = tuple("not recorded" if fact is None else fact.shown for fact in facts)
         known = [fact for fact in facts if fact is not None]
-        if all(fact.value == known[0].value for fact in known):
+        values = [None if fact.value in EMPTY else fact.value for fact in known]
+        if all(value == values[0] for value in values):
             if len(known) == len(facts):
                 equal[key[0]].append(key[1])
             elif _counts_when_absent(key):
                 unknown.append(Finding(*key, shown, 0, "not recorded everywhere"))
             continue
         influence, why = _judge(key, known, runs)
+        if any(fact.shown == NOT_SET for fact in known):
+            why += "; where not set, the default of the code holds, which is not recorded"
         if key == ("data", "test sets"):
             shown = _only_there(facts)
         findings.append(Finding(*key, shown, influence, why))
@@ -123,6 +129,13 @@ def text_table(comparison: Comparison, names: Sequence[str], count: int = 20) ->
     if not rows:
         return "Nothing that is recorded differs."
     return markdown_table(["influence", "area", "what", *names, "why"], rows, right=99)
+
+
+def _unset(key: tuple[str, str], run: Run) -> Fact | None:
+    """Return what a setting is where it was left at its default; None where nothing of that kind is recorded."""
+    area, name = key
+    recorded = run.config is not None if area == "config" else any(found == "decoding" for found, _ in run.facts)
+    return Fact(area, name, NEUTRAL.get(name), NOT_SET) if area in ("config", "decoding") and recorded else None
 
 
 def _judge(key: tuple[str, str], facts: Sequence[Fact], runs: Sequence[Run]) -> tuple[int, str]:

@@ -95,6 +95,22 @@ def test_other_references_and_tokens_decide(pair):
     assert ranked(*pair) == [("data", "test: references"), ("config", "token_list")]
 
 
+def test_settings_that_only_one_has_are_differences(tmp_path, pair):
+    own = {"optim_conf": {}, "model_conf": {"encoder_conf": {"layerdrop": 0.5}}, "layer_lr_decay": 1.0, "patience": None}
+    other = write_run(tmp_path / "other", config=own)
+    (other / "decode" / "av" / "test" / "infer.json").write_text(json.dumps({"ctc_weight": 0.3}))
+    found = compare_runs([Run(pair[0]), Run(other)])
+    assert [(item.name, item.shown, item.level) for item in found.findings] == [
+        ("model_conf.encoder_conf.layerdrop", ("not set", "0.5"), "decisive"),
+        ("optim_conf.lr", ("0.001", "not set"), "large"),
+        ("beam_size", ("5", "not set"), "large"),
+        ("ctc_weight", ("not set", "0.3"), "large"),
+    ]
+    assert "where not set, the default of the code holds" in found.findings[0].why and found.unknown == ()
+    shutil.rmtree(other / "decode")
+    assert ("decoding", "beam_size") not in ranked(pair[0], other)
+
+
 def test_what_is_not_recorded_is_said(pair):
     content = json.loads((pair[1] / "results.json").read_text())
     del content["versions"]
