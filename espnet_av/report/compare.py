@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from espnet_av.report.provenance import PACKAGE_ROOT
 from espnet_av.report.run_facts import AREAS, Fact, Run
 from espnet_av.train.options import NEUTRAL
+from espnet_av.utils.source import PACKAGE_ROOT, split_commit
 
 LEVELS = ((75, "decisive"), (50, "large"), (25, "medium"), (10, "small"), (0, "hardly any"))
 #: First parts of the names of settings -> influence and why, the first that fits.
@@ -45,7 +45,7 @@ OTHER_SETTING = (30, "a setting without a rule here")
 DECODING = {"checkpoint": 60, "beam_size": 50, "ctc_weight": 50, "lm_weight": 50, "max_length": 40, "steps": 50}
 SCORING = {"normalization": 95, "sample_rate": 90, "max_utts": 85, "dataset": 100, "model": 60, "metrics": 15}
 NOT_SET = "not set"
-EMPTY = ("", {}, [])  # values that set nothing, as None
+EMPTY: tuple[Any, ...] = ("", {}, [])  # values that set nothing, as None
 PACKAGES = {"torch": 20, "espnet": 20, "torchaudio": 15, "numpy": 10, "jiwer": 10, "pesq": 15, "visqol-python": 15}
 ROOMS = ("layers", "data", "train", "tasks", "utils")  # of the package, that all tasks use
 
@@ -101,7 +101,9 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         known = [fact for fact in facts if fact is not None]
         values = [None if fact.value in EMPTY else fact.value for fact in known]
         if all(value == values[0] for value in values):
-            if len(known) == len(facts):
+            if key[0] == "code" and split_commit(str(values[0]))[1] == "":
+                unknown.append(Finding(*key, shown, 0, "what was changed beside the commit is not recorded"))
+            elif len(known) == len(facts):
                 equal[key[0]].append(key[1])
             elif _counts_when_absent(key):
                 unknown.append(Finding(*key, shown, 0, "not recorded everywhere"))
@@ -119,16 +121,20 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
 
 
 def text_table(comparison: Comparison, names: Sequence[str], count: int = 20) -> str:
-    """Return the likeliest causes as a Markdown table for the terminal."""
+    """Return the likeliest causes, and what is not recorded everywhere, as Markdown tables for the terminal."""
     from espnet_av.report.results import markdown_table
 
-    rows = [
-        [item.level, item.area, item.name, *(_cut(text) for text in item.shown), item.why]
-        for item in comparison.findings[:count]
-    ]
-    if not rows:
-        return "Nothing that is recorded differs."
-    return markdown_table(["influence", "area", "what", *names, "why"], rows, right=99)
+    found, unknown = (
+        [[item.level, item.area, item.name, *(_cut(text) for text in item.shown), item.why] for item in items[:count]]
+        for items in (comparison.findings, comparison.unknown)
+    )
+    head = ["area", "what", *names, "why"]
+    parts = ["Nothing that is recorded differs."]
+    if found:
+        parts = [markdown_table(["influence", *head], found, right=99)]
+    if unknown:
+        parts += ["Not recorded, so that it may differ:", markdown_table(head, [row[1:] for row in unknown], right=99)]
+    return "\n\n".join(parts)
 
 
 def _unset(key: tuple[str, str], run: Run) -> Fact | None:
@@ -195,8 +201,8 @@ def _judge_code(name: str, commits: Sequence[str], tasks: set[str]) -> tuple[int
     if "version" in name:
         return 30, "another version of the package"
     half = 0.5 if "scoring" in name else 1.0
-    dirty = any(text.endswith("-dirty") for text in commits)
-    clean = [text.removesuffix("-dirty") for text in commits]
+    clean, changes = zip(*map(split_commit, commits), strict=True)
+    dirty = any(digest is not None for digest in changes)
     files: set[str] = set()
     for other in clean[1:]:
         found = changed_files(clean[0], other)
@@ -204,6 +210,8 @@ def _judge_code(name: str, commits: Sequence[str], tasks: set[str]) -> tuple[int
             return round(40 * half), "the changes cannot be listed: a commit is not in this checkout"
         files |= set(found)
     note = "; with uncommitted changes that no commit records" if dirty else ""
+    if len(set(clean)) == 1:
+        return round(45 * half), "the same commit with other uncommitted changes, which may matter to this task"
     own = sorted(path for path in files if _is_relevant(path, tasks))
     if own:
         shown = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")

@@ -17,6 +17,7 @@ from espnet_av.report.item_scores import (
     largest_changes,
     paired_difference,
     read_items,
+    same_references,
 )
 from espnet_av.report.media import data_uri
 from espnet_av.report.provenance import package_version, scrub, utc_now
@@ -173,11 +174,16 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
             found.append(f"{name}: of {len(known)} main figures, {', '.join(counts)} (paired 95 % intervals).")
         else:
             found.append(f"{name}: no main figure could be paired item by item.")
-    first = next(iter(content["comparison"].findings), None)
+    comparison = content["comparison"]
+    first = next(iter(comparison.findings), None)
     if first is None:
         found.append("Nothing that is recorded differs.")
     else:
         found.append(f"Likeliest cause: {first.area}, {first.name} ({first.why}).")
+    if comparison.unknown:
+        names = [item.name for item in comparison.unknown]
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        found.append(f"Not recorded everywhere, so that it may differ as well: {shown}.")
     return found
 
 
@@ -256,15 +262,16 @@ def _plain(item: Any) -> dict[str, Any]:
 
 
 def _difference(scores: Sequence[Score | None], items: Sequence[ItemScores], number: int) -> Difference | None:
+    before, after = scores[0], scores[number]
+    if before is None or after is None or not same_references(items[0], before.key, items[number], after.key):
+        return None
     parts = []
-    for place in (0, number):
-        score = scores[place]
-        part = items[place].parts.get(score.key) if score else None
-        if score is None or part is None or not agrees(score, part):
+    for score, scored in ((before, items[0]), (after, items[number])):
+        part = scored.parts.get(score.key)
+        if part is None or not agrees(score, part):
             return None
         parts.append(part)
-    first, second = parts
-    return paired_difference(first, second)
+    return paired_difference(*parts)
 
 
 def _changes(rows: Sequence[ScoreRow], items: Sequence[ItemScores], other: int) -> list[list[str]]:

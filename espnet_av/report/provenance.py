@@ -10,12 +10,12 @@ import os
 import platform
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+from espnet_av.utils.source import PACKAGE_ROOT, source_commit
+
 DISTRIBUTIONS = ("torch", "torchaudio", "espnet", "numpy", "jiwer", "av", "soundfile", "sentencepiece")
 # Keys of a training configuration that say where and how fast a run was, not what it computed.
 _UNCOUNTED = """
@@ -40,17 +40,6 @@ def utc_now() -> str:
     utc = datetime.timezone.utc
     moment = datetime.datetime.fromtimestamp(int(fixed), utc) if fixed else datetime.datetime.now(utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def source_commit() -> str | None:
-    """Return the commit of the checkout the package runs from, with ``-dirty`` after it when tracked files differ.
-
-    None when the package is not in a git checkout or git is absent.
-    """
-    head = _git("rev-parse", "--short=12", "HEAD")
-    if head is None:
-        return None
-    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def package_versions() -> dict[str, str]:
@@ -136,16 +125,6 @@ def scrub(text: str) -> str:
         if len(folder) > 1:
             text = text.replace(folder.rstrip("/") + "/", short)
     return text
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE_ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _cpu_model() -> str:

@@ -9,8 +9,6 @@ that cannot carry video or cannot resume exactly: the dataset, the batch iterato
 import argparse
 import logging
 import math
-import os
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +29,7 @@ from espnet_av.train.run_flags import add_flags, apply_flags
 from espnet_av.train.start_model import find_start_weights
 from espnet_av.train.trainer import AVTrainer
 from espnet_av.utils.errors import MissingDataError, UsageError, describe, usage_error
+from espnet_av.utils.source import source_commit
 
 if TYPE_CHECKING:
     from espnet_av._espnet import AbsESPnetModel
@@ -134,7 +133,7 @@ class AVTaskMixin(TaskBase):
     def main_worker(cls, args: argparse.Namespace) -> None:
         """Note what the run is made of, then go on as ESPnet does."""
         args.espnet_av_version = __version__
-        args.git_commit = git_commit()
+        args.git_commit = source_commit()
         if args.scheduler in (*SCHEDULERS, "onecyclelr") and not args.collect_stats:
             args.scheduler_conf = cls.complete_schedule(args)
         args.initialised_from = list(args.init_param)
@@ -402,14 +401,3 @@ def read_lengths(shape_files: Sequence[str], mode: str) -> dict[str, int]:
             raise UsageError(describe(f"{path}:{number}: expected 'utterance length[,size...]'", got=line))
         lengths[fields[0]] = int(fields[1].split(",")[0])
     return lengths
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with ``-dirty`` when files differ, or None."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env={**os.environ, "LC_ALL": "C"})
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

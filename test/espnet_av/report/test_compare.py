@@ -13,7 +13,7 @@ import yaml
 from espnet_av.bin import report
 from espnet_av.report import compare
 from espnet_av.report.compare import compare_runs, text_table
-from espnet_av.report.compare_page import align, compare_experiments, short_names, write_comparison
+from espnet_av.report.compare_page import align, compare_experiments, sentences, short_names, write_comparison
 from espnet_av.report.item_scores import agrees, paired_difference, rate, read_items
 from espnet_av.report.run_facts import Run, default_place, flatten
 from espnet_av.report.scores import Score, collect_scores
@@ -96,7 +96,12 @@ def test_other_references_and_tokens_decide(pair):
 
 
 def test_settings_that_only_one_has_are_differences(tmp_path, pair):
-    own = {"optim_conf": {}, "model_conf": {"encoder_conf": {"layerdrop": 0.5}}, "layer_lr_decay": 1.0, "patience": None}
+    own = {
+        "optim_conf": {},
+        "model_conf": {"encoder_conf": {"layerdrop": 0.5}},
+        "layer_lr_decay": 1.0,
+        "patience": None,
+    }
     other = write_run(tmp_path / "other", config=own)
     (other / "decode" / "av" / "test" / "infer.json").write_text(json.dumps({"ctc_weight": 0.3}))
     found = compare_runs([Run(pair[0]), Run(other)])
@@ -149,6 +154,27 @@ def test_files_between_commits(tmp_path, monkeypatch):
     assert compare.changed_files(commits[0], "f" * 40) is None and compare.changed_files("x", "x") == []
 
 
+def test_uncommitted_changes_are_compared(tmp_path):
+    def compared(*commits):
+        name = "-".join(commits)
+        runs = [
+            Run(write_run(tmp_path / f"{name}.{number}", config={"git_commit": commit}))
+            for number, commit in enumerate(commits)
+        ]
+        found = compare_runs(runs)
+        return [(item.level, item.why) for item in found.findings], [item.name for item in found.unknown], found
+
+    findings, unknown, _ = compared("0123456789ab-dirty-00ff00ff00", "0123456789ab-dirty-11ff11ff11")
+    assert unknown == [] and findings == [
+        ("medium", "the same commit with other uncommitted changes, which may matter to this task")
+    ]
+    assert compared("0123456789ab-dirty-00ff00ff00", "0123456789ab-dirty-00ff00ff00")[:2] == ([], [])
+    findings, unknown, found = compared("0123456789ab-dirty", "0123456789ab-dirty")
+    assert findings == [] and unknown == ["commit of the training"]
+    assert "commit of the training" in text_table(found, ["one", "two"])
+    assert compared("0123456789ab", "0123456789ab-dirty")[0][0][0] == "medium"
+
+
 def test_differences_are_paired(tmp_path):
     errors = (0, 1, 2, 3, 1, 2, 0, 3) * 5
     one = write_run(tmp_path / "one", errors=errors)
@@ -176,6 +202,19 @@ def test_items_that_do_not_give_the_figure_are_not_paired(pair):
     run = Run(pair[1])
     parts = read_items(run.exp_dir, run.results).parts["test", "av", "wer"]
     assert not agrees(collect_scores(run.results)[0], parts) and rate(parts) == pytest.approx(100 * 4 / 24)
+
+
+@pytest.mark.parametrize("place", ["results.json", "decode/av/test/wer.json"])
+def test_items_of_other_references_are_not_paired(tmp_path, place):
+    one, two = write_run(tmp_path / "one"), write_run(tmp_path / "two", errors=(1, 2, 2, 1, 1, 1))
+    assert compare_experiments([one, two])["rows"][0].verdict(0) != "–"
+    changed = (
+        (two / place).read_text().replace('"data_digest": "ab"', '"data_digest": "cd"').replace("A B C D", "E F G H")
+    )
+    (two / place).write_text(changed)
+    content = compare_experiments([one, two])
+    assert content["rows"][0].verdict(0) == "–" and content["changes"] == [[]]
+    assert "no main figure could be paired" in sentences(content)[0]
 
 
 def test_page_and_json(tmp_path, capsys):
