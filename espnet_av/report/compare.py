@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from espnet_av.report.run_facts import AREAS, Fact, Run
+from espnet_av.report.systems import SYSTEMS
 from espnet_av.train.options import NEUTRAL
 from espnet_av.utils.source import PACKAGE_ROOT, split_commit
 
@@ -47,7 +48,16 @@ SCORING = {"normalization": 95, "sample_rate": 90, "max_utts": 85, "dataset": 10
 NOT_SET = "not set"
 EMPTY: tuple[Any, ...] = ("", {}, [])  # values that set nothing, as None
 PACKAGES = {"torch": 20, "espnet": 20, "torchaudio": 15, "numpy": 10, "jiwer": 10, "pesq": 15, "visqol-python": 15}
-ROOMS = ("layers", "data", "train", "tasks", "utils")  # of the package, that all tasks use
+#: Files outside of its own room that a system takes from the rooms of others.
+BORROWED = {
+    "avss": ("espnet_av/avsr/",),
+    "codec": ("espnet_av/avsr/", "espnet_av/avss/"),
+    "avgen": ("espnet_av/avsr/", "espnet_av/codec/", "espnet_av/tasks/codec"),
+}
+REPORT_PARTS = ("complexity", "experiment", "results", "scores", "scoring", "session_results", "timeline")
+#: Programs that show, pack or look up what others computed, and how jobs are started.
+ONLY_SHOWN = ("cli", "data_doctor", "doctor", "new_recipe", "pack", "report", "show_results", "stage")
+ONLY_STARTED = ("run", "slurm", "_slurm", "_jobs", "preflight", "new_recipe")
 
 
 @dataclass(frozen=True)
@@ -212,7 +222,7 @@ def _judge_code(name: str, commits: Sequence[str], tasks: set[str]) -> tuple[int
     note = "; with uncommitted changes that no commit records" if dirty else ""
     if len(set(clean)) == 1:
         return round(45 * half), "the same commit with other uncommitted changes, which may matter to this task"
-    own = sorted(path for path in files if _is_relevant(path, tasks))
+    own = sorted(path for path in files if is_relevant(path, tasks))
     if own:
         shown = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
         return round(45 * half), f"{len(own)} files that this task uses changed: {shown}{note}"
@@ -238,15 +248,26 @@ def changed_files(first: str, second: str) -> list[str] | None:
     return done.stdout.split()
 
 
-def _is_relevant(path: str, tasks: set[str]) -> bool:
+def is_relevant(path: str, tasks: set[str]) -> bool:
+    """Tell whether a file of the checkout can move the numbers of some tasks; in doubt it can."""
     parts = path.split("/")
-    if parts[0] != "espnet_av" or not path.endswith(".py"):
+    stem, _, suffix = parts[-1].partition(".")
+    if len(parts) < 2 or suffix in ("md", "html", "css", "js"):
         return False
-    if parts[1] == "bin":
-        return any(parts[-1].startswith(f"{task}_") for task in tasks)
-    if parts[1] == "tasks":
-        return parts[-1] in {"av_task.py", *(f"{task}.py" for task in tasks)}
-    return parts[1] in {*ROOMS, *tasks} and len(parts) > 2
+    if parts[0] == "utils":
+        return not stem.startswith(ONLY_STARTED)
+    if parts[0] == "egs":
+        return len(parts) > 2 and (parts[2] not in SYSTEMS or parts[2] in tasks)
+    if parts[0] != "espnet_av":
+        return False
+    if path.startswith(tuple(prefix for task in tasks for prefix in BORROWED.get(task, ()))):
+        return True
+    if parts[1] == "report" and not (stem in REPORT_PARTS or stem.endswith("_results")):
+        return False
+    if stem in ("version", "_version") or (parts[1] == "bin" and stem in ONLY_SHOWN):
+        return False
+    room = stem.partition("_")[0] if parts[1] in ("bin", "tasks", "report") else parts[1]
+    return room not in SYSTEMS or room in tasks
 
 
 def _size(values: Sequence[Any]) -> float:

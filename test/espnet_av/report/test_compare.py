@@ -3,6 +3,7 @@
 """Comparison of experiments: what differs comes in the right order, differences are paired, nothing is invented."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -17,7 +18,9 @@ from espnet_av.report.compare_page import align, compare_experiments, sentences,
 from espnet_av.report.item_scores import agrees, paired_difference, rate, read_items
 from espnet_av.report.run_facts import Run, default_place, flatten
 from espnet_av.report.scores import Score, collect_scores
+from espnet_av.report.systems import SYSTEMS
 from espnet_av.utils.errors import MissingDataError, UsageError
+from espnet_av.utils.source import PACKAGE_ROOT
 
 WORDS = 4
 
@@ -130,6 +133,36 @@ def test_places_are_no_difference_and_secrets_are_hidden(tmp_path):
     two = write_run(tmp_path / "two", config={"init_param": ["exp/two/init.pth"], "wandb": {"api_key": "secret2"}})
     found = compare_runs([Run(one), Run(two)]).findings
     assert [(item.name, item.shown) for item in found] == [("wandb.api_key", ("***", "***"))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    """espnet_av/_espnet.py espnet_av/registry.py espnet_av/utils/config.py espnet_av/corpora/grid.py
+    espnet_av/report/scoring.py espnet_av/bin/filter_data.py espnet_av/bin/avsr_score.py espnet_av/tasks/av_task.py
+    egs/grid/avsr/local/prepare.py egs/TEMPLATE/avsr/avsr.sh utils/subset_data_dir utils/training.sh""".split(),
+)
+def test_code_that_can_move_numbers(path):
+    assert compare.is_relevant(path, {"avsr"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    """README.md egs/grid/avsr/README.md egs/recipes.yaml egs/grid/avss/run.sh test/test_docs.py tools/install.sh
+    espnet_av/avgen/model.py espnet_av/tasks/codec.py espnet_av/bin/avss_score.py espnet_av/bin/pack.py
+    espnet_av/report/page.py espnet_av/report/codec_results.py espnet_av/version.txt utils/slurm.pl setup.py""".split(),
+)
+def test_code_that_cannot_move_numbers(path):
+    assert not compare.is_relevant(path, {"avsr"})
+
+
+@pytest.mark.parametrize("task", sorted(SYSTEMS))
+def test_what_a_task_imports_can_move_its_numbers(task):
+    package = PACKAGE_ROOT
+    own = [*package.glob(f"{task}/*.py"), *package.glob(f"tasks/{task}*.py"), *package.glob(f"bin/{task}_*.py")]
+    names = {name for path in own for name in re.findall(r"^ *from (espnet_av[\w.]+) import", path.read_text(), re.M)}
+    files = {f"{name.replace('.', '/')}.py" for name in names if ".report" not in name}
+    known = [path for path in files if (package.parent / path).is_file()]
+    assert len(known) > 10 and [path for path in known if not compare.is_relevant(path, {task})] == []
 
 
 def test_files_between_commits(tmp_path, monkeypatch):
