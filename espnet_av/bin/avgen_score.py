@@ -64,6 +64,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         usage_error("nothing to score", fix="pass --exp_dir DIR --data_dirs DIR..., or --gt DATA --pred SAMPLES")
     from espnet_av.avgen.scoring import compare_sets, write_set
     from espnet_av.report.avgen_results import main_table, results_markdown
+    from espnet_av.report.provenance import note_references
     from espnet_av.report.results import markdown_table, write_results
 
     output = args.output_dir or args.exp_dir
@@ -79,6 +80,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             write_set(done[-1], cache / data_dir.name / "real")
         scored += done
     results = collect_results(scored, comparisons, options, args.exp_dir, command_line)
+    note_references(results["rows"], args.data_dirs)
     if output is not None:
         write_results(output, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n" + remarks(results["rows"]))

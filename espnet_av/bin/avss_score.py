@@ -67,6 +67,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.exp_dir is None and (args.gt_path is None or args.pred_path is None):
         usage_error("nothing to score", fix="pass --exp_dir DIR, or --gt_path DIR --pred_path DIR")
     from espnet_av.avss.scoring import score_set, write_set
+    from espnet_av.report.provenance import note_references
     from espnet_av.report.results import markdown_table, write_results
     from espnet_av.report.separation_results import main_table, results_markdown
 
@@ -81,6 +82,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         write_set(item, predicted)
         done.append(item)
     results = collect_results(done, options, args.exp_dir, command_line)
+    note_references(results["rows"], args.data_dirs)
     write_results(args.exp_dir, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n")
     for item in done:

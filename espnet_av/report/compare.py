@@ -45,6 +45,7 @@ SETTINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
 OTHER_SETTING = (30, "a setting without a rule here")
 DECODING = {"checkpoint": 60, "beam_size": 50, "ctc_weight": 50, "lm_weight": 50, "max_length": 40, "steps": 50}
 SCORING = {"normalization": 95, "sample_rate": 90, "max_utts": 85, "dataset": 100, "model": 60, "metrics": 15}
+EXPECTED = (("data", "train: clips"), ("code", "commit of the training"))  # facts that count when none has them
 NOT_SET = "not set"
 EMPTY: tuple[Any, ...] = ("", {}, [])  # values that set nothing, as None
 PACKAGES = {"torch": 20, "espnet": 20, "torchaudio": 15, "numpy": 10, "jiwer": 10, "pesq": 15, "visqol-python": 15}
@@ -99,7 +100,7 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     Args:
         runs: The experiments; the first is what the others are compared with.
     """
-    names = list(dict.fromkeys(key for run in runs for key in run.facts))
+    names = list(dict.fromkeys([*EXPECTED, *(key for run in runs for key in run.facts)]))
     findings, unknown = [], []
     equal: dict[str, list[str]] = {area: [] for area in AREAS}
     if len({run.system.name for run in runs}) > 1:
@@ -110,8 +111,8 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         shown = tuple("not recorded" if fact is None else fact.shown for fact in facts)
         known = [fact for fact in facts if fact is not None]
         values = [None if fact.value in EMPTY else fact.value for fact in known]
-        if all(value == values[0] for value in values):
-            if key[0] == "code" and split_commit(str(values[0]))[1] == "":
+        if not known or all(value == values[0] for value in values):
+            if known and key[0] == "code" and split_commit(str(values[0]))[1] == "":
                 unknown.append(Finding(*key, shown, 0, "what was changed beside the commit is not recorded"))
             elif len(known) == len(facts):
                 equal[key[0]].append(key[1])
@@ -192,7 +193,7 @@ def _judge_data(name: str, facts: Sequence[Fact]) -> tuple[int, str]:
     if name == "test sets":
         return 5, "only sets that all have are compared"
     if what == "references":
-        return 98, "other transcripts of the test set: figures do not compare"
+        return 98, "other references of the test set: figures do not compare"
     if what == "scored items":
         return 95, "another number of test items: figures do not compare"
     ids = [fact.ids for fact in facts if fact.ids is not None]
@@ -204,6 +205,10 @@ def _judge_data(name: str, facts: Sequence[Fact]) -> tuple[int, str]:
         return round(weight * (0.5 + 0.5 * share)), f"{common} clips in common, of {most} in the larger set"
     if what == "lengths":
         return 65 if part == "train" else 30, "clips were added, left out, cut or transcribed otherwise"
+    if what == "clips":
+        return 80 if part == "train" else 35, "other clips; how many are common is not recorded"
+    if what == "data read":
+        return 75 if part == "train" else 30, "tables of the data folders, as lengths or transcripts, differ"
     return 75 if part == "train" else 30, "other transcripts, as they are on disk now"
 
 
@@ -282,7 +287,11 @@ def _without_echoes(findings: Sequence[Finding]) -> list[Finding]:
     """Leave out what another finding says already: lengths where the clips differ, steps where the epochs do."""
     found = {(item.area, item.name) for item in findings}
     echoes = {
-        **{("data", f"{part}: lengths"): ("data", f"{part}: clips") for part in ("train", "valid")},
+        **{
+            ("data", f"{part}: {echo}"): ("data", f"{part}: clips")
+            for part in ("train", "valid")
+            for echo in ("lengths", "data read")
+        },
         ("training", "steps done"): ("training", "epochs done"),
     }
     return [item for item in findings if echoes.get((item.area, item.name)) not in found]

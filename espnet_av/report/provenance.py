@@ -10,10 +10,11 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_av.data.data_record import data_record
 from espnet_av.utils.source import PACKAGE_ROOT, source_commit
 
 DISTRIBUTIONS = ("torch", "torchaudio", "espnet", "numpy", "jiwer", "av", "soundfile", "sentencepiece")
@@ -23,7 +24,7 @@ config dry_run print_config log_level log_interval output_dir ngpu num_workers i
 resume_mode dist_backend dist_init_method dist_world_size dist_rank local_rank dist_master_addr dist_master_port
 dist_launcher multiprocessing_distributed unused_parameters sharded_ddp use_tensorboard use_wandb wandb_project
 wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_graph_in_tensorboard version
-max_train_sec save_every_steps prefetch_factor git_commit espnet_av_version
+max_train_sec save_every_steps prefetch_factor git_commit data_digests espnet_av_version
 """
 UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~])(?:~|file:/)?/(?:[\w.+@%~-]+/)+(?=[\w.+@%~-])")
@@ -112,6 +113,13 @@ def origin_of(config: Mapping[str, Any] | None, program: str, words: Sequence[st
         "seed": trained.get("seed"),
         "command": shlex.join(["python", "-m", program, *words]),
     }
+
+
+def note_references(rows: Iterable[dict[str, Any]], data_dirs: Iterable[str | Path]) -> None:
+    """Note in each row of ``results.json`` a digest of the data folder of its set: what it was scored against."""
+    digests = {Path(place).name: data_record([place]).get("tables") for place in data_dirs}
+    for row in rows:
+        row["data_digest"] = digests.get(row["set"])
 
 
 def scrub(text: str) -> str:

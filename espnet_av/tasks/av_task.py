@@ -9,6 +9,7 @@ that cannot carry video or cannot resume exactly: the dataset, the batch iterato
 import argparse
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import torch
 
 from espnet_av import __version__, _espnet
 from espnet_av.data.collate import AVCollate
+from espnet_av.data.data_record import data_record
 from espnet_av.data.dataset import AVDataset, AVIterableDataset
 from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
@@ -141,8 +143,16 @@ class AVTaskMixin(TaskBase):
         cls.complete_args(args)
         if not (args.collect_stats or args.dry_run):  # before ESPnet overwrites config.yaml of another training
             cls.trainer.check_output_dir(cls.trainer.build_options(args))
+            parts = {"train": True, "valid": False}
+            args.data_digests = {name: data_record(cls.data_places(args, train)) for name, train in parts.items()}
         with registered_schedulers(_espnet.scheduler_classes), leaving_processes():
             super().main_worker(args)
+
+    @classmethod
+    def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
+        """Return the data folders that are read, for the record; by default those of the streams that are named."""
+        named = args.train_data_path_and_name_and_type if train else args.valid_data_path_and_name_and_type
+        return [os.path.dirname(path) or "." for path, *_ in named]
 
     @classmethod
     def complete_args(cls, args: argparse.Namespace) -> None:

@@ -181,6 +181,13 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
             cls.build_preprocess_fn(args, train)
 
     @classmethod
+    def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
+        """Return the data folders, and the lists of noises and rooms where they are mixed in."""
+        start = "" if train else "validation_"
+        lists = [getattr(args, f"{start}{name}") for name in ("noise_scp", "rir_scp")]
+        return [*super().data_places(args, train), *(place for place in lists if place and args.apply_enhancement)]
+
+    @classmethod
     def count_steps(cls, args: argparse.Namespace) -> int:
         """Return the steps until the end of training.
 

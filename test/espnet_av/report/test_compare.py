@@ -89,6 +89,29 @@ def test_the_likeliest_cause_comes_first(tmp_path, pair, monkeypatch):
     assert by_name["seed"].shown == ("0", "1")
 
 
+def test_data_of_trainings_without_statistics(tmp_path):
+    def run(name, train):
+        digests = {} if train is None else {"data_digests": {"train": train, "valid": {}}}
+        folder = write_run(tmp_path / name, config={"discriminator_conf": {}, **digests})
+        shutil.rmtree(folder / "stats")
+        return Run(folder)
+
+    runs = [run(str(number), {"clips": 3, "ids": ids, "tables": tables}) for number, (ids, tables) in
+            enumerate([("aa", "bb"), ("aa", "bb"), ("aa", "cc"), ("dd", "ee")])]  # fmt: skip
+    assert compare_runs(runs[:2]).findings == ()
+    assert [item.name for item in compare_runs(runs[1:3]).findings] == ["train: data read"]
+    (found,) = compare_runs(runs[::3]).findings
+    assert (found.name, found.shown, found.level) == ("train: clips", ("3, digest aa", "3, digest dd"), "decisive")
+    earlier = compare_runs([runs[0], run("earlier", None)])
+    assert [item.name for item in earlier.unknown] == ["train: clips", "train: data read"]
+    (item,) = compare_runs([run("second", None), run("third", None)]).unknown
+    assert (item.name, item.shown) == ("train: clips", ("not recorded", "not recorded"))
+    assert "| data | train: clips" in text_table(earlier, ["one", "two"])
+    assert (
+        "may differ as well: train: clips, train: data read." in sentences({"names": ["a"], "comparison": earlier})[-1]
+    )
+
+
 def test_other_references_and_tokens_decide(pair):
     content = json.loads((pair[1] / "results.json").read_text())
     content["rows"][0]["data_digest"] = "cd"
