@@ -14,7 +14,7 @@ from espnet_av.report import sections
 from espnet_av.report.complexity import card_rows
 from espnet_av.report.experiment import read_config
 from espnet_av.report.licences import LedgerEntry, ledger
-from espnet_av.report.provenance import package_version, utc_now
+from espnet_av.report.provenance import changed_sets, package_version, utc_now
 from espnet_av.report.published import Published, compare_scores, read_published
 from espnet_av.report.results import MODALITY_TITLES, percent, read_results
 from espnet_av.report.scores import collect_scores
@@ -158,12 +158,16 @@ class _Found:
     results: dict[str, Any] | None
     system: System
     licences: list[LedgerEntry]
+    changed: list[str]
 
 
 def _read(exp_dir: Path, dump_dir: Path) -> _Found:
     config = read_config(exp_dir)
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
-    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir))
+    changed = changed_sets(results, dump_dir)
+    if changed:
+        logger.warning("the data of %s below %s are not those that were scored", ", ".join(changed), dump_dir)
+    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir), changed)
 
 
 def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
@@ -187,6 +191,7 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         "title": options.title or exp_dir.resolve().name,
         "subtitle": ", ".join((found.system.title, *subtitle)),
         **parts,
+        "changed": found.changed,
         "worst": worst_section(exp_dir, results, options.num_worst),
         "stages": sections.stages_section(exp_dir),
         "configuration": sections.configuration_section(config),
@@ -214,6 +219,7 @@ def _recognition(found: _Found, complexity: Any, published: Published, options: 
             num_worst=options.num_worst,
             num_noisy=options.num_noisy,
             max_bytes=options.max_media_bytes,
+            changed=found.changed,
         ),
         "data": sections.data_section(dump_dir),
         "complexity": card_rows(complexity) if complexity else [],
@@ -235,6 +241,7 @@ def _separation(found: _Found, cost: Any, published: Published, options: ReportO
         num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
         num_typical=options.num_typical,
         max_bytes=options.max_media_bytes,
+        changed=found.changed,
     )
     for group in examples["groups"][:1]:
         _write_image(options, "spectrograms.png", group["examples"][0].picture_png)

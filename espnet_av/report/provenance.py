@@ -10,11 +10,12 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_av.data.data_record import data_record
+from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.source import PACKAGE_ROOT, source_commit
 
 DISTRIBUTIONS = ("torch", "torchaudio", "espnet", "numpy", "jiwer", "av", "soundfile", "sentencepiece")
@@ -26,6 +27,7 @@ dist_launcher multiprocessing_distributed unused_parameters sharded_ddp use_tens
 wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_graph_in_tensorboard version
 max_train_sec save_every_steps prefetch_factor git_commit data_digests espnet_av_version
 """
+SET_PLACES = ("", "raw", "filtered")  # below the folder of stage 3
 UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~])(?:~|file:/)?/(?:[\w.+@%~-]+/)+(?=[\w.+@%~-])")
 _SECRET_VALUE = re.compile(r"\b(hf_\w{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{12,})")
@@ -120,6 +122,40 @@ def note_references(rows: Iterable[dict[str, Any]], data_dirs: Iterable[str | Pa
     digests = {Path(place).name: data_record([place]).get("tables") for place in data_dirs}
     for row in rows:
         row["data_digest"] = digests.get(row["set"])
+
+
+def changed_sets(results: Mapping[str, Any] | None, dump_dir: str | Path) -> list[str]:
+    """Return the sets whose data folder is no longer, or never was, the one that the results were scored against.
+
+    Args:
+        results: Content of ``results.json``; rows without ``data_digest`` cannot be told.
+        dump_dir: Data folders of stage 3; sets that are not there are not named.
+    """
+    found = []
+    digests = {row["set"]: row["data_digest"] for row in (results or {}).get("rows") or () if row.get("data_digest")}
+    for name, digest in digests.items():
+        folders = [Path(dump_dir, part, name) for part in SET_PLACES if Path(dump_dir, part, name).is_dir()]
+        texts = [folder / "text" for folder in folders if (folder / "text").is_file()]
+        now = {data_record([folder]).get("tables") for folder in folders}
+        now |= {hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in texts}
+        if folders and digest not in now:
+            found.append(name)
+    return found
+
+
+def check_unchanged(set_name: str, changed: Collection[str]) -> None:
+    """Refuse to show the data of a set beside results of other data.
+
+    Raises:
+        DataError: The set is among those of :func:`changed_sets`.
+    """
+    if set_name in changed:
+        raise DataError(
+            describe(
+                f"the data folder of {set_name} is not what was scored",
+                fix="run stages 6 and 7 again, or pass the folder with --dump_dir",
+            )
+        )
 
 
 def scrub(text: str) -> str:

@@ -4,7 +4,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def read_history(exp_dir: Path) -> list[dict[str, Any]]:
 
 
 def examples_section(
-    exp_dir: Path, dump_dir: Path, *, num_worst: int, num_noisy: int, max_bytes: int
+    exp_dir: Path, dump_dir: Path, *, num_worst: int, num_noisy: int, max_bytes: int, changed: Collection[str] = ()
 ) -> dict[str, Any]:
     """Utterances with the most errors, and typical ones in the worst noise, with sound and pictures."""
     scored = ScoredUtterances(exp_dir)
@@ -193,7 +193,7 @@ def examples_section(
         f"Most errors, {MODALITY_TITLES.get(modality, modality)}": worst_examples(scored, num_worst),
         "Typical utterances of the noisiest set": noisy_examples(scored, num_noisy),
     }
-    budget = MediaBudget(dump_dir, max_bytes)
+    budget = MediaBudget(dump_dir, max_bytes, changed)
     for examples in chosen.values():
         budget.fill(examples)
     groups = [{"title": title, "examples": examples} for title, examples in chosen.items() if examples]

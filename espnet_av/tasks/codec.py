@@ -183,9 +183,9 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
     @classmethod
     def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
         """Return the data folders, and the lists of noises and rooms where they are mixed in."""
-        start = "" if train else "validation_"
-        lists = [getattr(args, f"{start}{name}") for name in ("noise_scp", "rir_scp")]
-        return [*super().data_places(args, train), *(place for place in lists if place and args.apply_enhancement)]
+        given, start = vars(args), "" if train else "validation_"
+        lists = [given.get(f"{start}{name}") for name in ("noise_scp", "rir_scp") if given.get("apply_enhancement")]
+        return [*super().data_places(args, train), *(place for place in lists if place)]
 
     @classmethod
     def count_steps(cls, args: argparse.Namespace) -> int:
