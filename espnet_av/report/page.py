@@ -307,6 +307,7 @@ def _generation(found: _Found, cost: Any, published: Published, options: ReportO
             num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
             num_typical=options.num_typical,
             max_bytes=options.max_media_bytes,
+            changed=found.changed,
         ),
         "data": data_section(found.dump_dir),
         "complexity": cost_rows(cost) if cost else [],
