@@ -23,7 +23,7 @@ from espnet_av.report.media import data_uri
 from espnet_av.report.provenance import package_version, scrub, utc_now
 from espnet_av.report.results import ABSENT, write_json
 from espnet_av.report.run_facts import AREAS, Run
-from espnet_av.report.scores import LOWER, NEAR, Score, collect_scores
+from espnet_av.report.scores import LOWER, NEAR, Score, collect_scores, plain_number
 from espnet_av.utils.errors import EspnetAVError, UsageError, describe
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
@@ -282,7 +282,13 @@ def _changes(rows: Sequence[ScoreRow], items: Sequence[ItemScores], other: int) 
             texts = [items[place].texts.get(score.key[:2], {}) for place, score in ((0, before), (other, after))]
             changed = largest_changes(items[0].parts[before.key], items[other].parts[after.key], MAX_CHANGES)
             return [
-                [f"{row.first.set}, {row.first.system}", uid, f"{old:.3g}", f"{new:.3g}", *_words(uid, texts)]
+                [
+                    f"{row.first.set}, {row.first.system}",
+                    uid,
+                    plain_number(old, 3),
+                    plain_number(new, 3),
+                    *_words(uid, texts),
+                ]
                 for uid, old, new in changed
             ]
     return []

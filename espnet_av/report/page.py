@@ -17,7 +17,7 @@ from espnet_av.report.licences import LedgerEntry, ledger
 from espnet_av.report.provenance import changed_sets, package_version, utc_now
 from espnet_av.report.published import Published, compare_scores, read_published
 from espnet_av.report.results import MODALITY_TITLES, percent, read_results
-from espnet_av.report.scores import collect_scores
+from espnet_av.report.scores import collect_scores, plain_number
 from espnet_av.report.separation_results import KIND_TITLES
 from espnet_av.report.systems import System, system_of
 from espnet_av.report.worst import worst_section
@@ -103,6 +103,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["percent"] = percent
+    made.filters["signed"] = lambda value: plain_number(value, 3, "+")
     made.filters["modality"] = lambda name: MODALITY_TITLES.get(name, name)
     made.filters["kind"] = lambda name: KIND_TITLES.get(name, name)
     return made
