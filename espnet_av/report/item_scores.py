@@ -84,7 +84,7 @@ def read_items(exp_dir: str | Path, results: Mapping[str, Any]) -> ItemScores:
     """
     read = _READERS.get(str(results.get("task") or "avsr"))
     rows = results.get("rows") or ()
-    found = ItemScores(references={row["set"]: row["data_digest"] for row in rows if row.get("data_digest")})
+    found = ItemScores(references={row["set"]: str(row["data_digest"]) for row in rows if row.get("data_digest")})
     if read is not None:
         try:
             read(Path(exp_dir), results, found)

@@ -104,7 +104,8 @@ class Run:
                 tables = [dict(line.split(maxsplit=1) for line in _lines(path)) for path in files]
                 yield _ids_fact(f"{part}: clips", set(tables[0]))
                 yield Fact("data", f"{part}: lengths", _digest(tables), f"digest {_digest(tables)}")
-            read = dict(flatten((self.config or {}).get("data_digests") or {})).get
+            digests = (self.config or {}).get("data_digests")
+            read = dict(flatten(digests) if isinstance(digests, Mapping) else ()).get
             if read(f"{part}.ids") and not files:
                 shown = f"{read(f'{part}.clips')}, digest {read(f'{part}.ids')}"
                 yield Fact("data", f"{part}: clips", read(f"{part}.ids"), shown)

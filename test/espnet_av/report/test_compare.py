@@ -104,6 +104,8 @@ def test_data_of_trainings_without_statistics(tmp_path):
     assert (found.name, found.shown, found.level) == ("train: clips", ("3, digest aa", "3, digest dd"), "decisive")
     earlier = compare_runs([runs[0], run("earlier", None)])
     assert [item.name for item in earlier.unknown] == ["train: clips", "train: data read"]
+    (tmp_path / "0" / "config.yaml").write_text("{seed: 0, data_digests: [odd]}")
+    assert ("data", "train: data read") not in Run(tmp_path / "0").facts
     (item,) = compare_runs([run("second", None), run("third", None)]).unknown
     assert (item.name, item.shown) == ("train: clips", ("not recorded", "not recorded"))
     assert "| data | train: clips" in text_table(earlier, ["one", "two"])
