@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from espnet_av import __version__
 from espnet_av.activesep.agent import ActiveSeparationAgent
 from espnet_av.activesep.classes import ClassTable
 from espnet_av.activesep.convert import (
@@ -35,6 +36,7 @@ from espnet_av.activesep.scene import SceneLibrary
 from espnet_av.activesep.scene_files import ScenePaths
 from espnet_av.activesep.sounds import ClipLibrary
 from espnet_av.activesep.vector_env import make_vector_env
+from espnet_av.data.data_record import data_record
 from espnet_av.train.distributed import World, leaving_processes
 from espnet_av.train.ppo import EXPORTS, FREE, PPOOptions, PPOTrainer
 from espnet_av.train.pretrained import resolve_device
@@ -42,6 +44,7 @@ from espnet_av.train.rng import derive_seed
 from espnet_av.utils.config import nearest
 from espnet_av.utils.errors import usage_error
 from espnet_av.utils.files import atomic_write
+from espnet_av.utils.source import source_commit
 
 logger = logging.getLogger(__name__)
 
@@ -363,9 +366,14 @@ def make_learner(
 
 
 def write_settings(path: Path, options: PolicyTraining) -> None:
-    """Write all settings as JSON."""
+    """Write all settings as JSON, and which code and data they are used with."""
+    episodes = Path(str(options.episodes))
+    split = episodes / options.version / str(options.split)
+    places = [str(split if split.is_dir() else episodes), str(options.clips)]
+    origin = {"git_commit": source_commit(), "espnet_av_version": __version__}
+    content = {**dataclasses.asdict(options), **origin, "data_digests": {"train": data_record(places)}}
     with atomic_write(path) as stream:
-        json.dump(dataclasses.asdict(options), stream, indent=1, default=str)
+        json.dump(content, stream, indent=1, default=str)
 
 
 def checkpoints(folder: str | os.PathLike, *, first: int = 0, interval: int = 1) -> list[Path]:

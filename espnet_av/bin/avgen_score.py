@@ -65,6 +65,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.avgen.scoring import compare_sets, write_set
     from espnet_av.report.avgen_results import main_table, results_markdown
     from espnet_av.report.results import markdown_table, write_results
+    from espnet_av.utils.provenance import note_references
 
     output = args.output_dir or args.exp_dir
     cache = output / UPPER_BOUND if output is not None else None
@@ -79,6 +80,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             write_set(done[-1], cache / data_dir.name / "real")
         scored += done
     results = collect_results(scored, comparisons, options, args.exp_dir, command_line)
+    note_references(results["rows"], args.data_dirs)
     if output is not None:
         write_results(output, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n" + remarks(results["rows"]))

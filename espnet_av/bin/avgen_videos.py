@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 8 of generation: draw videos of samples that were generated before, each with its own sound.
 
-Drawn are the recordings that the report shows and the first --num_videos of each set, by every system; of the latter
-also the real recording, into decode/real_videos/<set>/<recording>.mp4. What is there is kept.
+Drawn are the recordings that the report shows and the first --num_videos of each set, by every system, and the real
+recording beside them, into decode/real_videos/<set>/<recording>.mp4. What is there is kept.
 """
 
 import argparse
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from espnet_av.avgen.score_files import Take
 
 logger = logging.getLogger(__name__)
-REAL_VIDEOS = "real_videos"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -43,7 +42,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from espnet_av.avgen.render import build_renderer
     from espnet_av.avgen.render.video import VIDEO, write_sample_video
     from espnet_av.avgen.score_files import find_basis, load_sample, load_truth, read_truths
-    from espnet_av.report.avgen_examples import ScoredSamples, choose_examples
+    from espnet_av.report.avgen_examples import REAL_VIDEOS, ScoredSamples, choose_examples
     from espnet_av.utils.progress import progress
 
     scored = ScoredSamples(args.exp_dir)
@@ -67,7 +66,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
         for place in progress(missing, len(missing), f"videos {name}"):
             write_sample_video(place / VIDEO, as_sample(load_sample(place)), renderer)
         truths = read_truths(data_dir)
-        for uid in chosen:
+        for uid in uids:
             target = args.exp_dir / "decode" / REAL_VIDEOS / name / f"{uid}.mp4"
             if uid in truths and not target.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)

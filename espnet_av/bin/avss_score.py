@@ -69,6 +69,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.avss.scoring import score_set, write_set
     from espnet_av.report.results import markdown_table, write_results
     from espnet_av.report.separation_results import main_table, results_markdown
+    from espnet_av.utils.provenance import note_references
 
     if args.exp_dir is None:
         scored = score_set(args.gt_path, args.pred_path, options, nj=args.nj)
@@ -81,6 +82,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         write_set(item, predicted)
         done.append(item)
     results = collect_results(done, options, args.exp_dir, command_line)
+    note_references(results["rows"], args.data_dirs)
     write_results(args.exp_dir, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n")
     for item in done:

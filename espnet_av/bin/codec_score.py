@@ -88,6 +88,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.codec.scoring import score_set, write_set
     from espnet_av.report.codec_results import main_table, results_markdown
     from espnet_av.report.results import markdown_table, write_results
+    from espnet_av.utils.provenance import note_references
 
     work = find_work(args)
     scored: list[ScoredSet] = []
@@ -100,6 +101,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for data_dir in dict.fromkeys(item.data_dir for item in work):
         scored += score_anchors(data_dir, options, cache, nj=args.nj)
     results = collect_results(scored, comparisons, options, args.exp_dir, command_line)
+    note_references(results["rows"], args.data_dirs)
     results["anchors"] = os.path.relpath(cache, args.exp_dir)
     write_results(args.exp_dir, results, results_markdown)
     sys.stdout.write(markdown_table(*main_table(results["rows"]), right=2) + "\n")

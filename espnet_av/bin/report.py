@@ -3,12 +3,16 @@
 """Stage 8: write the one-file HTML report of an experiment, or compare two or more experiments side by side."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_av.utils.cli import run_main
-from espnet_av.utils.errors import UsageError, describe
+from espnet_av.utils.errors import MissingDataError, UsageError, describe, usage_error
+
+logger = logging.getLogger(__name__)
+TRACES = ("config.yaml", "results.json", "history.jsonl", "stages.jsonl", "decode")  # one of them is in an experiment
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,15 +44,33 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Write the report, and its figures into ``images`` of the experiment; prints the path of the page."""
-    args = get_parser().parse_args(cmd)
+    parser = get_parser()
+    args = parser.parse_args(cmd)
     places = [*args.experiments, *([args.exp_dir] if args.exp_dir else [])]
     if not places:
         raise UsageError(
             describe("which experiment?", fix="espnet-av report egs/<dataset>/<task>/exp/<tag> [EXP2 ...]")
         )
+    _check(args)
     if len(places) > 1:
+        shared = ("experiments", "exp_dir", "output")
+        given = [name for name in vars(args) if name not in shared and getattr(args, name) != parser.get_default(name)]
+        if given:
+            logger.warning("ignored when experiments are compared: %s", ", ".join(f"--{name}" for name in given))
         return _compare(places, args.output or places[0] / "comparison.html")
     return _report(places[0], args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("num_worst", "num_noisy", "num_typical", "max_media_mb"):
+        if not getattr(args, name) >= 0:  # NaN too
+            usage_error(f"--{name} is out of range", getattr(args, name), "0 and more")
+    if args.published is not None and not args.published.is_file():
+        raise MissingDataError(describe(f"--published: no file {args.published}", fix="name the file, or leave it out"))
+    if args.dump_dir is not None and not args.dump_dir.is_dir():
+        logger.warning("--dump_dir: no folder %s; the page has nothing about data, and no sound of them", args.dump_dir)
+    if args.output is not None and args.output.suffix == ".json":
+        usage_error("--output names the page; the figures go into a .json file beside it", str(args.output), "*.html")
 
 
 def _compare(places: Sequence[Path], output: Path) -> None:
@@ -65,6 +87,9 @@ def _report(exp_dir: Path, args: argparse.Namespace) -> None:
     from espnet_av.report.page import ReportOptions, write_report
     from espnet_av.report.run_facts import default_place
 
+    if exp_dir.is_dir() and not any((exp_dir / name).exists() for name in TRACES):
+        fix = "pass the folder of stage 5, egs/<dataset>/<task>/exp/<tag>"
+        raise MissingDataError(describe(f"no experiment: {exp_dir} holds none of {', '.join(TRACES)}", fix=fix))
     options = ReportOptions(
         num_worst=args.num_worst,
         num_noisy=args.num_noisy,

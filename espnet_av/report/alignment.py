@@ -16,8 +16,10 @@ import numpy as np
 
 from espnet_av.report.clips import Clip, ClipReader
 from espnet_av.report.examples import ScoredUtterances
+from espnet_av.report.results import RESULTS_JSON
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.experiment import noise_condition, read_json
+from espnet_av.utils.provenance import changed_sets, check_unchanged
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +90,7 @@ def align_experiment(
         uid: Utterance id; None takes the utterance of the set with the median number of errors.
 
     Raises:
-        DataError: Utterance, clip or weights are missing or damaged.
+        DataError: Utterance, clip or weights are missing or damaged, or the data are not those that were scored.
         CheckpointError: The weights do not fit the configuration.
     """
     from espnet_av.avsr.inference import AVSR
@@ -96,6 +98,7 @@ def align_experiment(
     start = time.perf_counter()
     exp_dir, scored = Path(exp_dir), ScoredUtterances(exp_dir)
     set_name, item = _pick(scored, set_name, uid)
+    check_unchanged(set_name, changed_sets(read_json(exp_dir / RESULTS_JSON), dump_dir))
     modality = str(scored.main_modality)
     reader = ClipReader(Path(dump_dir) / set_name)
     clip = reader.read(item["id"])

@@ -3,7 +3,7 @@
 """Samples that the report of generation shows: which ones, their videos, and mouth against voice."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from espnet_av.utils.experiment import read_json
 
 logger = logging.getLogger(__name__)
 VIDEO = "video.mp4"
+REAL_VIDEOS = "real_videos"  # below decode/: what stage 8 drew of the recordings themselves
 RANK = ("lip_sync_r", "opening_r", "mcd")
 LOWER_IS_BETTER = ("mcd",)
 NOTES = (("lip_sync_r", "lip-sync r"), ("opening_r", "opening r"), ("wer", "WER %"))
@@ -56,6 +57,7 @@ class ScoredSamples:
     """
 
     def __init__(self, exp_dir: str | Path) -> None:
+        self.real_videos = Path(exp_dir) / "decode" / REAL_VIDEOS
         self.folders: dict[str, list[tuple[str, Path, dict[str, Mapping[str, Any]]]]] = {}
         for item in find_samples(Path(exp_dir) / "decode"):
             content = read_json(item.folder / SCORES)
@@ -94,11 +96,12 @@ class AVGenMedia(Room):
     Args:
         scored: All samples.
         max_bytes: What all media together may take in the page.
+        changed: Sets whose data are not those that were scored; their real recordings are not shown.
     """
 
-    def __init__(self, scored: ScoredSamples, max_bytes: int) -> None:
+    def __init__(self, scored: ScoredSamples, max_bytes: int, changed: Collection[str] = ()) -> None:
         super().__init__(max_bytes)
-        self.scored = scored
+        self.scored, self.changed = scored, changed
 
     def fill(self, examples: Sequence[AVGenExample]) -> None:
         """Give each example its media while they fit; what cannot be read is left out with a warning."""
@@ -112,6 +115,10 @@ class AVGenMedia(Room):
                     example.samples.append(self._view(system, folder / example.uid, entry))
                 except (EspnetAVError, OSError) as error:
                     logger.warning("%s: no media in the report: %s", example.uid, error)
+            real = self.scored.real_videos / example.set_name / f"{example.uid}.mp4"
+            if real.is_file() and example.set_name not in self.changed:
+                address = self.take(data_uri(real.read_bytes(), "video/mp4"), f"real video of {example.uid}")
+                example.samples.insert(0, SampleView("real recording", "reference", address, True, None, ""))
 
     def _view(self, system: str, folder: Path, entry: Mapping[str, Any]) -> SampleView:
         places = sorted(path.parent for path in folder.glob(f"*/{AUDIO}")) or [folder / "0"]

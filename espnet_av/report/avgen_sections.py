@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content of the report of generation, section by section, as plain values for the page template."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,13 @@ def headline_cards(
     return cards
 
 
-def examples_section(exp_dir: Path, *, num_worst: int, num_typical: int, max_bytes: int) -> dict[str, Any]:
+def examples_section(
+    exp_dir: Path, *, num_worst: int, num_typical: int, max_bytes: int, changed: Collection[str] = ()
+) -> dict[str, Any]:
     """Typical recordings of each set and those with the lowest scores, to look at and to listen to."""
     scored = ScoredSamples(exp_dir)
     groups = choose_examples(scored, num_worst, num_typical)
-    media = AVGenMedia(scored, max_bytes)
+    media = AVGenMedia(scored, max_bytes, changed)
     for _, examples in groups:
         media.fill(examples)
     return {

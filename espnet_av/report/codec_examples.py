@@ -19,6 +19,7 @@ from espnet_av.report.media import data_uri, flac_bytes
 from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.experiment import read_json, set_order
+from espnet_av.utils.provenance import changed_sets
 
 logger = logging.getLogger(__name__)
 MAX_SHOWN_SEC = 8.0  # of a recording
@@ -77,6 +78,7 @@ class DecodedSets:
 
     def __init__(self, exp_dir: str | Path, dump_dir: str | Path, results: Mapping[str, Any] | None) -> None:
         self.exp_dir, self.dump_dir = Path(exp_dir), Path(dump_dir)
+        self.changed = changed_sets(results, dump_dir)
         self.versions: dict[str, list[Version]] = {}
         rows = (results or {}).get("rows") or ()
         anchors = self.exp_dir / str((results or {}).get("anchors") or "../anchors")
@@ -84,8 +86,8 @@ class DecodedSets:
             self.versions[name] = self._find(name, [row for row in rows if row["set"] == name], anchors / name)
 
     def _find(self, name: str, rows: Sequence[Mapping[str, Any]], anchors: Path) -> list[Version]:
-        data = DataDir(find_set(self.dump_dir, name))
-        tables = {key: data.read(key) if data.has(key) else {} for key in ("wav.scp", "reference.scp")}
+        data, names = DataDir(find_set(self.dump_dir, name)), ("wav.scp", "reference.scp")
+        tables = {key: data.read(key) if data.has(key) and name not in self.changed else {} for key in names}
         inputs, references = tables["wav.scp"], tables["reference.scp"]
         found = []
         if inputs:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from espnet_av.report.run_facts import AREAS, Fact, Run
-from espnet_av.utils.provenance import PACKAGE_ROOT
+from espnet_av.report.systems import SYSTEMS
+from espnet_av.train.options import NEUTRAL
+from espnet_av.utils.source import PACKAGE_ROOT, split_commit
 
 LEVELS = ((75, "decisive"), (50, "large"), (25, "medium"), (10, "small"), (0, "hardly any"))
 #: First parts of the names of settings -> influence and why, the first that fits.
@@ -43,8 +45,20 @@ SETTINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
 OTHER_SETTING = (30, "a setting without a rule here")
 DECODING = {"checkpoint": 60, "beam_size": 50, "ctc_weight": 50, "lm_weight": 50, "max_length": 40, "steps": 50}
 SCORING = {"normalization": 95, "sample_rate": 90, "max_utts": 85, "dataset": 100, "model": 60, "metrics": 15}
+EXPECTED = (("data", "train: clips"), ("code", "commit of the training"))  # facts that count when none has them
+NOT_SET = "not set"
+EMPTY: tuple[Any, ...] = ("", {}, [])  # values that set nothing, as None
 PACKAGES = {"torch": 20, "espnet": 20, "torchaudio": 15, "numpy": 10, "jiwer": 10, "pesq": 15, "visqol-python": 15}
-ROOMS = ("layers", "data", "train", "tasks", "utils")  # of the package, that all tasks use
+#: Files outside of its own room that a system takes from the rooms of others.
+BORROWED = {
+    "avss": ("espnet_av/avsr/",),
+    "codec": ("espnet_av/avsr/", "espnet_av/avss/"),
+    "avgen": ("espnet_av/avsr/", "espnet_av/codec/", "espnet_av/tasks/codec"),
+}
+REPORT_PARTS = ("complexity", "experiment", "results", "scores", "scoring", "session_results", "timeline")
+#: Programs that show, pack or look up what others computed, and how jobs are started.
+ONLY_SHOWN = ("cli", "data_doctor", "doctor", "new_recipe", "pack", "report", "show_results", "stage")
+ONLY_STARTED = ("run", "slurm", "_slurm", "_jobs", "preflight", "new_recipe")
 
 
 @dataclass(frozen=True)
@@ -86,23 +100,28 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     Args:
         runs: The experiments; the first is what the others are compared with.
     """
-    names = list(dict.fromkeys(key for run in runs for key in run.facts))
+    names = list(dict.fromkeys([*EXPECTED, *(key for run in runs for key in run.facts)]))
     findings, unknown = [], []
     equal: dict[str, list[str]] = {area: [] for area in AREAS}
     if len({run.system.name for run in runs}) > 1:
         shown = tuple(run.system.title for run in runs)
         findings.append(Finding("scoring", "task", shown, 100, "different tasks: no figure compares"))
     for key in names:
-        facts = [run.facts.get(key) for run in runs]
+        facts = [run.facts.get(key) or _unset(key, run) for run in runs]
         shown = tuple("not recorded" if fact is None else fact.shown for fact in facts)
         known = [fact for fact in facts if fact is not None]
-        if all(fact.value == known[0].value for fact in known):
-            if len(known) == len(facts):
+        values = [None if fact.value in EMPTY else fact.value for fact in known]
+        if not known or all(value == values[0] for value in values):
+            if known and key[0] == "code" and split_commit(str(values[0]))[1] == "":
+                unknown.append(Finding(*key, shown, 0, "what was changed beside the commit is not recorded"))
+            elif len(known) == len(facts):
                 equal[key[0]].append(key[1])
             elif _counts_when_absent(key):
                 unknown.append(Finding(*key, shown, 0, "not recorded everywhere"))
             continue
         influence, why = _judge(key, known, runs)
+        if any(fact.shown == NOT_SET for fact in known):
+            why += "; where not set, the default of the code holds, which is not recorded"
         if key == ("data", "test sets"):
             shown = _only_there(facts)
         findings.append(Finding(*key, shown, influence, why))
@@ -113,16 +132,27 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
 
 
 def text_table(comparison: Comparison, names: Sequence[str], count: int = 20) -> str:
-    """Return the likeliest causes as a Markdown table for the terminal."""
+    """Return the likeliest causes, and what is not recorded everywhere, as Markdown tables for the terminal."""
     from espnet_av.report.results import markdown_table
 
-    rows = [
-        [item.level, item.area, item.name, *(_cut(text) for text in item.shown), item.why]
-        for item in comparison.findings[:count]
-    ]
-    if not rows:
-        return "Nothing that is recorded differs."
-    return markdown_table(["influence", "area", "what", *names, "why"], rows, right=99)
+    found, unknown = (
+        [[item.level, item.area, item.name, *(_cut(text) for text in item.shown), item.why] for item in items[:count]]
+        for items in (comparison.findings, comparison.unknown)
+    )
+    head = ["area", "what", *names, "why"]
+    parts = ["Nothing that is recorded differs."]
+    if found:
+        parts = [markdown_table(["influence", *head], found, right=99)]
+    if unknown:
+        parts += ["Not recorded, so that it may differ:", markdown_table(head, [row[1:] for row in unknown], right=99)]
+    return "\n\n".join(parts)
+
+
+def _unset(key: tuple[str, str], run: Run) -> Fact | None:
+    """Return what a setting is where it was left at its default; None where nothing of that kind is recorded."""
+    area, name = key
+    recorded = run.config is not None if area == "config" else any(found == "decoding" for found, _ in run.facts)
+    return Fact(area, name, NEUTRAL.get(name), NOT_SET) if area in ("config", "decoding") and recorded else None
 
 
 def _judge(key: tuple[str, str], facts: Sequence[Fact], runs: Sequence[Run]) -> tuple[int, str]:
@@ -163,7 +193,7 @@ def _judge_data(name: str, facts: Sequence[Fact]) -> tuple[int, str]:
     if name == "test sets":
         return 5, "only sets that all have are compared"
     if what == "references":
-        return 98, "other transcripts of the test set: figures do not compare"
+        return 98, "other references of the test set: figures do not compare"
     if what == "scored items":
         return 95, "another number of test items: figures do not compare"
     ids = [fact.ids for fact in facts if fact.ids is not None]
@@ -175,6 +205,10 @@ def _judge_data(name: str, facts: Sequence[Fact]) -> tuple[int, str]:
         return round(weight * (0.5 + 0.5 * share)), f"{common} clips in common, of {most} in the larger set"
     if what == "lengths":
         return 65 if part == "train" else 30, "clips were added, left out, cut or transcribed otherwise"
+    if what == "clips":
+        return 80 if part == "train" else 35, "other clips; how many are common is not recorded"
+    if what == "data read":
+        return 75 if part == "train" else 30, "tables of the data folders, as lengths or transcripts, differ"
     return 75 if part == "train" else 30, "other transcripts, as they are on disk now"
 
 
@@ -182,8 +216,8 @@ def _judge_code(name: str, commits: Sequence[str], tasks: set[str]) -> tuple[int
     if "version" in name:
         return 30, "another version of the package"
     half = 0.5 if "scoring" in name else 1.0
-    dirty = any(text.endswith("-dirty") for text in commits)
-    clean = [text.removesuffix("-dirty") for text in commits]
+    clean, changes = zip(*map(split_commit, commits), strict=True)
+    dirty = any(digest is not None for digest in changes)
     files: set[str] = set()
     for other in clean[1:]:
         found = changed_files(clean[0], other)
@@ -191,7 +225,9 @@ def _judge_code(name: str, commits: Sequence[str], tasks: set[str]) -> tuple[int
             return round(40 * half), "the changes cannot be listed: a commit is not in this checkout"
         files |= set(found)
     note = "; with uncommitted changes that no commit records" if dirty else ""
-    own = sorted(path for path in files if _is_relevant(path, tasks))
+    if len(set(clean)) == 1:
+        return round(45 * half), "the same commit with other uncommitted changes, which may matter to this task"
+    own = sorted(path for path in files if is_relevant(path, tasks))
     if own:
         shown = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
         return round(45 * half), f"{len(own)} files that this task uses changed: {shown}{note}"
@@ -217,15 +253,26 @@ def changed_files(first: str, second: str) -> list[str] | None:
     return done.stdout.split()
 
 
-def _is_relevant(path: str, tasks: set[str]) -> bool:
+def is_relevant(path: str, tasks: set[str]) -> bool:
+    """Tell whether a file of the checkout can move the numbers of some tasks; in doubt it can."""
     parts = path.split("/")
-    if parts[0] != "espnet_av" or not path.endswith(".py"):
+    stem, _, suffix = parts[-1].partition(".")
+    if len(parts) < 2 or suffix in ("md", "html", "css", "js"):
         return False
-    if parts[1] == "bin":
-        return any(parts[-1].startswith(f"{task}_") for task in tasks)
-    if parts[1] == "tasks":
-        return parts[-1] in {"av_task.py", *(f"{task}.py" for task in tasks)}
-    return parts[1] in {*ROOMS, *tasks} and len(parts) > 2
+    if parts[0] == "utils":
+        return not stem.startswith(ONLY_STARTED)
+    if parts[0] == "egs":
+        return len(parts) > 2 and (parts[2] not in SYSTEMS or parts[2] in tasks)
+    if parts[0] != "espnet_av":
+        return False
+    if path.startswith(tuple(prefix for task in tasks for prefix in BORROWED.get(task, ()))):
+        return True
+    if parts[1] == "report" and not (stem in REPORT_PARTS or stem.endswith("_results")):
+        return False
+    if stem in ("version", "_version") or (parts[1] == "bin" and stem in ONLY_SHOWN):
+        return False
+    room = stem.partition("_")[0] if parts[1] in ("bin", "tasks", "report") else parts[1]
+    return room not in SYSTEMS or room in tasks
 
 
 def _size(values: Sequence[Any]) -> float:
@@ -240,7 +287,11 @@ def _without_echoes(findings: Sequence[Finding]) -> list[Finding]:
     """Leave out what another finding says already: lengths where the clips differ, steps where the epochs do."""
     found = {(item.area, item.name) for item in findings}
     echoes = {
-        **{("data", f"{part}: lengths"): ("data", f"{part}: clips") for part in ("train", "valid")},
+        **{
+            ("data", f"{part}: {echo}"): ("data", f"{part}: clips")
+            for part in ("train", "valid")
+            for echo in ("lengths", "data read")
+        },
         ("training", "steps done"): ("training", "epochs done"),
     }
     return [item for item in findings if echoes.get((item.area, item.name)) not in found]

@@ -16,10 +16,11 @@ from espnet_av.report.item_scores import (
     largest_changes,
     paired_difference,
     read_items,
+    same_references,
 )
 from espnet_av.report.media import data_uri
 from espnet_av.report.run_facts import AREAS, Run
-from espnet_av.report.scores import LOWER, NEAR, Score, collect_scores
+from espnet_av.report.scores import LOWER, NEAR, Score, collect_scores, plain_number
 from espnet_av.utils.errors import EspnetAVError, UsageError, describe
 from espnet_av.utils.experiment import read_json, read_stages, set_order, write_json
 from espnet_av.utils.figures import ABSENT
@@ -173,11 +174,16 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
             found.append(f"{name}: of {len(known)} main figures, {', '.join(counts)} (paired 95 % intervals).")
         else:
             found.append(f"{name}: no main figure could be paired item by item.")
-    first = next(iter(content["comparison"].findings), None)
+    comparison = content["comparison"]
+    first = next(iter(comparison.findings), None)
     if first is None:
         found.append("Nothing that is recorded differs.")
     else:
         found.append(f"Likeliest cause: {first.area}, {first.name} ({first.why}).")
+    if comparison.unknown:
+        names = [item.name for item in comparison.unknown]
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        found.append(f"Not recorded everywhere, so that it may differ as well: {shown}.")
     return found
 
 
@@ -256,15 +262,16 @@ def _plain(item: Any) -> dict[str, Any]:
 
 
 def _difference(scores: Sequence[Score | None], items: Sequence[ItemScores], number: int) -> Difference | None:
+    before, after = scores[0], scores[number]
+    if before is None or after is None or not same_references(items[0], before.key, items[number], after.key):
+        return None
     parts = []
-    for place in (0, number):
-        score = scores[place]
-        part = items[place].parts.get(score.key) if score else None
-        if score is None or part is None or not agrees(score, part):
+    for score, scored in ((before, items[0]), (after, items[number])):
+        part = scored.parts.get(score.key)
+        if part is None or not agrees(score, part):
             return None
         parts.append(part)
-    first, second = parts
-    return paired_difference(first, second)
+    return paired_difference(*parts)
 
 
 def _changes(rows: Sequence[ScoreRow], items: Sequence[ItemScores], other: int) -> list[list[str]]:
@@ -275,7 +282,13 @@ def _changes(rows: Sequence[ScoreRow], items: Sequence[ItemScores], other: int) 
             texts = [items[place].texts.get(score.key[:2], {}) for place, score in ((0, before), (other, after))]
             changed = largest_changes(items[0].parts[before.key], items[other].parts[after.key], MAX_CHANGES)
             return [
-                [f"{row.first.set}, {row.first.system}", uid, f"{old:.3g}", f"{new:.3g}", *_words(uid, texts)]
+                [
+                    f"{row.first.set}, {row.first.system}",
+                    uid,
+                    plain_number(old, 3),
+                    plain_number(new, 3),
+                    *_words(uid, texts),
+                ]
                 for uid, old, new in changed
             ]
     return []

@@ -4,7 +4,7 @@
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from espnet_av.report.plots import spectrogram
 from espnet_av.report.room import Room
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.experiment import find_decodes, modality_order, noise_condition, read_json
+from espnet_av.utils.provenance import check_unchanged
 
 logger = logging.getLogger(__name__)
 
@@ -114,14 +115,16 @@ class MediaBudget(Room):
     Args:
         dump_dir: Folder of the data sets.
         max_bytes: What all media together may take in the page.
+        changed: Sets whose data are not those that were scored; none of them is shown.
     """
 
-    def __init__(self, dump_dir: str | Path, max_bytes: int) -> None:
+    def __init__(self, dump_dir: str | Path, max_bytes: int, changed: Collection[str] = ()) -> None:
         super().__init__(max_bytes)
-        self.dump_dir = Path(dump_dir)
+        self.dump_dir, self.changed = Path(dump_dir), changed
 
     @functools.lru_cache(maxsize=16)  # noqa: B019  one short-lived object per report
     def _reader(self, set_name: str) -> ClipReader:
+        check_unchanged(set_name, self.changed)
         return ClipReader(self.dump_dir / set_name)
 
     def fill(self, examples: Sequence[Example]) -> None:

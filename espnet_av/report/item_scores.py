@@ -34,10 +34,12 @@ class ItemScores:
     Attributes:
         parts: Set, system and metric -> item -> its two parts.
         texts: Set and system -> item -> (reference, hypothesis), where words were recognised.
+        references: Set -> digest of what it was scored against, where that is recorded.
     """
 
     parts: dict[Key, Parts] = field(default_factory=dict)
     texts: dict[tuple[str, str], dict[str, tuple[str, str]]] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
 
     def add(self, key: Key, uid: str, above: float, below: float = 1.0) -> None:
         """Add a value of an item; several of one item are summed, those that are no number left out."""
@@ -81,7 +83,8 @@ def read_items(exp_dir: str | Path, results: Mapping[str, Any]) -> ItemScores:
         Only figures whose items give the value in the results; files that are missing or broken are left out.
     """
     read = _READERS.get(str(results.get("task") or "avsr"))
-    found = ItemScores()
+    rows = results.get("rows") or ()
+    found = ItemScores(references={row["set"]: str(row["data_digest"]) for row in rows if row.get("data_digest")})
     if read is not None:
         try:
             read(Path(exp_dir), results, found)
@@ -94,6 +97,13 @@ def agrees(score: Score, parts: Parts) -> bool:
     """Tell whether items give the figure of the results."""
     value = rate(parts)
     return score.value is not None and abs(value - score.value) <= TOLERANCE * max(abs(score.value), 0.1)
+
+
+def same_references(first: ItemScores, first_key: Key, second: ItemScores, second_key: Key) -> bool:
+    """Tell whether nothing shows that a figure was scored against other references in the second experiment."""
+    digests = {each.references.get(key[0]) for each, key in ((first, first_key), (second, second_key))} - {None}
+    before, after = first.texts.get(first_key[:2], {}), second.texts.get(second_key[:2], {})
+    return len(digests) < 2 and all(before[uid][0] == after[uid][0] for uid in before.keys() & after.keys())
 
 
 def rate(parts: Parts) -> float:

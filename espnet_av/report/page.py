@@ -16,14 +16,14 @@ from espnet_av.report.complexity import card_rows
 from espnet_av.report.licences import LedgerEntry, ledger
 from espnet_av.report.published import Published, compare_scores, read_published
 from espnet_av.report.results import MODALITY_TITLES, read_results
-from espnet_av.report.scores import collect_scores
+from espnet_av.report.scores import collect_scores, plain_number
 from espnet_av.report.systems import System, system_of
 from espnet_av.report.worst import worst_section
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.experiment import read_config
 from espnet_av.utils.figures import percent
 from espnet_av.utils.files import atomic_write
-from espnet_av.utils.provenance import package_version, utc_now
+from espnet_av.utils.provenance import changed_sets, package_version, utc_now
 
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")
@@ -104,6 +104,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["percent"] = percent
+    made.filters["signed"] = lambda value: plain_number(value, 3, "+")
     made.filters["modality"] = lambda name: MODALITY_TITLES.get(name, name)
     made.filters["kind"] = lambda name: KIND_TITLES.get(name, name)
     return made
@@ -159,12 +160,16 @@ class _Found:
     results: dict[str, Any] | None
     system: System
     licences: list[LedgerEntry]
+    changed: list[str]
 
 
 def _read(exp_dir: Path, dump_dir: Path) -> _Found:
     config = read_config(exp_dir)
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
-    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir))
+    changed = changed_sets(results, dump_dir)
+    if changed:
+        logger.warning("the data of %s below %s are not those that were scored", ", ".join(changed), dump_dir)
+    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir), changed)
 
 
 def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
@@ -188,6 +193,7 @@ def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str,
         "title": options.title or exp_dir.resolve().name,
         "subtitle": ", ".join((found.system.title, *subtitle)),
         **parts,
+        "changed": found.changed,
         "worst": worst_section(exp_dir, results, options.num_worst),
         "stages": sections.stages_section(exp_dir),
         "configuration": sections.configuration_section(config),
@@ -215,6 +221,7 @@ def _recognition(found: _Found, complexity: Any, published: Published, options: 
             num_worst=options.num_worst,
             num_noisy=options.num_noisy,
             max_bytes=options.max_media_bytes,
+            changed=found.changed,
         ),
         "data": sections.data_section(dump_dir),
         "complexity": card_rows(complexity) if complexity else [],
@@ -236,6 +243,7 @@ def _separation(found: _Found, cost: Any, published: Published, options: ReportO
         num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
         num_typical=options.num_typical,
         max_bytes=options.max_media_bytes,
+        changed=found.changed,
     )
     for group in examples["groups"][:1]:
         _write_image(options, "spectrograms.png", group["examples"][0].picture_png)
@@ -301,6 +309,7 @@ def _generation(found: _Found, cost: Any, published: Published, options: ReportO
             num_worst=min(options.num_worst, MAX_WORST_MIXTURES),
             num_typical=options.num_typical,
             max_bytes=options.max_media_bytes,
+            changed=found.changed,
         ),
         "data": data_section(found.dump_dir),
         "complexity": cost_rows(cost) if cost else [],

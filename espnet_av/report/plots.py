@@ -80,7 +80,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], panels: Sequence[Panel
             _draw_series(axis, _series(history, names), title, unit)
         if rates:
             axis = cells[len(panels)]
-            axis.plot(*zip(*rates, strict=True), color="#4a5568")
+            axis.plot(*zip(*rates, strict=True), color="#4a5568", marker=_marker(rates))
             axis.set(title="Learning rate", xlabel="epoch", ylabel="step size")
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         for axis in cells[count:]:
@@ -111,10 +111,15 @@ def compared_curves(
         for axis, (title, lines) in zip(axes[0], panels, strict=True):
             for number, (run, points) in enumerate(lines.items()):
                 style = ("-", "--", "-.", ":")[number % 4]
-                axis.plot(*zip(*points, strict=True), linestyle=style, label=run)
+                axis.plot(*zip(*points, strict=True), linestyle=style, marker=_marker(points), label=run)
             axis.set(title=title, xlabel="epoch", ylabel=title.split(",")[0])
             axis.legend()
         return to_svg(drawn)
+
+
+def _marker(points: Sequence[Any]) -> str | None:
+    """Return what makes the single point of a training of one epoch visible."""
+    return "o" if len(points) == 1 else None
 
 
 def _points(history: Sequence[Mapping[str, Any]], phase: str, name: str) -> list[tuple[int, float]]:

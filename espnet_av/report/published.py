@@ -23,7 +23,7 @@ from typing import Any, TypeGuard
 import yaml
 
 from espnet_av.report.results import MODALITY_TITLES
-from espnet_av.report.scores import Score
+from espnet_av.report.scores import Score, plain_number
 from espnet_av.report.session_results import SessionResult
 from espnet_av.utils.errors import DataError, describe
 from espnet_av.utils.experiment import MODALITY_ORDER, modality_order, noise_condition, set_order
@@ -192,7 +192,7 @@ def compare_scores(scores: Sequence[Score], published: Published) -> dict[str, A
     ]
     for system in systems:
         values = [system.metrics.get(name, {}).get(metric) for name, metric in wanted]
-        cells = [ABSENT if value is None else f"{value:.4g}" for value in values]
+        cells = [ABSENT if value is None else plain_number(value) for value in values]
         rows.append([f"{system.name} [{sources.index(system.source) + 1}]", system.trained_on, *cells])
     return {
         "header": ["system", "trained on", *(_score_title(key, titles.get(key)) for key in wanted)],

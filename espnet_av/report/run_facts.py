@@ -104,6 +104,13 @@ class Run:
                 tables = [dict(line.split(maxsplit=1) for line in _lines(path)) for path in files]
                 yield _ids_fact(f"{part}: clips", set(tables[0]))
                 yield Fact("data", f"{part}: lengths", _digest(tables), f"digest {_digest(tables)}")
+            digests = (self.config or {}).get("data_digests")
+            read = dict(flatten(digests) if isinstance(digests, Mapping) else ()).get
+            if read(f"{part}.ids") and not files:
+                shown = f"{read(f'{part}.clips')}, digest {read(f'{part}.ids')}"
+                yield Fact("data", f"{part}: clips", read(f"{part}.ids"), shown)
+            if read(f"{part}.tables"):
+                yield Fact("data", f"{part}: data read", read(f"{part}.tables"), f"digest {read(f'{part}.tables')}")
         for key in DATA_KEYS:
             for path, name, kind in (self.config or {}).get(key) or ():
                 place = self._find(path) if kind == "text" else None

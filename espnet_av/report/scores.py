@@ -62,8 +62,18 @@ class Score:
         """Format value and interval, ``6.1 [3.9, 8.4]``."""
         if self.value is None:
             return "–"
-        bounds = "" if self.ci_low is None or self.ci_high is None else f" [{self.ci_low:.3g}, {self.ci_high:.3g}]"
-        return f"{self.value:.4g}{bounds}"
+        bounds = [plain_number(value, 3) for value in (self.ci_low, self.ci_high) if value is not None]
+        return plain_number(self.value) + (f" [{', '.join(bounds)}]" if len(bounds) == 2 else "")
+
+
+def plain_number(value: float, digits: int = 4, sign: str = "") -> str:
+    """Format a number with this many significant digits, and all digits before the point.
+
+    >>> plain_number(0.12345), plain_number(1012.3, 3), plain_number(12.3, 3, "+")
+    ('0.1235', '1012', '+12.3')
+    """
+    text = f"{value:{sign}.{digits}g}"
+    return f"{value:{sign}.0f}" if "e+" in text else text
 
 
 def collect_scores(results: Mapping[str, Any]) -> list[Score]:

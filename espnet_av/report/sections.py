@@ -4,7 +4,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ SET_HEADER = (
     "face found (% of frames)",
 )
 HIDDEN_SETTINGS = frozenset({"token_list"})  # long, and shown with the model
+#: What the run notes about itself; no setting that someone chose.
+NOTED = frozenset(
+    "config output_dir version espnet_av_version git_commit data_digests initialised_from required distributed "
+    "dist_world_size dist_rank local_rank dist_master_addr dist_master_port task".split()
+)
 
 
 def comparison_section(exp_dir: Path, results: Mapping[str, Any] | None, published: Published) -> dict[str, Any]:
@@ -183,7 +188,7 @@ def read_history(exp_dir: Path) -> list[dict[str, Any]]:
 
 
 def examples_section(
-    exp_dir: Path, dump_dir: Path, *, num_worst: int, num_noisy: int, max_bytes: int
+    exp_dir: Path, dump_dir: Path, *, num_worst: int, num_noisy: int, max_bytes: int, changed: Collection[str] = ()
 ) -> dict[str, Any]:
     """Utterances with the most errors, and typical ones in the worst noise, with sound and pictures."""
     scored = ScoredUtterances(exp_dir)
@@ -194,7 +199,7 @@ def examples_section(
         f"Most errors, {MODALITY_TITLES.get(modality, modality)}": worst_examples(scored, num_worst),
         "Typical utterances of the noisiest set": noisy_examples(scored, num_noisy),
     }
-    budget = MediaBudget(dump_dir, max_bytes)
+    budget = MediaBudget(dump_dir, max_bytes, changed)
     for examples in chosen.values():
         budget.fill(examples)
     groups = [{"title": title, "examples": examples} for title, examples in chosen.items() if examples]
@@ -285,15 +290,16 @@ def configuration_section(config: Mapping[str, Any] | None) -> dict[str, Any]:
     if config is None:
         return {}
     shown = {key: value for key, value in config.items() if key not in HIDDEN_SETTINGS}
+    chosen = {key: value for key, value in shown.items() if key not in NOTED}
     defaults = default_settings(shown)
     if defaults is None:
-        changed = {key: value for key, value in shown.items() if value not in (None, [], {}, "", False)}
+        changed = {key: value for key, value in chosen.items() if value not in (None, [], {}, "", False)}
         note = "The defaults are not known here; these are all settings that are not empty."
         rows = [[key, _shown(key, value)] for key, value in sorted(changed.items())]
         header = ["setting", "value"]
     else:
-        changed = {key: value for key, value in shown.items() if _differs(value, defaults.get(key))}
-        note = f"{len(changed)} of {len(shown)} settings differ from the defaults."
+        changed = {key: value for key, value in chosen.items() if _differs(value, defaults.get(key))}
+        note = f"{len(changed)} of {len(chosen)} settings differ from the defaults."
         rows = [[key, _shown(key, value), _shown(key, defaults.get(key))] for key, value in sorted(changed.items())]
         header = ["setting", "value", "default"]
     full = scrub(yaml.safe_dump(dict(shown), sort_keys=True, allow_unicode=True, default_flow_style=None, width=110))
@@ -318,7 +324,8 @@ def default_settings(names: Iterable[str]) -> dict[str, Any] | None:
 
 def environment_section(results: Mapping[str, Any] | None, config: Mapping[str, Any] | None) -> list[list[str]]:
     """Versions, commits and machine."""
-    versions = (results or {}).get("versions") or package_versions()
+    scored = (results or {}).get("versions")
+    when, versions = ("the scoring", scored) if scored else ("this page", package_versions())
     rows = [
         ["page made", utc_now()],
         ["commit of the training", (config or {}).get("git_commit") or ABSENT],
@@ -326,8 +333,8 @@ def environment_section(results: Mapping[str, Any] | None, config: Mapping[str, 
         ["commit of this page", source_commit() or ABSENT],
         ["digest of the configuration", (results or {}).get("config_digest") or ABSENT],
         ["seed of the training", (config or {}).get("seed", ABSENT)],
-        *([name, value] for name, value in machine().items()),
-        *([name, value] for name, value in versions.items()),
+        *([f"{name} of {when}", value] for name, value in versions.items()),
+        *([f"{name} of the machine of this page", value] for name, value in machine().items()),
     ]
     return [[name, scrub(str(value))] for name, value in rows]
 
@@ -450,8 +457,11 @@ def _set_row(name: str, item: SetStatistics, roi_report: Any) -> list[Any]:
 
 
 def _differs(value: Any, default: Any) -> bool:
-    normal = [list(item) if isinstance(item, tuple) else item for item in (value, default)]
-    return normal[0] != normal[1]
+    return _as_lists(value) != _as_lists(default)
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _shown(name: str, value: Any) -> str:

@@ -3,7 +3,7 @@
 """Mixtures that a report shows: which ones, their sounds to listen to, and their spectrograms and masks."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from espnet_av.report.room import Room
 from espnet_av.report.separation_plots import separation_picture
 from espnet_av.report.separation_results import SeparatedSet, find_separations, shown
 from espnet_av.utils.errors import EspnetAVError
+from espnet_av.utils.provenance import check_unchanged
 
 logger = logging.getLogger(__name__)
 MAIN_LIPS = ("own", "audio")
@@ -141,17 +142,21 @@ class MixtureMedia(Room):
         scored: The experiment.
         dump_dir: Data folders of stages 3 and 4.
         max_bytes: What all media together may take in the page.
+        changed: Sets whose data are not those that were scored; none of them is shown.
     """
 
-    def __init__(self, scored: ScoredMixtures, dump_dir: str | Path, max_bytes: int) -> None:
+    def __init__(
+        self, scored: ScoredMixtures, dump_dir: str | Path, max_bytes: int, changed: Collection[str] = ()
+    ) -> None:
         super().__init__(max_bytes)
-        self.scored, self.dump_dir = scored, Path(dump_dir)
+        self.scored, self.dump_dir, self.changed = scored, Path(dump_dir), changed
         self._tables: dict[tuple[str, str], dict[str, str]] = {}
 
     def fill(self, examples: Sequence[MixtureExample]) -> None:
         """Give each example its media while they fit; what cannot be read is left out with a warning."""
         for example in examples:
             try:
+                check_unchanged(example.set_name, self.changed)
                 self._fill(example)
             except (EspnetAVError, OSError) as error:
                 logger.warning("%s: no media in the report: %s", example.mixture, error)

@@ -3,7 +3,7 @@
 """Content of the report of a separator, section by section, as plain values for the page template."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +178,17 @@ def headline_cards(
 
 
 def examples_section(
-    scored: ScoredMixtures, dump_dir: Path, *, num_worst: int, num_typical: int, max_bytes: int
+    scored: ScoredMixtures,
+    dump_dir: Path,
+    *,
+    num_worst: int,
+    num_typical: int,
+    max_bytes: int,
+    changed: Collection[str] = (),
 ) -> dict[str, Any]:
     """Typical mixtures of each kind and those with the least improvement, to look at and to listen to."""
     groups = choose_examples(scored, num_worst, num_typical)
-    media = MixtureMedia(scored, dump_dir, max_bytes)
+    media = MixtureMedia(scored, dump_dir, max_bytes, changed)
     for _, examples in groups:
         media.fill(examples)
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_av.report.item_scores import agrees, read_items
-from espnet_av.report.scores import LOWER, Score, collect_scores
+from espnet_av.report.scores import LOWER, Score, collect_scores, plain_number
 from espnet_av.report.systems import system_of
 
 ANCHORS = frozenset({"input", "real", "resynthesis", "mixture", "zero", "oracle_ears"})
@@ -49,5 +49,5 @@ def _table(
     return {
         "title": f"{score.set}, {score.system}",
         "header": ["item", f"{score.title}{unit}", *(["reference", "recognised"] if words else [])],
-        "rows": [[uid, f"{value:.4g}", *(words.get(uid, ("", "")) if words else ())] for uid, value in ranked],
+        "rows": [[uid, plain_number(value), *(words.get(uid, ("", "")) if words else ())] for uid, value in ranked],
     }

@@ -111,6 +111,13 @@ class ActiveSepTask(AVTaskMixin, _espnet.AbsTask):
         group.add_argument("--scene_conf", action=NestedDictAction, default={}, help="backend, rir_cache (open_scene)")
 
     @classmethod
+    def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
+        """Return the folders of points and of clips."""
+        clips = [args.train_clips] if train else [args.valid_clips or args.train_clips, args.unheard_clips]
+        points = Path(args.points_dir or "", args.points_version, args.train_points if train else args.valid_points)
+        return [str(points), *(place for place in clips if place)]
+
+    @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
         """Return None: items are made by the data set."""
         return None

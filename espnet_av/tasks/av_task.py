@@ -10,7 +10,6 @@ import argparse
 import logging
 import math
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import torch
 
 from espnet_av import __version__, _espnet
 from espnet_av.data.collate import AVCollate
+from espnet_av.data.data_record import data_record
 from espnet_av.data.dataset import AVDataset, AVIterableDataset
 from espnet_av.data.iter_factory import AVIterFactory, AVLoader, refuse_chunk_iterators
 from espnet_av.data.samplers import BucketBatchSampler
@@ -31,6 +31,7 @@ from espnet_av.train.run_flags import add_flags, apply_flags
 from espnet_av.train.start_model import find_start_weights
 from espnet_av.train.trainer import AVTrainer
 from espnet_av.utils.errors import MissingDataError, UsageError, describe, usage_error
+from espnet_av.utils.source import source_commit
 
 if TYPE_CHECKING:
     from espnet_av._espnet import AbsESPnetModel
@@ -134,7 +135,7 @@ class AVTaskMixin(TaskBase):
     def main_worker(cls, args: argparse.Namespace) -> None:
         """Note what the run is made of, then go on as ESPnet does."""
         args.espnet_av_version = __version__
-        args.git_commit = git_commit()
+        args.git_commit = source_commit()
         if args.scheduler in (*SCHEDULERS, "onecyclelr") and not args.collect_stats:
             args.scheduler_conf = cls.complete_schedule(args)
         args.initialised_from = list(args.init_param)
@@ -142,8 +143,16 @@ class AVTaskMixin(TaskBase):
         cls.complete_args(args)
         if not (args.collect_stats or args.dry_run):  # before ESPnet overwrites config.yaml of another training
             cls.trainer.check_output_dir(cls.trainer.build_options(args))
+            parts = {"train": True, "valid": False}
+            args.data_digests = {name: data_record(cls.data_places(args, train)) for name, train in parts.items()}
         with registered_schedulers(_espnet.scheduler_classes), leaving_processes():
             super().main_worker(args)
+
+    @classmethod
+    def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
+        """Return the data folders that are read, for the record; by default those of the streams that are named."""
+        named = args.train_data_path_and_name_and_type if train else args.valid_data_path_and_name_and_type
+        return [os.path.dirname(path) or "." for path, *_ in named]
 
     @classmethod
     def complete_args(cls, args: argparse.Namespace) -> None:
@@ -402,14 +411,3 @@ def read_lengths(shape_files: Sequence[str], mode: str) -> dict[str, int]:
             raise UsageError(describe(f"{path}:{number}: expected 'utterance length[,size...]'", got=line))
         lengths[fields[0]] = int(fields[1].split(",")[0])
     return lengths
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with ``-dirty`` when files differ, or None."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env={**os.environ, "LC_ALL": "C"})
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -123,6 +123,11 @@ class AVGenTask(AVTaskMixin, _espnet.AbsTask):
             usage_error("the generator needs a trained head VAE", fix=fix)
 
     @classmethod
+    def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
+        """Return the data folder."""
+        return [args.train_dir if train else args.valid_dir]
+
+    @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
         """Return None: windows are cut by the data set."""
         return None

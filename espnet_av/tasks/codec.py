@@ -181,6 +181,13 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
             cls.build_preprocess_fn(args, train)
 
     @classmethod
+    def data_places(cls, args: argparse.Namespace, train: bool) -> list[str]:
+        """Return the data folders, and the lists of noises and rooms where they are mixed in."""
+        given, start = vars(args), "" if train else "validation_"
+        lists = [given.get(f"{start}{name}") for name in ("noise_scp", "rir_scp") if given.get("apply_enhancement")]
+        return [*super().data_places(args, train), *(place for place in lists if place)]
+
+    @classmethod
     def count_steps(cls, args: argparse.Namespace) -> int:
         """Return the steps until the end of training.
 

@@ -40,7 +40,7 @@ FREE_KEYS = frozenset(
     config print_config required version dry_run collect_stats write_collected_feats detect_anomaly
     max_cache_size max_cache_fd valid_max_cache_size init_param model_name_or_path cache_dir ignore_init_mismatch
     pretrain_path
-    espnet_av_version git_commit nonfinite use_amp
+    espnet_av_version git_commit data_digests nonfinite use_amp
     """.split()
 )
 

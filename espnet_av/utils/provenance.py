@@ -10,12 +10,14 @@ import os
 import platform
 import re
 import shlex
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+from espnet_av.data.data_record import data_record
+from espnet_av.utils.errors import DataError, describe
+from espnet_av.utils.source import PACKAGE_ROOT, source_commit
+
 DISTRIBUTIONS = ("torch", "torchaudio", "espnet", "numpy", "jiwer", "av", "soundfile", "sentencepiece")
 # Keys of a training configuration that say where and how fast a run was, not what it computed.
 _UNCOUNTED = """
@@ -23,8 +25,9 @@ config dry_run print_config log_level log_interval output_dir ngpu num_workers i
 resume_mode dist_backend dist_init_method dist_world_size dist_rank local_rank dist_master_addr dist_master_port
 dist_launcher multiprocessing_distributed unused_parameters sharded_ddp use_tensorboard use_wandb wandb_project
 wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_graph_in_tensorboard version
-max_train_sec save_every_steps prefetch_factor git_commit espnet_av_version
+max_train_sec save_every_steps prefetch_factor git_commit data_digests espnet_av_version
 """
+SET_PLACES = ("", "raw", "filtered")  # below the folder of stage 3
 UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~])(?:~|file:/)?/(?:[\w.+@%~-]+/)+(?=[\w.+@%~-])")
 _SECRET_VALUE = re.compile(r"\b(hf_\w{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{12,})")
@@ -40,17 +43,6 @@ def utc_now() -> str:
     utc = datetime.timezone.utc
     moment = datetime.datetime.fromtimestamp(int(fixed), utc) if fixed else datetime.datetime.now(utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def source_commit() -> str | None:
-    """Return the commit of the checkout the package runs from, with ``-dirty`` after it when tracked files differ.
-
-    None when the package is not in a git checkout or git is absent.
-    """
-    head = _git("rev-parse", "--short=12", "HEAD")
-    if head is None:
-        return None
-    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def package_versions() -> dict[str, str]:
@@ -125,6 +117,47 @@ def origin_of(config: Mapping[str, Any] | None, program: str, words: Sequence[st
     }
 
 
+def note_references(rows: Iterable[dict[str, Any]], data_dirs: Iterable[str | Path]) -> None:
+    """Note in each row of ``results.json`` a digest of the data folder of its set: what it was scored against."""
+    digests = {Path(place).name: data_record([place]).get("tables") for place in data_dirs}
+    for row in rows:
+        row["data_digest"] = digests.get(row["set"])
+
+
+def changed_sets(results: Mapping[str, Any] | None, dump_dir: str | Path) -> list[str]:
+    """Return the sets whose data folder is no longer, or never was, the one that the results were scored against.
+
+    Args:
+        results: Content of ``results.json``; rows without ``data_digest`` cannot be told.
+        dump_dir: Data folders of stage 3; sets that are not there are not named.
+    """
+    found = []
+    digests = {row["set"]: row["data_digest"] for row in (results or {}).get("rows") or () if row.get("data_digest")}
+    for name, digest in digests.items():
+        folders = [Path(dump_dir, part, name) for part in SET_PLACES if Path(dump_dir, part, name).is_dir()]
+        texts = [folder / "text" for folder in folders if (folder / "text").is_file()]
+        now = {data_record([folder]).get("tables") for folder in folders}
+        now |= {hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in texts}
+        if folders and digest not in now:
+            found.append(name)
+    return found
+
+
+def check_unchanged(set_name: str, changed: Collection[str]) -> None:
+    """Refuse to show the data of a set beside results of other data.
+
+    Raises:
+        DataError: The set is among those of :func:`changed_sets`.
+    """
+    if set_name in changed:
+        raise DataError(
+            describe(
+                f"the data folder of {set_name} is not what was scored",
+                fix="run stages 6 and 7 again, or pass the folder with --dump_dir",
+            )
+        )
+
+
 def scrub(text: str) -> str:
     """Take secrets and the paths of this machine out of a text that will be published.
 
@@ -136,16 +169,6 @@ def scrub(text: str) -> str:
         if len(folder) > 1:
             text = text.replace(folder.rstrip("/") + "/", short)
     return text
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE_ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _cpu_model() -> str:

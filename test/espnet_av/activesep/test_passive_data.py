@@ -85,3 +85,12 @@ def test_folders_must_be_named():
     args = argparse.Namespace(rir_dir=None, metadata_dir=None, world_root=None, points_dir="x", train_clips="y")
     with pytest.raises(UsageError, match="--world_root"):
         ActiveSepTask.build_sets(args, train=True)
+
+
+def test_what_was_read_is_told(tmp_path):
+    from espnet_av.tasks.activesep import ActiveSepTask
+
+    names = {"points_version": "v1", "train_points": "train", "valid_points": "val", "valid_clips": None}
+    args = argparse.Namespace(points_dir=str(tmp_path), train_clips="clips", unheard_clips="unheard", **names)
+    assert ActiveSepTask.data_places(args, train=True) == [str(tmp_path / "v1/train"), "clips"]
+    assert ActiveSepTask.data_places(args, train=False) == [str(tmp_path / "v1/val"), "clips", "unheard"]

@@ -229,6 +229,8 @@ def test_files(root, whole):
     assert [row["update"] for row in rows] == [1, 2, 3, 4, 5]
     assert rows[-1]["env_steps"] == 5 * 2 * policy_toy.STEPS and rows[-1][LENGTH] == policy_toy.STEPS
     assert all(-30 < row[REWARD] < 0 for row in rows)
+    settings = json.loads((whole / "training.json").read_text())
+    assert settings["data_digests"]["train"]["clips"] > 1 and "git_commit" in settings
     assert [path.name for path in checkpoints(whole / "data")] == ["ckpt.0.pth", "ckpt.1.pth", "ckpt.2.pth"]
     agents = [ActiveSeparationAgent.from_pretrained(path) for path in (whole, *checkpoints(whole / "data"))]
     states = [agent.state_dict() for agent in agents]

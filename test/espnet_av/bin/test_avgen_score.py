@@ -47,7 +47,7 @@ def test_good_samples_score_well(results):
     assert row["lip_sync_r"] > 0.9
     assert abs(row["lip_sync_lag"]) < 0.5
     assert row["fd_face"] < 1e-6
-    assert row["n_samples"] == 8
+    assert row["n_samples"] == 8 and len(row["data_digest"]) == 12
     assert row["rtf"] == 0.5
 
 

@@ -97,7 +97,7 @@ def test_digest_ignores_machine_settings(work):
 
 def test_same_input_gives_the_same_results(work, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.setattr("espnet_av.utils.provenance._git", lambda *arguments: None)  # it may change meanwhile
+    monkeypatch.setattr("espnet_av.utils.source._git", lambda *arguments: None)  # it may change meanwhile
     first = _score(work)
     assert first["date"] == "2023-11-14T22:13:20Z"
     assert _score(work) == first

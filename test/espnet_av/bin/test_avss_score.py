@@ -57,7 +57,7 @@ def test_experiment(experiment, capsys, caplog):
     rows = {(row["set"], row["lips"]): row for row in results["rows"]}
     assert set(rows) == {(name, lips) for name in ("test_a", "test_b") for lips in ("own", "swapped")}
     for (_, lips), row in rows.items():
-        assert row["permutation"] == "fixed" and row["n_pairs"] == 4
+        assert row["permutation"] == "fixed" and row["n_pairs"] == 4 and len(row["data_digest"]) == 12
         assert (row["si_snri"] > 15, row["other_si_snri"] > 15) == ((True, False) if lips == "own" else (False, True))
     assert results["task"] == "avss" and "avss_score" in results["command"]
     text = (exp / "RESULTS.md").read_text(encoding="utf-8")

@@ -28,6 +28,7 @@ def test_an_experiment(made, capsys):
         ("codec", 6.0),
         ("Opus", 6.0),
     ]
+    assert all(len(row["data_digest"]) == 12 for row in results["rows"])
     assert _row(results, "codec", 6.0)["si_sdr"] > _row(results, "codec", 1.0)["si_sdr"]
     assert _row(results, "codec", 6.0)["infer_command"] == "infer"
     difference = results["comparisons"][0]

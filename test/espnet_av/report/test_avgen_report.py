@@ -1,13 +1,18 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 from avgen_score_sets import make_data, make_samples
 
+from espnet_av.bin import avgen_videos
 from espnet_av.bin.avgen_score import main
+from espnet_av.report.avgen_examples import ScoredSamples, choose_examples
 from espnet_av.report.avgen_plots import base_and_steps, mouth_curves, step_curves
 from espnet_av.report.avgen_results import comparison_table, results_markdown, shown, table
 from espnet_av.report.media import mp4_bytes
@@ -56,6 +61,37 @@ def test_page_holds_videos_sounds_and_curves_and_nothing_from_outside(page):
     assert 'src="data:audio/flac' in page
     assert "opening of the mouth and loudness of the voice over time" in page
     assert 'src="http' not in page
+
+
+def test_real_recordings_stand_beside_the_generated_ones(experiment, tmp_path):
+    exp = shutil.copytree(experiment / "exp", tmp_path / "exp")
+    options = ReportOptions(num_worst=1, num_typical=1)
+    shown = re.findall(r"<h4>([^ ]+) ", build_report(exp, experiment / "dump", options))
+    video = next(exp.glob("decode/joint_steps4/test/*/0/video.mp4"))
+    (exp / "decode" / "real_videos" / "test").mkdir(parents=True)
+    shutil.copy(video, exp / "decode" / "real_videos" / "test" / f"{shown[0]}.mp4")
+    page = build_report(exp, experiment / "dump", options)
+    first, second = page[page.index("<h4>") :].split("<h4>")[1:3]
+    assert page.count('src="data:video/mp4') == 3 and "real recording" in first and "real recording" not in second
+    assert first.index("real recording") < first.index("joint steps4")
+    full = build_report(exp, experiment / "dump", replace(options, max_media_bytes=1000))
+    assert "data:video" not in full and f"real video of {shown[0]}" in full
+    (exp / "results.json").write_text(
+        (exp / "results.json").read_text().replace('"data_digest": "', '"data_digest": "x')
+    )
+    assert build_report(exp, experiment / "dump", options).count('src="data:video/mp4') == 2
+
+
+def test_real_recordings_are_drawn_for_all_that_the_page_shows(experiment, tmp_path, monkeypatch):
+    exp = shutil.copytree(experiment / "exp", tmp_path / "exp")
+    monkeypatch.setattr("espnet_av.avgen.render.build_renderer", lambda *names: object())
+    monkeypatch.setattr("espnet_av.avgen.score_files.find_basis", lambda *names: None)
+    monkeypatch.setattr("espnet_av.avgen.render.video.write_sample_video", lambda path, *more: path.write_bytes(b""))
+    words = ["--num_videos", "0", "--num_worst", "1", "--num_typical", "1"]
+    avgen_videos.main(["--exp_dir", str(exp), "--data_dirs", str(experiment / "dump" / "test"), *words])
+    shown = choose_examples(ScoredSamples(exp), 1, 1)
+    drawn = {path.stem for path in (exp / "decode" / "real_videos" / "test").iterdir()}
+    assert drawn == {item.uid for _, items in shown for item in items} and len(drawn) == 2
 
 
 def test_media_that_do_not_fit_are_left_out(experiment):

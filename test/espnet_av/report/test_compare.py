@@ -3,6 +3,7 @@
 """Comparison of experiments: what differs comes in the right order, differences are paired, nothing is invented."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -13,11 +14,13 @@ import yaml
 from espnet_av.bin import report
 from espnet_av.report import compare
 from espnet_av.report.compare import compare_runs, text_table
-from espnet_av.report.compare_page import align, compare_experiments, short_names, write_comparison
+from espnet_av.report.compare_page import align, compare_experiments, sentences, short_names, write_comparison
 from espnet_av.report.item_scores import agrees, paired_difference, rate, read_items
 from espnet_av.report.run_facts import Run, default_place, flatten
 from espnet_av.report.scores import Score, collect_scores
+from espnet_av.report.systems import SYSTEMS
 from espnet_av.utils.errors import MissingDataError, UsageError
+from espnet_av.utils.source import PACKAGE_ROOT
 
 WORDS = 4
 
@@ -86,6 +89,31 @@ def test_the_likeliest_cause_comes_first(tmp_path, pair, monkeypatch):
     assert by_name["seed"].shown == ("0", "1")
 
 
+def test_data_of_trainings_without_statistics(tmp_path):
+    def run(name, train):
+        digests = {} if train is None else {"data_digests": {"train": train, "valid": {}}}
+        folder = write_run(tmp_path / name, config={"discriminator_conf": {}, **digests})
+        shutil.rmtree(folder / "stats")
+        return Run(folder)
+
+    runs = [run(str(number), {"clips": 3, "ids": ids, "tables": tables}) for number, (ids, tables) in
+            enumerate([("aa", "bb"), ("aa", "bb"), ("aa", "cc"), ("dd", "ee")])]  # fmt: skip
+    assert compare_runs(runs[:2]).findings == ()
+    assert [item.name for item in compare_runs(runs[1:3]).findings] == ["train: data read"]
+    (found,) = compare_runs(runs[::3]).findings
+    assert (found.name, found.shown, found.level) == ("train: clips", ("3, digest aa", "3, digest dd"), "decisive")
+    earlier = compare_runs([runs[0], run("earlier", None)])
+    assert [item.name for item in earlier.unknown] == ["train: clips", "train: data read"]
+    (tmp_path / "0" / "config.yaml").write_text("{seed: 0, data_digests: [odd]}")
+    assert ("data", "train: data read") not in Run(tmp_path / "0").facts
+    (item,) = compare_runs([run("second", None), run("third", None)]).unknown
+    assert (item.name, item.shown) == ("train: clips", ("not recorded", "not recorded"))
+    assert "| data | train: clips" in text_table(earlier, ["one", "two"])
+    assert (
+        "may differ as well: train: clips, train: data read." in sentences({"names": ["a"], "comparison": earlier})[-1]
+    )
+
+
 def test_other_references_and_tokens_decide(pair):
     content = json.loads((pair[1] / "results.json").read_text())
     content["rows"][0]["data_digest"] = "cd"
@@ -93,6 +121,27 @@ def test_other_references_and_tokens_decide(pair):
     config = yaml.safe_load((pair[1] / "config.yaml").read_text())
     (pair[1] / "config.yaml").write_text(yaml.safe_dump({**config, "token_list": ["<blank>", "b"]}))
     assert ranked(*pair) == [("data", "test: references"), ("config", "token_list")]
+
+
+def test_settings_that_only_one_has_are_differences(tmp_path, pair):
+    own = {
+        "optim_conf": {},
+        "model_conf": {"encoder_conf": {"layerdrop": 0.5}},
+        "layer_lr_decay": 1.0,
+        "patience": None,
+    }
+    other = write_run(tmp_path / "other", config=own)
+    (other / "decode" / "av" / "test" / "infer.json").write_text(json.dumps({"ctc_weight": 0.3}))
+    found = compare_runs([Run(pair[0]), Run(other)])
+    assert [(item.name, item.shown, item.level) for item in found.findings] == [
+        ("model_conf.encoder_conf.layerdrop", ("not set", "0.5"), "decisive"),
+        ("optim_conf.lr", ("0.001", "not set"), "large"),
+        ("beam_size", ("5", "not set"), "large"),
+        ("ctc_weight", ("not set", "0.3"), "large"),
+    ]
+    assert "where not set, the default of the code holds" in found.findings[0].why and found.unknown == ()
+    shutil.rmtree(other / "decode")
+    assert ("decoding", "beam_size") not in ranked(pair[0], other)
 
 
 def test_what_is_not_recorded_is_said(pair):
@@ -109,6 +158,36 @@ def test_places_are_no_difference_and_secrets_are_hidden(tmp_path):
     two = write_run(tmp_path / "two", config={"init_param": ["exp/two/init.pth"], "wandb": {"api_key": "secret2"}})
     found = compare_runs([Run(one), Run(two)]).findings
     assert [(item.name, item.shown) for item in found] == [("wandb.api_key", ("***", "***"))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    """espnet_av/_espnet.py espnet_av/registry.py espnet_av/utils/config.py espnet_av/corpora/grid.py
+    espnet_av/avsr/scoring.py espnet_av/bin/filter_data.py espnet_av/bin/avsr_score.py espnet_av/tasks/av_task.py
+    egs/grid/avsr/local/prepare.py egs/TEMPLATE/avsr/avsr.sh utils/subset_data_dir utils/training.sh""".split(),
+)
+def test_code_that_can_move_numbers(path):
+    assert compare.is_relevant(path, {"avsr"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    """README.md egs/grid/avsr/README.md egs/recipes.yaml egs/grid/avss/run.sh test/test_docs.py tools/install.sh
+    espnet_av/avgen/model.py espnet_av/tasks/codec.py espnet_av/bin/avss_score.py espnet_av/bin/pack.py
+    espnet_av/report/page.py espnet_av/report/codec_results.py espnet_av/version.txt utils/slurm.pl setup.py""".split(),
+)
+def test_code_that_cannot_move_numbers(path):
+    assert not compare.is_relevant(path, {"avsr"})
+
+
+@pytest.mark.parametrize("task", sorted(SYSTEMS))
+def test_what_a_task_imports_can_move_its_numbers(task):
+    package = PACKAGE_ROOT
+    own = [*package.glob(f"{task}/*.py"), *package.glob(f"tasks/{task}*.py"), *package.glob(f"bin/{task}_*.py")]
+    names = {name for path in own for name in re.findall(r"^ *from (espnet_av[\w.]+) import", path.read_text(), re.M)}
+    files = {f"{name.replace('.', '/')}.py" for name in names if ".report" not in name}
+    known = [path for path in files if (package.parent / path).is_file()]
+    assert len(known) > 10 and [path for path in known if not compare.is_relevant(path, {task})] == []
 
 
 def test_files_between_commits(tmp_path, monkeypatch):
@@ -131,6 +210,27 @@ def test_files_between_commits(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "PACKAGE_ROOT", root / "espnet_av")
     assert compare.changed_files(*commits) == ["espnet_av/layer.py"]
     assert compare.changed_files(commits[0], "f" * 40) is None and compare.changed_files("x", "x") == []
+
+
+def test_uncommitted_changes_are_compared(tmp_path):
+    def compared(*commits):
+        name = "-".join(commits)
+        runs = [
+            Run(write_run(tmp_path / f"{name}.{number}", config={"git_commit": commit}))
+            for number, commit in enumerate(commits)
+        ]
+        found = compare_runs(runs)
+        return [(item.level, item.why) for item in found.findings], [item.name for item in found.unknown], found
+
+    findings, unknown, _ = compared("0123456789ab-dirty-00ff00ff00", "0123456789ab-dirty-11ff11ff11")
+    assert unknown == [] and findings == [
+        ("medium", "the same commit with other uncommitted changes, which may matter to this task")
+    ]
+    assert compared("0123456789ab-dirty-00ff00ff00", "0123456789ab-dirty-00ff00ff00")[:2] == ([], [])
+    findings, unknown, found = compared("0123456789ab-dirty", "0123456789ab-dirty")
+    assert findings == [] and unknown == ["commit of the training"]
+    assert "commit of the training" in text_table(found, ["one", "two"])
+    assert compared("0123456789ab", "0123456789ab-dirty")[0][0][0] == "medium"
 
 
 def test_differences_are_paired(tmp_path):
@@ -160,6 +260,19 @@ def test_items_that_do_not_give_the_figure_are_not_paired(pair):
     run = Run(pair[1])
     parts = read_items(run.exp_dir, run.results).parts["test", "av", "wer"]
     assert not agrees(collect_scores(run.results)[0], parts) and rate(parts) == pytest.approx(100 * 4 / 24)
+
+
+@pytest.mark.parametrize("place", ["results.json", "decode/av/test/wer.json"])
+def test_items_of_other_references_are_not_paired(tmp_path, place):
+    one, two = write_run(tmp_path / "one"), write_run(tmp_path / "two", errors=(1, 2, 2, 1, 1, 1))
+    assert compare_experiments([one, two])["rows"][0].verdict(0) != "–"
+    changed = (
+        (two / place).read_text().replace('"data_digest": "ab"', '"data_digest": "cd"').replace("A B C D", "E F G H")
+    )
+    (two / place).write_text(changed)
+    content = compare_experiments([one, two])
+    assert content["rows"][0].verdict(0) == "–" and content["changes"] == [[]]
+    assert "no main figure could be paired" in sentences(content)[0]
 
 
 def test_page_and_json(tmp_path, capsys):

@@ -214,7 +214,7 @@ def test_shared_tensors_and_token_files(trained, monkeypatch):
 def test_archive_is_the_same_twice(trained, monkeypatch):
     experiment, _ = trained
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.setattr("espnet_av.utils.provenance._git", lambda *arguments: None)  # it may change meanwhile
+    monkeypatch.setattr("espnet_av.utils.source._git", lambda *arguments: None)  # it may change meanwhile
     archive = experiment.exp_dir / "pack.tar.gz"
     contents = []
     for _ in range(2):

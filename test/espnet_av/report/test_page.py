@@ -11,6 +11,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from espnet_av.report.alignment import align_experiment
+from espnet_av.report.examples import MediaBudget, ScoredUtterances, worst_examples
 from espnet_av.report.page import ReportOptions, build_report, write_report
 from espnet_av.utils.errors import DataError, MissingDataError
 
@@ -177,6 +179,21 @@ def test_unreadable_media_are_left_out(no_figures, experiment):
     assert "No sound or pictures" in page.text
 
 
+def test_other_data_are_not_shown_beside_the_results(no_figures, experiment):
+    text = experiment.dump_dir / "test" / "text"
+    text.write_text(text.read_text().replace(" ", " NEW ", 1))
+    page = build_report(experiment.exp_dir, experiment.dump_dir)
+    assert "the data folder of test was changed since, or is another one" in page and "data:video/mp4" in page
+    examples = MediaBudget(experiment.dump_dir, 10**7, ["test"])
+    shown = worst_examples(ScoredUtterances(experiment.exp_dir), 1)
+    examples.fill(shown)
+    assert shown[0].media == {}
+    with pytest.raises(DataError, match="the data folder of test is not what was scored"):
+        align_experiment(experiment.exp_dir, experiment.dump_dir)
+    experiment.score()
+    assert "Not the data that were scored" not in build_report(experiment.exp_dir, experiment.dump_dir)
+
+
 def test_full_page_leaves_media_out(no_figures, experiment):
     page = Page(build_report(experiment.exp_dir, experiment.dump_dir, ReportOptions(max_media_bytes=0)))
     assert "video" not in page.tags and "sounds or pictures were left out to keep the page below 20 MB" in page.text
@@ -233,6 +250,6 @@ def test_broken_files_are_named(experiment):
 
 def test_same_input_gives_the_same_page(experiment, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.setattr("espnet_av.utils.provenance._git", lambda *arguments: None)  # it may change meanwhile
+    monkeypatch.setattr("espnet_av.utils.source._git", lambda *arguments: None)  # it may change meanwhile
     first = write_report(experiment.exp_dir, experiment.dump_dir, experiment.exp_dir / "a.html").read_bytes()
     assert first == write_report(experiment.exp_dir, experiment.dump_dir, experiment.exp_dir / "b.html").read_bytes()

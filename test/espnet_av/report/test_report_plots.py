@@ -65,6 +65,18 @@ def test_training_curves_take_what_the_history_has():
     assert plots.epoch_times([{"epoch": 1}]) is None and plots.duration_histogram({"a": []}) is None
 
 
+def test_a_single_epoch_is_a_point(monkeypatch):
+    history = [{"epoch": 1, "train": {"loss": 1.0}, "lr": [1e-3]}]
+
+    def count_marks():
+        drawn = plots.training_curves(history), plots.compared_curves({"a": history, "b": history}, [("train", "loss")])
+        return [svg.count(b"<use") for svg in drawn]
+
+    marked = count_marks()
+    monkeypatch.setattr(plots, "_marker", lambda points: None)
+    assert [one - other for one, other in zip(marked, count_marks(), strict=True)] >= [1, 2]
+
+
 def test_spectrogram_shows_a_tone_where_it_is():
     rate = 16000
     wave = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)

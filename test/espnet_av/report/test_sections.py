@@ -25,6 +25,22 @@ def test_only_changed_settings_are_listed(monkeypatch):
     assert sections.configuration_section({"a": 2, "empty": {}})["rows"] == [["a", "2"]]
 
 
+def test_equal_criteria_and_notes_of_the_run_are_no_changed_settings(monkeypatch):
+    criteria = {"best_model_criterion": [("valid", "loss", "min")]}
+    monkeypatch.setattr(sections, "default_settings", lambda names: criteria)
+    notes = {"git_commit": "0" * 12, "espnet_av_version": "1", "output_dir": "exp/a", "data_digests": {"train": {}}}
+    part = sections.configuration_section({"best_model_criterion": [["valid", "loss", "min"]], **notes, "seed": 3})
+    assert [row[0] for row in part["rows"]] == ["seed"] and part["note"].startswith("1 of 2 settings")
+    assert "git_commit" in part["full"]
+
+
+def test_the_environment_says_whose_it_is():
+    names = {row[0] for row in sections.environment_section({"versions": {"torch": "2.11.0"}}, None)}
+    assert {"torch of the scoring", "cores of the machine of this page"} <= names
+    names = {row[0] for row in sections.environment_section(None, None)}
+    assert "torch of this page" in names
+
+
 def test_a_repeated_epoch_counts_once(tmp_path):
     (tmp_path / "history.jsonl").write_text('{"epoch": 1, "time_sec": 1}\n{"epoch": 2}\n{"epoch": 1, "time_sec": 9}\n')
     assert [(item["epoch"], item.get("time_sec")) for item in sections.read_history(tmp_path)] == [(1, 9), (2, None)]

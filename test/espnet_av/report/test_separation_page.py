@@ -98,6 +98,13 @@ def test_media_stop_when_the_page_is_full(separated, quick):
     assert media.num_left_out == 6 + 2
 
 
+def test_other_data_are_not_shown_beside_the_results(separated, quick):
+    assert "data:audio" in build_report(separated.exp_dir, separated.dump_dir)
+    (separated.dump_dir / "test" / "utt2num_samples").write_text("a_b 1\n")
+    page = build_report(separated.exp_dir, separated.dump_dir)
+    assert "the data folder of test was changed since" in page and "data:audio" not in page
+
+
 def test_damaged_sound_is_left_out(separated, quick, caplog):
     (separated.dump_dir.parent / "media" / "test" / "a_b.mix.wav").write_bytes(b"no sound")
     scored = ScoredMixtures(separated.exp_dir)

@@ -93,6 +93,7 @@ def test_training_leaves_a_whole_experiment(trained):
 def test_the_model_stands_alone(trained):
     root, _ = trained
     config = yaml.safe_load((root / "exp/config.yaml").read_text())
+    assert config["data_digests"]["train"]["clips"] > 0 and config["data_digests"]["valid"]["tables"]
     model = build_model(config["model"], config["model_conf"])
     model.load_state_dict(network_state(load_weights(root / "exp/valid.loss.ave.pth")), strict=True)
     assert model.mel_mean == -3 and (model.face_std == 0.5).all() and model.head_vae.window is None

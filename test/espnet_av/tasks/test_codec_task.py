@@ -82,6 +82,7 @@ def test_training_leaves_a_whole_experiment(trained, root):
     assert [round(row["lr"] / 3e-4, 3) for row in rows] == [round(row["lr2"] / 3e-4, 3) for row in rows] == [1.0, 0.9]
     config = yaml.safe_load((root / "exp/config.yaml").read_text())
     assert config["model_conf"]["encoder_conf"]["strides"] == TINY["encoder_conf"]["strides"]
+    assert config["data_digests"]["train"]["clips"] > 0 and config["data_digests"]["valid"]["tables"]
     weights = torch.load(root / "exp/2epoch.pth", weights_only=True)
     assert {name.split(".")[0] for name in weights} == {"codec"}
     assert weights["codec.generator.quantizer.vq.layers.0._codebook.inited"].item() == 1
