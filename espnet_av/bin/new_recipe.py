@@ -19,6 +19,7 @@ from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import UsageError, describe
 
 PLACE_NAME = "my_dataset"
+LONGEST_NAME = 64  # it becomes part of the names of folders, options and variables
 
 
 def templates(root: Path = ROOT) -> list[str]:
@@ -65,8 +66,9 @@ def make_recipe(name: str, source: str | None = None, root: Path = ROOT) -> Path
         MissingDataError: When there is no recipe ``source``.
     """
     dataset, _, task = name.partition("/")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", dataset):
-        raise UsageError(describe("bad name of a recipe", got=name, allowed="<dataset>/<task>, e.g. my_corpus/avsr"))
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", dataset) or len(dataset) > LONGEST_NAME:
+        allowed = f"<dataset>/<task>, e.g. my_corpus/avsr, the dataset in at most {LONGEST_NAME} letters"
+        raise UsageError(describe("bad name of a recipe", got=name, allowed=allowed))
     if task not in templates(root):
         raise UsageError(describe("no template for this task", got=task, allowed=templates(root)))
     folder = root / "egs" / dataset / task

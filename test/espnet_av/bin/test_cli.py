@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program ``espnet-av``: verbs, tasks, options, and what it says about mistakes."""
 
+import errno
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,46 @@ def test_installed_program() -> None:
     """The program runs as a module in a process of its own."""
     answer = subprocess.run([sys.executable, "-m", "espnet_av.bin.cli", "fetsh"], capture_output=True, text=True)
     assert answer.returncode == 2 and "did you mean 'fetch'?" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "lambda cmd: sys.stdout.write('line\\n' * 50000) and 0",
+        "argparse.ArgumentParser(description='x ' * 9).parse_args",
+    ],
+)
+def test_output_that_nobody_reads(main: str) -> None:
+    """A command whose output is no longer read (``| head``) ends without a word, in its work or in its help."""
+    code = f"import argparse, sys\nfrom espnet_av.utils.cli import run_main\nsys.exit(run_main({main}, ['--help']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert (answer.returncode, answer.stderr) == (141, "")
+
+
+def test_broken_pipe_of_another_program() -> None:
+    """A pipe to a helper program that broke is no end of our output."""
+
+    def main(_: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "ffmpeg has ended")
+
+    with pytest.raises(BrokenPipeError):
+        run_main(main)
+
+
+def test_path_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A place to write that is none is told in one line; an error without a path of the user passes through."""
+    (tmp_path / "file").touch()
+    assert run_main(lambda _: (tmp_path / "file" / "page.html").write_text("") and 0) == 4
+    shown = capsys.readouterr().err
+    assert f"error: cannot use {tmp_path}/file/page.html: Not a directory; fix: name another place" in shown
+
+    def main(_: object) -> int:
+        raise PermissionError("of something else")
+
+    with pytest.raises(PermissionError):
+        run_main(main)

@@ -80,7 +80,9 @@ def test_recipe_of_a_folder_of_mixtures(root: Path, tmp_path: Path) -> None:
     assert len(DataDir(folder / "data" / "valid").read("mouth_s2.scp")) == 3
 
 
-@pytest.mark.parametrize("name", ["Lip News/avsr", "lip_news", "lip_news/avrs", "mini_av/avsr", "../x/avsr"])
+@pytest.mark.parametrize(
+    "name", ["Lip News/avsr", "lip_news", "lip_news/avrs", "mini_av/avsr", "../x/avsr", "a" * 300 + "/avsr"]
+)
 def test_refused_names(root: Path, name: str) -> None:
     """Malformed names, unknown tasks and existing recipes are refused, and nothing is made."""
     before = sorted(root.rglob("*"))
