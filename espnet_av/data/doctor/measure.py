@@ -176,7 +176,10 @@ def _read_pictures(clip: Clip, look: _Look) -> None:
         else:
             look.frames, look.fps = read_small(str(clip.video))
     except (DataError, MissingDataError, ValueError, OSError) as error:
-        look.faults.append((_kind_of(error), str(error)))
+        kind = _kind_of(error)
+        if clip.crops is None and clip.video == clip.sound:  # one file that is broken is one finding
+            look.faults = [fault for fault in look.faults if fault[0] != kind]
+        look.faults.append((kind, str(error)))
         return
     stated, got = clip.num_frames, len(look.frames)
     if clip.crops is not None and stated and got < stated:
