@@ -3,8 +3,10 @@
 """How every command line of the package starts and ends."""
 
 import argparse
+import contextlib
 import errno
 import logging
+import math
 import os
 import select
 import sys
@@ -106,3 +108,17 @@ def to_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
     return text.lower() == "true"
+
+
+def at_least(lowest: float, kind: type = int) -> Callable[[str], float]:
+    """Return what reads an option whose value is a number of a kind, ``lowest`` or more."""
+    allowed = f"a {'whole ' if kind is int else ''}number from {lowest:g}"
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if lowest <= value < math.inf:
+                return value
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {allowed}")
+
+    return read

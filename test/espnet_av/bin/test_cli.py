@@ -5,6 +5,7 @@
 import errno
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,31 @@ def test_help_and_version(capsys: pytest.CaptureFixture) -> None:
         assert all(verb in shown for verb in cli.VERBS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"espnet_av {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in cli.VERBS.items() if "{task}" not in verb.module])
+def test_help_of_a_verb(verb: str, capsys: pytest.CaptureFixture) -> None:
+    """The help of a verb calls it by its name, and shows values as one would write them."""
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert end.value.code == 0 and shown.startswith(f"usage: espnet-av {verb} ")
+    assert "PosixPath" not in shown
+
+
+@pytest.mark.parametrize("verb", ["train", "infer", "score", "eval"])
+def test_help_of_a_verb_of_a_task(verb: str, capsys: pytest.CaptureFixture) -> None:
+    """The same where the task is a word of its own."""
+    with pytest.raises(SystemExit):
+        cli.main([verb, "activesep", "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: espnet-av {verb} activesep ")
+
+
+def test_help_names_every_task(capsys: pytest.CaptureFixture) -> None:
+    """A task that some verb has is in the help."""
+    cli.main(["--help"])
+    shown = capsys.readouterr().out.partition("tasks: ")[2]
+    assert {task for verb in cli.VERBS.values() for task in verb.tasks} <= set(re.findall(r"\w+", shown))
 
 
 def test_verb_runs_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
