@@ -17,6 +17,7 @@ from espnet_av.data.doctor.measure import Depth
 from espnet_av.data.doctor.units import UnitRules
 from espnet_av.data.drops import doctor_drops, write_json
 from espnet_av.data.filter_set import FilterRules, filter_set
+from espnet_av.data.video_writer import write_video
 from espnet_av.report.doctor_page import write_page
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
@@ -222,6 +223,22 @@ def test_a_broken_file_counts_once_and_has_its_own_name(tmp_path):
         "two": "two.mkv",
     }
     assert {f.utt for f in found.findings} == set(names)
+
+
+def test_what_lossy_coding_hides(tmp_path):
+    """Frames repeated to make 30 a second of 25, and a sound clipped 40 times over, behind H.264 and AAC."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number, name in enumerate(("good", "repeated", "clipped")):
+        wave, mouth = clip(number)
+        frames = mouth[(np.arange(90) / 1.2).astype(int)] if name == "repeated" else mouth
+        wave = np.clip(40 * wave / np.abs(wave).max(), -1, 1) if name == "clipped" else wave
+        colour = np.repeat(frames[..., None], 3, axis=-1)
+        write_video(folder / f"{name}.mp4", colour, 30 if name == "repeated" else 25, wave, crf=23)
+    found = {f.utt: f for f in examine([folder]).findings}
+    assert {utt: f.kind for utt, f in found.items()} == {"repeated": "repeated_frames", "clipped": "clipped"}
+    assert re.match(r"1\d % of the frames are nearly the one before", found["repeated"].detail)
+    assert re.match(r"\d\d % of the samples within 3 dB of the top", found["clipped"].detail)
 
 
 def test_a_wrong_frame_rate_of_a_whole_set(tmp_path):
