@@ -145,6 +145,24 @@ def read_jobs(array: re.Match[str]) -> list[str]:
     return [str(number) for number in range(first, last + 1)]
 
 
+def make_log_folders(request: Request) -> None:
+    """Make the folders that the logs go to.
+
+    Raises:
+        UsageProblem: A log cannot be written.
+    """
+    for log in map(request.log_of, request.jobs):
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.exists()  # its name may be too long
+            if not os.access(log.parent, os.W_OK | os.X_OK):
+                raise PermissionError(0, "no permission to write here", str(log.parent))
+        except OSError as error:
+            raise UsageProblem(
+                f"no log can be written at {log}: {error.filename}: {error.strerror}; fix: name another place for it"
+            ) from error
+
+
 def start_log(path: Path, command: Sequence[str]) -> None:
     """Begin a log file with command, host, commit and versions; an older one is kept under another name."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from espnet_av import registry
-from espnet_av.utils.errors import UsageError, describe
+from espnet_av.utils.config import does_not_fit
 
 if TYPE_CHECKING:
     from espnet_av.avgen.model import AVGenModel
@@ -66,4 +66,4 @@ def build_model(name: str | None = None, conf: Mapping[str, Any] | None = None) 
     try:
         return model_class(**conf)
     except TypeError as error:
-        raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
+        raise does_not_fit(error, "model_conf", conf) from error

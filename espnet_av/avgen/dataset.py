@@ -36,6 +36,7 @@ from espnet_av.avgen.recordings import (
 )
 from espnet_av.data.data_dir import DataDir
 from espnet_av.data.types import load_npy
+from espnet_av.utils.config import does_not_fit
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 
 logger = logging.getLogger(__name__)
@@ -263,7 +264,7 @@ def open_windows(
     try:
         return Windows(recordings, train=train, participant=participant, seed=seed, **options)
     except TypeError as error:
-        usage_error(f"unknown dataset_conf ({error})", sorted(options))
+        raise does_not_fit(error, "dataset_conf", options) from error
 
 
 def find_recordings(

@@ -23,7 +23,8 @@ from espnet_av.layers.frozen import frozen
 from espnet_av.layers.gan_losses import discriminator_hinge_loss, feature_matching_loss, generator_hinge_loss
 from espnet_av.layers.mel_loss import MultiScaleMelLoss
 from espnet_av.layers.stft_discriminator import Features, MultiScaleSTFTDiscriminator
-from espnet_av.utils.errors import UsageError, describe, usage_error
+from espnet_av.utils.config import does_not_fit
+from espnet_av.utils.errors import usage_error
 
 GENERATOR, DISCRIMINATOR = 0, 1  # places of their optimizers
 ADVERSARIAL = ("hinge", "least_squares")
@@ -84,7 +85,7 @@ class VocoderModel(nn.Module):
         try:
             self.spectrum_loss = MultiScaleMelLoss(**{"sample_rate": mel_config.sample_rate, **(spectrum_conf or {})})
         except TypeError as error:
-            raise UsageError(describe(f"spectrum_conf: {error}", sorted(spectrum_conf or {}))) from error
+            raise does_not_fit(error, "loss_conf.spectrum_conf", spectrum_conf or {}) from error
         self._cache: tuple[Tensor, Tensor] | None = None
 
     def forward(
@@ -184,7 +185,7 @@ def build_discriminator(name: str, conf: Mapping[str, Any]) -> nn.Module:
     try:
         return network(**conf)
     except TypeError as error:
-        raise UsageError(describe(f"discriminator_conf: {error}", sorted(conf))) from error
+        raise does_not_fit(error, "discriminator_conf", conf) from error
 
 
 def _squared(features: Features, goal: float) -> Tensor:

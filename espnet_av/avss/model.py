@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from espnet_av.avss.choices import get_model_class, takes_lips
 from espnet_av.avss.losses import SeparationLoss, reorder, si_snr
-from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
+from espnet_av.utils.config import does_not_fit
+from espnet_av.utils.errors import DataError, describe, usage_error
 
 #: What leads the names of the network's weights in the checkpoints of a training.
 NETWORK_PREFIX = "avss.network."
@@ -146,7 +147,7 @@ def build_network(name: str | None, conf: Mapping[str, Any]) -> nn.Module:
     try:
         return model_class(**conf)
     except TypeError as error:
-        raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
+        raise does_not_fit(error, "model_conf", conf) from error
 
 
 def network_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from espnet_av.utils.errors import EXIT_MISSING_DATA, EXIT_OK
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(prog="activesep_check", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", required=True, metavar="DIR", help="folder above metadata/, binaural_rirs/, packed/")
     parser.add_argument("--dataset", default="mp3d", help="folder between metadata/ and the scenes")
     parser.add_argument("--observations", default="scene_observations", help="folder of the observations below root")

@@ -13,8 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the parser of this command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog="activesep_eval",
-        usage="activesep_eval [--config FILE] --model MODEL --output_dir DIR [--NAME VALUE ...]",
+        usage="%(prog)s [--config FILE] --model MODEL --output_dir DIR [--NAME VALUE ...]",
         epilog="Any setting of espnet_av/activesep/evaluation_run.py (EvaluationRun, WorldOptions) can be given as "
         "--NAME VALUE and is put over the file. Values are read as YAML.",
     )

@@ -16,7 +16,6 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog="activesep_infer",
         epilog="Any setting of espnet_av/activesep/evaluation_run.py (EvaluationRun, WorldOptions) can be given as "
         "--NAME VALUE and is put over the file. Values are read as YAML.",
     )

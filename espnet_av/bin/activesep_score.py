@@ -13,7 +13,7 @@ from espnet_av.utils.cli import run_main
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="activesep_score")
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment, with test/<set>/<system>/seed<k>")
     parser.add_argument("--sets", nargs="+", required=True, help="test sets")
     parser.add_argument("--systems", nargs="*", default=[], help="take these only, in this order (default: all)")

@@ -15,8 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Return the parser of this command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        prog="activesep_train",
-        usage="activesep_train [--config FILE] [--NAME VALUE ...]",
+        usage="%(prog)s [--config FILE] [--NAME VALUE ...]",
         epilog="Any setting can be given as --NAME VALUE and is put over the file: those of "
         "espnet_av/activesep/runner.py (WorldOptions, PolicyTraining) and espnet_av/train/ppo_options.py (PPOOptions). "
         "Values are read as YAML.",

@@ -11,7 +11,7 @@ from espnet_av.utils.cli import run_main
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(prog="activesep_world", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     for name, add, about in (
         ("scenes", _add_scenes, "draw houses and write them as scenes"),

@@ -64,7 +64,10 @@ def usage() -> str:
     for name, verb in VERBS.items():
         task = "<task> " if "{task}" in verb.module else ""
         lines.append(f"  {name:<{width}}{task}{'- ' if task else ''}{verb.about}")
-    lines += ["", f"tasks: {', '.join(TASKS)}", "--version prints the version"]
+    tasks = list(dict.fromkeys(task for verb in VERBS.values() for task in verb.tasks))
+    parts = [task for task in tasks if task.startswith(("avgen_", "activesep_"))]
+    lines += ["", f"tasks: {', '.join(task for task in tasks if task not in parts)}; not every verb has all of them"]
+    lines += [f"       train has parts of them, too: {', '.join(parts)}", "--version prints the version"]
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,6 @@
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,12 +93,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     """Run a command."""
     args = get_parser().parse_args(cmd)
     commands = {"encode": encode, "decode": decode, "info": show_info, "transcode": transcode, "export": export}
-    try:
-        commands[args.command](args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    commands[args.command](args)
     return 0
 
 

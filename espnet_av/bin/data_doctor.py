@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_av.utils.cli import run_main
+from espnet_av.utils.cli import at_least, run_main
 from espnet_av.utils.errors import EXIT_MISSING_DATA, EXIT_OK
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(prog="data_doctor", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dirs", nargs="+", metavar="DIR", help="data folders, or folders of sound or video files")
     parser.add_argument("--output_dir", default="doctor", metavar="DIR", help="for doctor.json and doctor.html")
     parser.add_argument("--train_sets", nargs="*", metavar="NAME", help="sets to train on (default: train*)")
@@ -39,18 +39,21 @@ def get_parser() -> argparse.ArgumentParser:
         "--token_list", metavar="FILE", help="tokens, one a line (default: what the training sets have)"
     )
     parser.add_argument("--token_type", choices=("char", "word", "bpe"), default="char")
-    parser.add_argument("--max_clips", type=int, help="look at so many clips of each set only")
-    parser.add_argument("--max_offset_frames", type=float, default=2.0, help="offset of sound and lips that counts")
-    parser.add_argument("--max_drift_frames", type=float, default=2.0, help="difference of their lengths that counts")
+    parser.add_argument("--max_clips", type=at_least(1), metavar="N", help="look at so many clips of each set only")
+    frames = at_least(0, float)
+    parser.add_argument("--max_offset_frames", type=frames, default=2.0, help="offset of sound and lips that counts")
+    parser.add_argument("--max_drift_frames", type=frames, default=2.0, help="difference of their lengths that counts")
     parser.add_argument("--skip_sync", action="store_true", help="do not compare sound and lips")
     parser.add_argument(
         "--skip_pictures", action="store_true", help="do not decode videos where there are no mouth crops"
     )
     parser.add_argument("--skip_fingerprints", action="store_true", help="do not look for the same recording")
-    parser.add_argument("--num_examples", type=int, default=8, help="clips of each kind shown with pictures and sound")
+    parser.add_argument(
+        "--num_examples", type=at_least(0), default=8, help="clips of each kind shown with pictures, sound"
+    )
     parser.add_argument("--title", default="Data doctor", help="heading of the page")
     parser.add_argument("--list_kinds", action="version", version=list_kinds(), help="show what may be found")
-    parser.add_argument("--nj", type=int, default=1, help="processes, each with one thread")
+    parser.add_argument("--nj", type=at_least(1), default=1, help="processes, each with one thread")
     return parser
 
 

@@ -13,7 +13,7 @@ from espnet_av.utils.errors import usage_error
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(prog="fetch_asset", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="model files to fetch (see --list)")
     parser.add_argument("--all", action="store_true", help="fetch every known file")
     parser.add_argument("--list", action="store_true", help="list the known files and whether the cache has them")

@@ -11,7 +11,7 @@ from espnet_av.utils.cli import run_main
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(prog="filter_data", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", required=True, metavar="DIR", help="data folder of stage 2")
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="data folder to make")
     parser.add_argument("--min_sec", type=float, default=0.4, help="shortest utterance in seconds")

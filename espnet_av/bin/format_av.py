@@ -15,7 +15,7 @@ from espnet_av.utils.cli import run_main
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    parser = argparse.ArgumentParser(prog="format_av", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", required=True, metavar="DIR", help="data folder of stage 1")
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="data folder to make")
     parser.add_argument("--nj", type=int, default=1, help="number of processes, each with one thread")

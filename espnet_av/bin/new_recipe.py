@@ -19,6 +19,7 @@ from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import UsageError, describe
 
 PLACE_NAME = "my_dataset"
+LONGEST_NAME = 64  # it becomes part of the names of folders, options and variables
 
 
 def templates(root: Path = ROOT) -> list[str]:
@@ -61,22 +62,26 @@ def make_recipe(name: str, source: str | None = None, root: Path = ROOT) -> Path
         The folder of the recipe.
 
     Raises:
-        UsageError: When the name is malformed, the task has no template, or the recipe exists already.
+        UsageError: When the name is malformed, the task has no template, the recipe exists already, or ``source`` is
+            one of another task.
         MissingDataError: When there is no recipe ``source``.
     """
     dataset, _, task = name.partition("/")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", dataset):
-        raise UsageError(describe("bad name of a recipe", got=name, allowed="<dataset>/<task>, e.g. my_corpus/avsr"))
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", dataset) or len(dataset) > LONGEST_NAME:
+        allowed = f"<dataset>/<task>, e.g. my_corpus/avsr, the dataset in at most {LONGEST_NAME} letters"
+        raise UsageError(describe("bad name of a recipe", got=name, allowed=allowed))
     if task not in templates(root):
         raise UsageError(describe("no template for this task", got=task, allowed=templates(root)))
     folder = root / "egs" / dataset / task
     if folder.exists():
         raise UsageError(describe("the recipe exists", got=str(folder), fix="choose another name, or remove it"))
-    configuration = find_recipe(source or f"mini_av/{task}", root) / "conf"
+    like = find_recipe(source or f"mini_av/{task}", root)
+    if like.name != task:
+        raise UsageError(describe("--like: a recipe of another task", got=source, allowed=f"<dataset>/{task}"))
     temporary = folder.with_name(f".{task}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(root / "egs" / "TEMPLATE" / task / "new_recipe", temporary)
-    shutil.copytree(configuration, temporary / "conf")
+    shutil.copytree(like / "conf", temporary / "conf")
     for path in temporary.rglob("*"):
         if path.is_file() and path.parent.name != "conf":
             text = path.read_text(encoding="utf-8")
@@ -98,21 +103,35 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def next_steps(name: str, folder: Path, shown: str) -> str:
+    """Return what is to be done with a new recipe, in order.
+
+    Args:
+        name: ``<dataset>/<task>``.
+        folder: The folder of the recipe.
+        shown: The same as the user would write it.
+    """
+    reader = next(name for name in ("local/prepare.py", "local/data.sh") if (folder / name).is_file())
+    option = f"--{name.partition('/')[0]}_root DIR"
+    return (
+        f"  1. bash {shown}/run.sh --debug          all stages on a tiny corpus that it makes itself\n"
+        f"  2. change {shown}/{reader} to the layout of your corpus; --debug {option} runs a few clips of it\n"
+        f"  3. bash {shown}/run.sh {option}\n"
+        "  4. fill in its README.md, add a row to egs/recipes.yaml, and run: python tools/recipe_table.py --write\n"
+        f"  - recipe: {name}\n"
+        "    data: what it is\n"
+        f"    needs: [{option}]\n"
+        "    state: runs\n"
+    )
+
+
 def main(cmd: Sequence[str] | None = None) -> int:
     """Make the recipe and say what to do next."""
     args = get_parser().parse_args(cmd)
     name = recipe_name(args.recipe, args.name, args.task)
     folder = make_recipe(name, args.like)
-    reader = next(name for name in ("local/prepare.py", "local/data.sh") if (folder / name).is_file())
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    option = f"--{name.partition('/')[0]}_root DIR"
-    sys.stdout.write(
-        f"made {shown}\n"
-        f"  1. bash {shown}/run.sh --debug          all stages on a tiny corpus that it makes itself\n"
-        f"  2. change {shown}/{reader} to the layout of your corpus; --debug {option} runs a few clips of it\n"
-        f"  3. bash {shown}/run.sh {option}\n"
-        "  4. fill in README.md and add the recipe to the table of the project's README\n"
-    )
+    sys.stdout.write(f"made {shown}\n{next_steps(name, folder, str(shown))}")
     return 0
 
 

@@ -14,12 +14,11 @@ from espnet_av.utils.errors import MissingDataError, describe
 
 def get_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = argparse.ArgumentParser(
-        description="Print the result tables below the given folders.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("paths", nargs="*", type=Path, default=[Path("exp")], help="experiments, or folders of them")
-    parser.add_argument("--format", choices=("md", "tsv"), default="md", help="Markdown tables, or one row per line")
+    parser = argparse.ArgumentParser(description="Print the result tables below the given folders.")
+    whose = "experiments, or folders of them (default: exp)"
+    parser.add_argument("paths", nargs="*", type=Path, default=[Path("exp")], help=whose)
+    how = "Markdown tables, or one row per line (default: md)"
+    parser.add_argument("--format", choices=("md", "tsv"), default="md", help=how)
     return parser
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from espnet_av import registry
-from espnet_av.utils.errors import UsageError, describe, usage_error
+from espnet_av.utils.config import does_not_fit
+from espnet_av.utils.errors import usage_error
 
 if TYPE_CHECKING:
     from espnet_av.codec.generator import CodecGenerator
@@ -71,4 +72,4 @@ def build_generator(name: str | None = None, conf: Mapping[str, Any] | None = No
     try:
         return model_class(**conf)
     except TypeError as error:
-        raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
+        raise does_not_fit(error, "model_conf", conf) from error

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from espnet_av.codec import presets
 from espnet_av.codec.quantizer import ResidualVectorQuantizer
 from espnet_av.codec.seanet import Decoder, Encoder
-from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
+from espnet_av.utils.config import does_not_fit
+from espnet_av.utils.errors import DataError, describe, usage_error
 
 
 class GeneratorOutput(NamedTuple):
@@ -82,7 +83,8 @@ class CodecGenerator(nn.Module):
             self.quantizer = ResidualVectorQuantizer(latent_dim, **(quantizer_conf or default["quantizer_conf"]))
             self.decoder = Decoder(latent_dim, **(decoder_conf or default["decoder_conf"]))
         except TypeError as error:
-            raise UsageError(describe(f"the configuration of the codec does not fit: {error}")) from error
+            parts = {"encoder_conf": encoder_conf, "decoder_conf": decoder_conf, "quantizer_conf": quantizer_conf}
+            raise does_not_fit(error, "model_conf", parts) from error
         if self.encoder.hop_length != self.decoder.hop_length:
             got = f"{self.encoder.hop_length} and {self.decoder.hop_length} samples a frame"
             usage_error("the strides of encoder and decoder must have the same product", got=got)
@@ -114,7 +116,7 @@ class CodecGenerator(nn.Module):
         try:
             return cls(**conf)
         except TypeError as error:
-            raise UsageError(describe(f"model_conf does not fit {cls.__name__}: {error}")) from error
+            raise does_not_fit(error, "model_conf", conf) from error
 
     def codebooks_for(self, bitrate_kbps: float | None) -> int:
         """Return how many quantiser layers fit into a bit rate: at least one, at most all.

@@ -31,7 +31,8 @@ from espnet_av.layers.frozen import frozen
 from espnet_av.layers.gan_losses import discriminator_hinge_loss, feature_matching_loss, generator_hinge_loss
 from espnet_av.layers.mel_loss import MultiScaleMelLoss
 from espnet_av.layers.stft_discriminator import Features, MultiScaleSTFTDiscriminator
-from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
+from espnet_av.utils.config import does_not_fit
+from espnet_av.utils.errors import DataError, describe, usage_error
 
 #: What leads the names of a training's weights: ``codec.generator.*`` and ``codec.discriminator.*``.
 CODEC_PREFIX = "codec."
@@ -119,7 +120,8 @@ class CodecModel(nn.Module):
             conf = {"sample_rate": rate, **(semantic_loss_conf or {})}
             self.semantic_loss = SemanticLoss(**conf) if lambda_semantic > 0 else None
         except TypeError as error:
-            raise UsageError(describe(f"a loss of the codec does not take a keyword: {error}")) from error
+            parts = {"mel_loss_conf": mel_loss_conf, "semantic_loss_conf": semantic_loss_conf}
+            raise does_not_fit(error, "loss_conf", parts) from error
         if quantizer_start_step < 0:
             usage_error("quantizer_start_step is too small", quantizer_start_step, "0 or more")
         self.use_dual_decoder = use_dual_decoder

@@ -13,8 +13,8 @@ import torch
 from espnet_av import _espnet
 from espnet_av.data.iter_factory import AVIterFactory
 from espnet_av.tasks.av_task import AVTaskMixin
-from espnet_av.utils.config import NestedDictAction
-from espnet_av.utils.errors import UsageError, describe, usage_error
+from espnet_av.utils.config import NestedDictAction, does_not_fit
+from espnet_av.utils.errors import usage_error
 
 if TYPE_CHECKING:
     from espnet_av.activesep.separators import PassiveSeparator
@@ -151,8 +151,7 @@ class ActiveSepTask(AVTaskMixin, _espnet.AbsTask):
         try:
             return ESPnetPassiveModel(PassiveSeparator(**args.model_conf))
         except TypeError as error:
-            allowed = ["base_channels", "num_ears", "init"]
-            raise UsageError(describe(f"model_conf: {error}", sorted(args.model_conf), allowed)) from error
+            raise does_not_fit(error, "model_conf", args.model_conf) from error
 
     @classmethod
     def load_start(cls, model: ESPnetPassiveModel, weights: Path) -> None:

@@ -30,6 +30,7 @@ from espnet_av.train.optim import SCHEDULERS, DepthRule, parameter_groups, regis
 from espnet_av.train.run_flags import add_flags, apply_flags
 from espnet_av.train.start_model import find_start_weights
 from espnet_av.train.trainer import AVTrainer
+from espnet_av.utils.config import does_not_fit
 from espnet_av.utils.errors import MissingDataError, UsageError, describe, usage_error
 from espnet_av.utils.source import source_commit
 
@@ -213,11 +214,19 @@ class AVTaskMixin(TaskBase):
         input. Without either, this is what ESPnet builds.
 
         Raises:
-            UsageError: A name in ``freeze_param`` matches nothing, or nothing is left to train.
+            UsageError: A name in ``freeze_param`` matches nothing, nothing is left to train, or the optimizer does not
+                take a keyword of ``optim_conf``.
         """
         cls.check_frozen(args, model)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             usage_error("--freeze_param leaves nothing to train", args.freeze_param)
+        try:
+            return cls._make_optimizers(args, model)
+        except TypeError as error:
+            raise does_not_fit(error, "optim_conf", args.optim_conf) from error
+
+    @classmethod
+    def _make_optimizers(cls, args: argparse.Namespace, model: "AbsESPnetModel") -> list[torch.optim.Optimizer]:
         if not args.exclude_weight_decay and args.layer_lr_decay == 1:
             return super().build_optimizers(args, model)
         conf = dict(args.optim_conf)

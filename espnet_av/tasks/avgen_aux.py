@@ -19,8 +19,8 @@ from espnet_av.data.collate import AVCollate
 from espnet_av.data.data_dir import read_scp
 from espnet_av.data.samplers import BucketBatchSampler
 from espnet_av.tasks.av_task import AVTaskMixin
-from espnet_av.utils.config import NestedDictAction
-from espnet_av.utils.errors import UsageError, describe, usage_error
+from espnet_av.utils.config import NestedDictAction, does_not_fit
+from espnet_av.utils.errors import usage_error
 
 if TYPE_CHECKING:
     from espnet_av.avgen.aux_data import HeadPreprocessor
@@ -182,7 +182,7 @@ class _AuxiliaryTask(AVTaskMixin):
         try:
             return build(**conf)
         except TypeError as error:
-            raise UsageError(describe(f"{option} does not fit: {error}", sorted(conf))) from error
+            raise does_not_fit(error, option, conf) from error
 
 
 class HeadVAETask(_AuxiliaryTask, _espnet.AbsTask):

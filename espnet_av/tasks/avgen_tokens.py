@@ -18,7 +18,8 @@ from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import AVTaskMixin
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_into, load_weights
-from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
+from espnet_av.utils.config import does_not_fit
+from espnet_av.utils.errors import DataError, usage_error
 
 if TYPE_CHECKING:
     from espnet_av.avgen.ctc_tokens import CTCTokens
@@ -153,7 +154,7 @@ class AVGenTokensTask(AVTaskMixin, _espnet.AbsTask):
         try:
             return ESPnetTokensModel(model_choices.get_class(args.model)(**args.model_conf))
         except TypeError as error:
-            raise UsageError(describe(f"model_conf: {error}", sorted(args.model_conf))) from error
+            raise does_not_fit(error, "model_conf", args.model_conf) from error
 
     @classmethod
     def load_start(cls, model: torch.nn.Module, weights: Path) -> None:

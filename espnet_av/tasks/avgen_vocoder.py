@@ -26,8 +26,8 @@ from espnet_av.registry import LazyChoices
 from espnet_av.tasks.codec import CodecTask
 from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.loading import load_into, load_weights
-from espnet_av.utils.config import NestedDictAction
-from espnet_av.utils.errors import UsageError, describe, usage_error
+from espnet_av.utils.config import NestedDictAction, does_not_fit
+from espnet_av.utils.errors import usage_error
 
 if TYPE_CHECKING:
     from espnet_av._espnet import AbsESPnetModel
@@ -126,7 +126,7 @@ class AVGenVocoderTask(CodecTask):
         try:
             return MelConfig(**args.mel_conf)
         except TypeError as error:
-            raise UsageError(describe(f"mel_conf: {error}", sorted(args.mel_conf))) from error
+            raise does_not_fit(error, "mel_conf", args.mel_conf) from error
 
     @classmethod
     def sample_rate(cls, args: argparse.Namespace) -> int:
@@ -157,7 +157,7 @@ class AVGenVocoderTask(CodecTask):
         try:
             return ESPnetVocoderModel(VocoderModel(generator, cls.mel_config(args), discriminator, **args.loss_conf))
         except TypeError as error:
-            raise UsageError(describe(f"loss_conf: {error}", sorted(args.loss_conf))) from error
+            raise does_not_fit(error, "loss_conf", args.loss_conf) from error
 
     @classmethod
     def networks(cls, model: "AbsESPnetModel") -> tuple[torch.nn.Module, torch.nn.Module]:

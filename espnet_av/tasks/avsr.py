@@ -21,8 +21,8 @@ from espnet_av.registry import LazyChoices
 from espnet_av.tasks.av_task import AVTaskMixin
 from espnet_av.train.loading import load_weights
 from espnet_av.train.optim import DepthRule
-from espnet_av.utils.config import NestedDictAction
-from espnet_av.utils.errors import CheckpointError, UsageError, describe
+from espnet_av.utils.config import NestedDictAction, does_not_fit
+from espnet_av.utils.errors import CheckpointError, describe
 
 if TYPE_CHECKING:
     from espnet_av.avsr.model import AVSRModel
@@ -170,7 +170,7 @@ class AVSRTask(AVTaskMixin, _espnet.AbsTask):
         try:
             network = model_class(vocab_size=tokenizer.vocab_size, **args.model_conf)
         except TypeError as error:
-            raise UsageError(describe(f"model_conf does not fit {model_class.__name__}: {error}")) from error
+            raise does_not_fit(error, "model_conf", args.model_conf) from error
         return ESPnetAVSRModel(network, tokenizer.decode, args.audio_epochs)
 
     @classmethod

@@ -26,7 +26,7 @@ from espnet_av.tasks.parser import AVArgumentParser
 from espnet_av.train.gan import GANTrainer
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.optim import SCHEDULERS, parameter_groups
-from espnet_av.utils.config import NestedDictAction
+from espnet_av.utils.config import NestedDictAction, does_not_fit
 from espnet_av.utils.errors import UsageError, describe, usage_error
 
 if TYPE_CHECKING:
@@ -320,11 +320,11 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
         try:
             discriminator = MultiScaleSTFTDiscriminator(**args.discriminator_conf)
         except TypeError as error:
-            raise UsageError(describe(f"discriminator_conf: {error}", sorted(args.discriminator_conf))) from error
+            raise does_not_fit(error, "discriminator_conf", args.discriminator_conf) from error
         try:
             return ESPnetCodecModel(CodecModel(generator, discriminator, **args.loss_conf))
         except TypeError as error:
-            raise UsageError(describe(f"loss_conf: {error}", sorted(args.loss_conf))) from error
+            raise does_not_fit(error, "loss_conf", args.loss_conf) from error
 
     @classmethod
     def networks(cls, model: "AbsESPnetModel") -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -336,16 +336,19 @@ class CodecTask(AVTaskMixin, _espnet.AbsTask):
         """Build ``optim`` over the generator and ``optim2`` over the discriminator, without what is frozen.
 
         Raises:
-            UsageError: An unknown optimizer, or a network of which nothing is left to train.
+            UsageError: An unknown optimizer or keyword of one, or a network of which nothing is left to train.
         """
         cls.check_frozen(args, model)
         if args.layer_lr_decay != 1:
             usage_error("--layer_lr_decay has no effect here", args.layer_lr_decay, "1")
-        settings = ((args.optim, args.optim_conf), (args.optim2, args.optim2_conf))
-        return [
-            build_optimizer(network, name, conf, spare_vectors=args.exclude_weight_decay)
-            for network, (name, conf) in zip(cls.networks(model), settings, strict=True)
-        ]
+        optimizers = []
+        for network, option in zip(cls.networks(model), ("optim", "optim2"), strict=True):
+            name, conf = getattr(args, option), getattr(args, f"{option}_conf")
+            try:
+                optimizers.append(build_optimizer(network, name, conf, spare_vectors=args.exclude_weight_decay))
+            except TypeError as error:
+                raise does_not_fit(error, f"{option}_conf", conf) from error
+        return optimizers
 
     @classmethod
     def load_start(cls, model: "AbsESPnetModel", weights: Path) -> None:

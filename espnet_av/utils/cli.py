@@ -3,14 +3,24 @@
 """How every command line of the package starts and ends."""
 
 import argparse
+import contextlib
+import errno
 import logging
+import math
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 
 from espnet_av.utils.errors import EXIT_BAD_ENVIRONMENT, EXIT_OK, EspnetAVError, describe
 from espnet_av.utils.files import is_disk_full
 
+EXIT_NO_READER = 128 + 13  # as of a program that SIGPIPE ended
+# What the system says about a path that the user chose.
+PATH_PROBLEMS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -28,8 +38,9 @@ def run_main(
 ) -> int:
     """Run a command line's ``main`` and turn user errors into one clear line and an exit code.
 
-    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. A full disk is told in one line as well;
-    errors that are no user errors pass through.
+    A traceback of a user error is shown when ``ESPNET_AV_DEBUG=1`` is set. A full disk and a path that cannot be used
+    are told in one line as well; errors that are no user errors pass through. Where nobody reads the output any more
+    (``espnet-av results | head``) the command ends without a word.
 
     Args:
         main: The function to call.
@@ -44,18 +55,48 @@ def run_main(
     if logs:
         set_up_logging()
     try:
-        return main(cmd) or EXIT_OK
-    except EspnetAVError as error:
-        if os.environ.get("ESPNET_AV_DEBUG") == "1":
-            logging.getLogger(__name__).exception("the error in full")
-        sys.stderr.write(f"{program}: error: {error}\n")
-        return error.exit_code
-    except OSError as error:
-        if not is_disk_full(error):
+        try:
+            code = main(cmd) or EXIT_OK
+        except SystemExit:  # of --help
+            _flush()
             raise
-        message = describe("the disk is full", got=str(error), fix="make room, then run the same command again")
-        sys.stderr.write(f"{program}: error: {message}\n")
-        return EXIT_BAD_ENVIRONMENT
+        _flush()
+        return code
+    except EspnetAVError as error:
+        return _tell(program, str(error), error.exit_code)
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
+        return EXIT_NO_READER
+    except OSError as error:
+        if is_disk_full(error):
+            message = describe("the disk is full", got=str(error), fix="make room, then run the same command again")
+        elif error.errno in PATH_PROBLEMS and error.filename is not None:
+            what = f"cannot use {error.filename}: {error.strerror}"
+            message = describe(what, fix="name another place, or change what is there or its permissions")
+        else:
+            raise
+        return _tell(program, message, EXIT_BAD_ENVIRONMENT)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it may be closed from the start
+        sys.stdout.flush()
+
+
+def _tell(program: str, message: str, code: int) -> int:
+    if os.environ.get("ESPNET_AV_DEBUG") == "1":
+        logging.getLogger(__name__).exception("the error in full")
+    sys.stderr.write(f"{program}: error: {message}\n")
+    return code
+
+
+def _output_is_closed() -> bool:
+    """Tell whether the other end of standard output, a pipe, is closed."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def to_bool(text: str) -> bool:
@@ -67,3 +108,17 @@ def to_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: true, false")
     return text.lower() == "true"
+
+
+def at_least(lowest: float, kind: type = int) -> Callable[[str], float]:
+    """Return what reads an option whose value is a number of a kind, ``lowest`` or more."""
+    allowed = f"a {'whole ' if kind is int else ''}number from {lowest:g}"
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if lowest <= value < math.inf:
+                return value
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {allowed}")
+
+    return read

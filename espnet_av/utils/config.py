@@ -5,7 +5,10 @@
 import argparse
 import copy
 import difflib
-from collections.abc import Iterable, Sequence
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,61 @@ def set_nested(config: dict[str, Any], dotted: str, value: Any) -> None:
             config[key] = {}
         config = config[key]
     config[leaf] = value
+
+
+def does_not_fit(error: TypeError, name: str, conf: Mapping[str, Any]) -> UsageError:
+    """Turn what Python says of a keyword that a class does not take into the error that the user sees.
+
+    Args:
+        error: Of the call with the keywords of ``conf``, or of one further in, with those of a block of it.
+        name: What the user calls ``conf``, e.g. ``model_conf``.
+        conf: Keywords, and blocks of keywords.
+
+    Returns:
+        The error; it names the block, the keywords that are allowed in it, and the nearest of them.
+    """
+    said = re.search(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    known = _keywords(error, said[1]) if said else None
+    if said is None or known is None:
+        return UsageError(describe(f"{name} does not fit: {error}", sorted(conf)))
+    keyword, owner = said[2], said[1].removesuffix(".__init__")
+    holders = [(path, set(block)) for path, block in _blocks(name, conf) if keyword in block]
+    if len(holders) > 1:
+        holders = [(path, keys) for path, keys in holders if keys <= {*known, keyword}]
+    where, near = holders[0][0] if len(holders) == 1 else name, nearest(keyword, known)
+    what = f"{where} does not fit {owner}: unknown keyword '{keyword}'"
+    return UsageError(describe(what, allowed=known, fix=f"did you mean '{near}'?" if near else None))
+
+
+def _keywords(error: TypeError, function: str) -> list[str] | None:
+    """Return the keywords of the function of this qualified name that was called; None where it is not found."""
+    scopes: list[Mapping[str, Any]] = []
+    step = error.__traceback__
+    while step is not None:
+        scopes[:0] = [step.tb_frame.f_locals, step.tb_frame.f_globals]
+        step = step.tb_next
+    near = [found for found in (_look_up(scope, function) for scope in scopes) if found]
+    anywhere = {found for module in list(sys.modules.values()) if (found := _look_up(vars(module), function))}
+    if not near and len(anywhere) != 1:
+        return None
+    taken = inspect.signature((near or list(anywhere))[0]).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [each.name for each in taken if each.kind in kinds and each.name != "self"]
+
+
+def _look_up(scope: Mapping[str, Any], function: str) -> Callable | None:
+    first, *parts = function.split(".")
+    found = scope.get(first)
+    for part in parts:
+        found = inspect.getattr_static(found, part, None)
+    return found if inspect.isfunction(found) and found.__qualname__ == function else None
+
+
+def _blocks(name: str, conf: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield name, conf
+    for key, value in conf.items():
+        if isinstance(value, Mapping):
+            yield from _blocks(f"{name}.{key}", value)
 
 
 class NestedDictAction(argparse.Action):

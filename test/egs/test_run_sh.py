@@ -577,6 +577,21 @@ echo 77
     assert [row["jobs"] for row in rows] == [1, 4, 9, 3]  # the data doctor comes before the filters
 
 
+def test_several_nodes_are_started_as_the_guide_says(recipe, repo_root):
+    """The lines of egs/README.md are those that --dry_run shows, up to what stands for ``...``."""
+    guide = (repo_root / "egs" / "README.md").read_text().split("### Training on several nodes")[1]
+    command, *lines = guide.split("```\n")[1].splitlines()
+    result = recipe.run(*command.split("run.sh ")[1].split())
+    assert result.returncode == 0, result.stderr
+    shown = result.stdout[result.stdout.index("  # srun starts") :].splitlines()
+    assert len(shown) == len(lines) == 4
+    for line, said in zip(lines, shown, strict=True):
+        pattern = ".*".join(re.escape(part.strip()) for part in line.split("..."))
+        said = re.sub(r"\S+ -m torch", "python3 -m torch", said.replace("'", "").strip())
+        assert re.fullmatch(pattern, said), said
+    assert not Path(f"{recipe.calls_file}.sbatch").exists() and recipe.calls("avsr_train") == []
+
+
 def test_recipes_are_listed(repo_root):
     text = (repo_root / "egs" / "README.md").read_text()
     for name in RECIPES:

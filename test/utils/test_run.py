@@ -89,6 +89,15 @@ def test_wrong_usage(run, words, message):
     assert message in result.stderr
 
 
+def test_log_that_cannot_be_written(run):
+    (run.folder / "file").touch()
+    result = run("JOB=1:2", "file/x.JOB.log", "touch", "ran")
+    assert result.returncode == 2 and not (run.folder / "ran").exists()
+    assert result.stderr == (
+        "run: error: no log can be written at file/x.1.log: file: File exists; fix: name another place for it\n"
+    )
+
+
 def test_words_are_data(run):
     run("x.log", "echo", "$(touch pwned)", "$(touch${IFS}pwned)", "`touch pwned`", "*", ";touch pwned")
     assert "\n$(touch pwned) $(touch${IFS}pwned) `touch pwned` * ;touch pwned\n" in (run.folder / "x.log").read_text()

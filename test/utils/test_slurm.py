@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,11 +72,19 @@ def test_unknown_option_names_the_rules(fake):
     assert "gpu=0" in result.stderr
 
 
-def test_bad_line_of_the_configuration(fake):
-    (fake.folder / "conf" / "slurm.conf").write_text("command sbatch\nflag x=1 -x\n")
+@pytest.mark.parametrize("line", [b"flag x=1 -x", b"option gpu=* --comment='two", b"option gpu=* \xff"])
+def test_bad_line_of_the_configuration(fake, line):
+    (fake.folder / "conf" / "slurm.conf").write_bytes(b"command sbatch\n" + line + b"\n")
     result = fake("x.log", "true")
     assert result.returncode == 2
-    assert "slurm.conf:2" in result.stderr
+    assert re.fullmatch(r"slurm: error: conf/slurm.conf:(2:? | no text in UTF-8).*\n", result.stderr)
+
+
+def test_log_that_cannot_be_written(fake):
+    (fake.folder / "file").touch()
+    result = fake("file/x.log", "true")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert not (fake.folder / "args.txt").exists()
 
 
 def test_no_slurm_here(tmp_path, repo_root):

@@ -3,6 +3,7 @@
 """What the doctor looks at: the clips of a data folder of any task, or of a folder of plain sound or video files."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,8 +176,9 @@ def _mixtures(data: DataDir, set_name: str) -> list[Clip]:
 
 def _files(folder: Path, set_name: str) -> list[Clip]:
     clips = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)):
-        name, place = path.relative_to(folder).with_suffix("").as_posix().replace(" ", "_"), str(path)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (*SOUND_SUFFIXES, *VIDEO_SUFFIXES))
+    for path, name in zip(paths, _names(folder, paths), strict=True):
+        place = str(path)
         video = place if path.suffix.lower() in VIDEO_SUFFIXES else None
         speaker = name.rpartition("/")[0] or set_name
         clips.append(Clip(set_name, name, sound=place, video=video, speaker=speaker))
@@ -186,3 +188,17 @@ def _files(folder: Path, set_name: str) -> list[Clip]:
             describe("nothing to look at", str(folder), allowed, "run stage 1 or 2, or name another")
         )
     return clips
+
+
+def _names(folder: Path, paths: list[Path]) -> list[str]:
+    """Name files by their path without suffix; where that names two of them, with it, and then by a number."""
+    whole = [path.relative_to(folder).as_posix().replace(" ", "_") for path in paths]
+    short = [name[: len(name) - len(path.suffix)] for name, path in zip(whole, paths, strict=True)]
+    count = Counter(short)
+    used: set[str] = set()
+    for number, name in enumerate(short):
+        name = short[number] = name if count[name] == 1 else whole[number]
+        while short[number] in used:
+            short[number] = f"{name}-{len(used)}"
+        used.add(short[number])
+    return short

@@ -77,6 +77,7 @@ class Diagnosis:
         pairs: Recordings that are in two clips.
         train_sets: Sets to train on.
         notes: What was not looked at, and why.
+        not_sought: Kinds of findings that were not looked for.
         seconds: Time that measuring and comparing took.
     """
 
@@ -87,6 +88,7 @@ class Diagnosis:
     pairs: list[dict[str, Any]] = field(default_factory=list)
     train_sets: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    not_sought: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def counts(self) -> dict[str, int]:
@@ -140,8 +142,7 @@ def examine(folders: Sequence[str | Path], settings: Settings = Settings()) -> D
         drop = kind in settings.drop and clip.set_name in drop_sets
         result.findings.append(Finding(clip.set_name, clip.utt, kind, detail, clip.part, drop))
     _judge_groups(result, settings.limits)
-    if settings.max_clips is not None:
-        result.notes.append(f"looked at no more than {settings.max_clips} clips of each set")
+    _note_what_was_left_out(result, settings)
     result.seconds = time.monotonic() - began
     return result
 
@@ -321,6 +322,34 @@ def _judge_rate(name: str, rows: Sequence[Row], result: Diagnosis, limits: Limit
         result.findings.append(Finding(name, "", "frame_rate", detail))
 
 
+def _note_what_was_left_out(result: Diagnosis, settings: Settings) -> None:
+    """Say what was not looked for: no finding is good news only of what was."""
+    left_out: dict[str, str] = {}
+    name_them = "name those to train on with --train_sets"
+    if not settings.depth.sync:
+        left_out |= dict.fromkeys(("av_offset", "av_drift"), "sound and lips were not compared")
+    if not settings.depth.pictures and any(row.clip.video and not row.clip.crops for row in result.rows):
+        of_pictures = ("blank_video", "no_lip_motion", "repeated_frames", "av_offset", "av_drift")
+        left_out |= dict.fromkeys(of_pictures, "videos were not decoded")
+    if not settings.depth.prints:
+        left_out |= dict.fromkeys(("leak", "near_duplicate"), "no fingerprints were taken")
+    elif len(result.folders) == 1:
+        left_out["leak"] = "one set alone"
+    elif not result.train_sets:
+        left_out["leak"] = f"no set is one to train on; {name_them}"
+    elif len(result.train_sets) == len(result.folders):
+        left_out["leak"] = f"every set is one to train on; {name_them}"
+    texts = any(row.clip.text is not None for row in result.rows)
+    if texts and settings.units.token_list is None and not result.train_sets:
+        left_out["unknown_units"] = f"no --token_list, and no set is one to train on; {name_them}"
+    for why in dict.fromkeys(left_out.values()):
+        kinds = ", ".join(kind for kind, reason in left_out.items() if reason == why)
+        result.notes.append(f"not looked for: {kinds} ({why})")
+    result.not_sought = tuple(kind for kind in KINDS if kind in left_out)
+    if settings.max_clips is not None:
+        result.notes.append(f"looked at no more than {settings.max_clips} clips of each set")
+
+
 def to_json(result: Diagnosis, settings: Settings) -> dict[str, Any]:
     """Return what ``doctor.json`` holds."""
     counts = result.counts()
@@ -339,6 +368,7 @@ def to_json(result: Diagnosis, settings: Settings) -> dict[str, Any]:
         "limits": asdict(settings.limits),
         "drop": list(settings.drop),
         "notes": result.notes,
+        "not_looked_for": list(result.not_sought),
         "seconds": round(result.seconds, 2),
         "clips_per_sec": round(len(result.rows) / max(result.seconds, 1e-3), 2),
     }

@@ -68,6 +68,7 @@ class Limits:
         loudness_lu: Distance from the median loudness of the set.
         clipped_share: Share of samples in flat tops, 0 to 1.
         min_tops: And so many flat tops at least.
+        top_share: Share of the sounding samples within 3 dB of the top: clipped before lossy coding rounded its tops.
         speech_share: Smallest share of frames with sound.
         hole_sec: Longest digital silence between sounding samples.
         dc_offset: Largest mean of the samples.
@@ -82,6 +83,8 @@ class Limits:
         drift_gain: How much higher the correlation must be with the speed changed.
         drift_sec: Shortest clip whose own drift is judged; the drift of a set is judged on all.
         repeated_share: Largest share of repeated frames.
+        near_repeats: Largest share of frames that are repeated but for lossy coding.
+        min_near_repeats: And so many of them at least.
         chars_per_sec: Highest speaking rate.
         same_error: Largest share of differing bits of two fingerprints of one recording.
         same_sec: Shortest sounding time that two clips must share.
@@ -92,6 +95,7 @@ class Limits:
     loudness_lu: float = 15.0
     clipped_share: float = 1e-3
     min_tops: int = 5
+    top_share: float = 0.2
     speech_share: float = 0.15
     hole_sec: float = 0.1
     dc_offset: float = 0.02
@@ -106,6 +110,8 @@ class Limits:
     drift_gain: float = 0.06
     drift_sec: float = 8.0
     repeated_share: float = 0.15
+    near_repeats: float = 0.1
+    min_near_repeats: int = 5
     chars_per_sec: float = 35.0
     same_error: float = 0.25
     same_sec: float = 0.5

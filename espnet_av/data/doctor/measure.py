@@ -23,6 +23,7 @@ from espnet_av.data.doctor.sync import (
     MIN_FRAMES,
     lag_map,
     mouth_curves,
+    near_repeats,
     repeated_share,
     sharp_curve,
     sound_envelope,
@@ -176,7 +177,10 @@ def _read_pictures(clip: Clip, look: _Look) -> None:
         else:
             look.frames, look.fps = read_small(str(clip.video))
     except (DataError, MissingDataError, ValueError, OSError) as error:
-        look.faults.append((_kind_of(error), str(error)))
+        kind = _kind_of(error)
+        if clip.crops is None and clip.video == clip.sound:  # one file that is broken is one finding
+            look.faults = [fault for fault in look.faults if fault[0] != kind]
+        look.faults.append((kind, str(error)))
         return
     stated, got = clip.num_frames, len(look.frames)
     if clip.crops is not None and stated and got < stated:
@@ -235,6 +239,10 @@ def judge_sound(facts: SoundFacts, limits: Limits) -> list[tuple[str, str]]:
         found.append(("mostly_silent", f"{100 * facts.speech_share:.0f} % of the time within 35 dB of the loud parts"))
     if facts.clipped_share > limits.clipped_share and facts.num_tops >= limits.min_tops:
         found.append(("clipped", f"{100 * facts.clipped_share:.2f} % of the samples in {facts.num_tops} flat tops"))
+    elif facts.top_share > limits.top_share:
+        found.append(
+            ("clipped", f"{100 * facts.top_share:.0f} % of the samples within 3 dB of the top, rounded by coding")
+        )
     if facts.longest_hole_sec > limits.hole_sec:
         found.append(("hole", f"{facts.longest_hole_sec:.2f} s of zeros in the middle"))
     if abs(facts.offset) > limits.dc_offset:
@@ -258,6 +266,10 @@ def judge_pictures(frames: np.ndarray, limits: Limits) -> list[tuple[str, str]]:
         return [
             ("repeated_frames", f"{100 * share:.0f} % of the frames equal the one before, up to {longest} in a row")
         ]
+    near = near_repeats(frames)
+    if near >= max(limits.min_near_repeats, limits.near_repeats * (len(frames) - 1)):
+        much = f"{100 * near / (len(frames) - 1):.0f} % of the frames"
+        return [("repeated_frames", f"{much} are nearly the one before, unlike those round them: repeated, then coded")]
     return []
 
 

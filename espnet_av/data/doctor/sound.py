@@ -13,6 +13,7 @@ import numpy as np
 FRAME_SEC = 0.02
 SPEECH_RANGE_DB = 35.0  # below the loud frames: what is softer counts as a pause
 FLAT_TOP = 3  # equal samples in a row at the peak that make a clipped top
+QUIET = 10 ** (-30 / 20)  # a peak below which tops are not looked at, for the steps of samples are coarse there
 BLOCK_SEC, OVERLAP = 0.4, 4  # of loudness
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS, LU
 
@@ -27,6 +28,7 @@ class SoundFacts:
         loudness_lufs: Integrated loudness (ITU-R BS.1770-4, mono); -120 where nothing passes its gates.
         clipped_share: Share of samples in flat tops at the peak, 0 to 1.
         num_tops: Number of flat tops.
+        top_share: Share of the sounding samples that lie at the top, 0 to 1 (:func:`top_share`).
         speech_share: Share of 20 ms frames within 35 dB of the loud ones (95th percentile).
         longest_hole_sec: Longest stretch of zeros between sounding samples.
         offset: Mean of the samples.
@@ -38,6 +40,7 @@ class SoundFacts:
     loudness_lufs: float
     clipped_share: float
     num_tops: int
+    top_share: float
     speech_share: float
     longest_hole_sec: float
     offset: float
@@ -48,7 +51,7 @@ def measure_sound(wave: np.ndarray, rate: int) -> SoundFacts:
     """Measure a waveform ``(N,)`` in [-1, 1] of ``rate`` Hz."""
     seconds = len(wave) / rate
     if len(wave) == 0 or not np.isfinite(wave).all():
-        return SoundFacts(seconds, -120.0, -120.0, 0.0, 0, 0.0, 0.0, 0.0, finite=len(wave) == 0)
+        return SoundFacts(seconds, -120.0, -120.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, finite=len(wave) == 0)
     share, tops = flat_tops(wave)
     return SoundFacts(
         seconds=seconds,
@@ -56,6 +59,7 @@ def measure_sound(wave: np.ndarray, rate: int) -> SoundFacts:
         loudness_lufs=loudness(wave, rate),
         clipped_share=share,
         num_tops=tops,
+        top_share=top_share(wave),
         speech_share=_speech_share(wave, rate),
         longest_hole_sec=_longest_hole(wave) / rate,
         offset=float(wave.mean(dtype=np.float64)),
@@ -112,7 +116,7 @@ def flat_tops(wave: np.ndarray) -> tuple[float, int]:
     scale has none, for its steps are coarse.
     """
     peak = float(np.abs(wave).max(initial=0.0))
-    if peak < 10 ** (-30 / 20):
+    if peak < QUIET:
         return 0.0, 0
     total, count = 0, 0
     for sign in (1.0, -1.0):
@@ -120,6 +124,23 @@ def flat_tops(wave: np.ndarray) -> tuple[float, int]:
         lengths = lengths[lengths >= FLAT_TOP]
         total, count = total + int(lengths.sum()), count + len(lengths)
     return total / len(wave), count
+
+
+def top_share(wave: np.ndarray) -> float:
+    """Return the share of the sounding samples of ``(N,)`` that lie within 3 dB of the top, or above.
+
+    Lossy coding makes flat tops uneven, but they stay near the top: of speech 2 to 10 % of the samples are there, of
+    speech that was clipped at a tenth of its peak before it was coded 20 to 35 %. The top is the 99.5th percentile,
+    for after coding some samples reach over it. A steady tone, whose tops are all of one length, has none.
+    """
+    level = np.abs(wave)
+    top = float(np.percentile(level, 99.5))
+    if top < QUIET:
+        return 0.0
+    lengths = _run_lengths(level >= top / np.sqrt(2.0))
+    if lengths.std() < 0.25 * lengths.mean():
+        return 0.0
+    return float(lengths.sum() / np.count_nonzero(level >= 0.05 * top))
 
 
 def _run_lengths(mask: np.ndarray) -> np.ndarray:

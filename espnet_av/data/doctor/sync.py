@@ -20,6 +20,7 @@ REACH = 8  # frames round a lag whose shape is compared
 TREND = 25  # frames: what changes more slowly is left out of the sharp curve
 SMOOTH = np.array([0.06, 0.24, 0.4, 0.24, 0.06])  # Gauss of one frame
 RATIOS = 1.0 + 0.007 * np.arange(-8, 9)  # 24 to 25 fps is 1.042
+DIP = 0.4  # of the change before and after it: less is a repeated frame
 USUAL_SHAPE = np.exp(-0.5 * np.square(np.arange(-MAX_LAG, MAX_LAG + 1) / 2.0))
 
 
@@ -171,3 +172,18 @@ def repeated_share(frames: np.ndarray) -> tuple[float, int]:
         run = run + 1 if equal else 1
         longest = max(longest, run)
     return float(same.mean()), longest
+
+
+def near_repeats(frames: np.ndarray) -> int:
+    """Return how many frames ``(T, H, W)`` differ much less from the one before than their neighbours do from theirs.
+
+    A repeated frame comes out of lossy coding a little different; a face that holds still does so for longer than a
+    frame. One frame in six is found in clips of 25 frames a second that were made 30 and coded well.
+    """
+    change = np.array(
+        [np.abs(np.subtract(b, a, dtype=np.int16)).mean() for a, b in zip(frames, frames[1:], strict=False)]
+    )
+    if len(change) < 3:
+        return 0
+    around = np.minimum(np.append(change[1:], np.inf), np.append(np.inf, change[:-1]))
+    return int(np.count_nonzero(change < DIP * around))

@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program ``espnet-av``: verbs, tasks, options, and what it says about mistakes."""
 
+import errno
 import importlib.util
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +35,31 @@ def test_help_and_version(capsys: pytest.CaptureFixture) -> None:
         assert all(verb in shown for verb in cli.VERBS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"espnet_av {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in cli.VERBS.items() if "{task}" not in verb.module])
+def test_help_of_a_verb(verb: str, capsys: pytest.CaptureFixture) -> None:
+    """The help of a verb calls it by its name, and shows values as one would write them."""
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert end.value.code == 0 and shown.startswith(f"usage: espnet-av {verb} ")
+    assert "PosixPath" not in shown
+
+
+@pytest.mark.parametrize("verb", ["train", "infer", "score", "eval"])
+def test_help_of_a_verb_of_a_task(verb: str, capsys: pytest.CaptureFixture) -> None:
+    """The same where the task is a word of its own."""
+    with pytest.raises(SystemExit):
+        cli.main([verb, "activesep", "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: espnet-av {verb} activesep ")
+
+
+def test_help_names_every_task(capsys: pytest.CaptureFixture) -> None:
+    """A task that some verb has is in the help."""
+    cli.main(["--help"])
+    shown = capsys.readouterr().out.partition("tasks: ")[2]
+    assert {task for verb in cli.VERBS.values() for task in verb.tasks} <= set(re.findall(r"\w+", shown))
 
 
 def test_verb_runs_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +121,46 @@ def test_installed_program() -> None:
     """The program runs as a module in a process of its own."""
     answer = subprocess.run([sys.executable, "-m", "espnet_av.bin.cli", "fetsh"], capture_output=True, text=True)
     assert answer.returncode == 2 and "did you mean 'fetch'?" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "lambda cmd: sys.stdout.write('line\\n' * 50000) and 0",
+        "argparse.ArgumentParser(description='x ' * 9).parse_args",
+    ],
+)
+def test_output_that_nobody_reads(main: str) -> None:
+    """A command whose output is no longer read (``| head``) ends without a word, in its work or in its help."""
+    code = f"import argparse, sys\nfrom espnet_av.utils.cli import run_main\nsys.exit(run_main({main}, ['--help']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert (answer.returncode, answer.stderr) == (141, "")
+
+
+def test_broken_pipe_of_another_program() -> None:
+    """A pipe to a helper program that broke is no end of our output."""
+
+    def main(_: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "ffmpeg has ended")
+
+    with pytest.raises(BrokenPipeError):
+        run_main(main)
+
+
+def test_path_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A place to write that is none is told in one line; an error without a path of the user passes through."""
+    (tmp_path / "file").touch()
+    assert run_main(lambda _: (tmp_path / "file" / "page.html").write_text("") and 0) == 4
+    shown = capsys.readouterr().err
+    assert f"error: cannot use {tmp_path}/file/page.html: Not a directory; fix: name another place" in shown
+
+    def main(_: object) -> int:
+        raise PermissionError("of something else")
+
+    with pytest.raises(PermissionError):
+        run_main(main)

@@ -68,5 +68,15 @@ def test_bad_options(folders, tmp_path):
         main([*folders, "--drop", "leek", "--output_dir", str(tmp_path / "out")])
     with pytest.raises(UsageError, match="--train_sets"):
         main([*folders, "--train_sets", "tarin", "--output_dir", str(tmp_path / "out")])
+    for option in ("--max_clips=-3", "--max_clips=0", "--max_offset_frames=-1", "--max_drift_frames=nan", "--nj=0"):
+        with pytest.raises(SystemExit) as end:
+            main([*folders, option, "--output_dir", str(tmp_path / "out")])
+        assert end.value.code == 2
     assert not (tmp_path / "out").exists()
     assert [line.split()[0] for line in list_kinds().splitlines()] == list(KINDS)
+
+
+def test_kinds_are_listed_one_a_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["--list_kinds"])
+    assert capsys.readouterr().out.strip() == list_kinds().strip()

@@ -3,6 +3,7 @@
 """A new recipe from the template: its files, its name everywhere, and a first stage that works."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from mixture_trees import make_layout
 
-from espnet_av.bin.new_recipe import main, make_recipe, recipe_name, templates
+from espnet_av.bin.new_recipe import main, make_recipe, next_steps, recipe_name, templates
 from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import MissingDataError, UsageError
 
@@ -80,7 +81,9 @@ def test_recipe_of_a_folder_of_mixtures(root: Path, tmp_path: Path) -> None:
     assert len(DataDir(folder / "data" / "valid").read("mouth_s2.scp")) == 3
 
 
-@pytest.mark.parametrize("name", ["Lip News/avsr", "lip_news", "lip_news/avrs", "mini_av/avsr", "../x/avsr"])
+@pytest.mark.parametrize(
+    "name", ["Lip News/avsr", "lip_news", "lip_news/avrs", "mini_av/avsr", "../x/avsr", "a" * 300 + "/avsr"]
+)
 def test_refused_names(root: Path, name: str) -> None:
     """Malformed names, unknown tasks and existing recipes are refused, and nothing is made."""
     before = sorted(root.rglob("*"))
@@ -93,6 +96,26 @@ def test_unknown_source(root: Path) -> None:
     """The recipe to copy from must exist."""
     with pytest.raises(MissingDataError):
         make_recipe("lip_news/avsr", source="gird/avsr", root=root)
+
+
+def test_source_of_another_task(root: Path) -> None:
+    """The configuration of a separator makes no recogniser."""
+    shutil.copytree(root / "egs" / "mini_av" / "avsr", root / "egs" / "mini_av" / "avss")
+    with pytest.raises(UsageError, match="another task; got 'mini_av/avss'; allowed: <dataset>/avsr"):
+        make_recipe("lip_news/avsr", source="mini_av/avss", root=root)
+    assert not (root / "egs" / "lip_news").exists()
+
+
+def test_row_of_the_registry(root: Path) -> None:
+    """What is said at the end holds a row that the registry of recipes takes."""
+    folder = make_recipe("lip_news/avsr", root=root)
+    steps = next_steps("lip_news/avsr", folder, "egs/lip_news/avsr")
+    registry = root / "recipes.yaml"
+    registry.write_text((ROOT / "egs" / "recipes.yaml").read_text() + steps[steps.index("  - recipe:") :])
+    tool = runpy.run_path(str(ROOT / "tools" / "recipe_table.py"))
+    assert tool["read_registry"](registry)["recipes"][-1]["recipe"] == "lip_news/avsr"
+    for guide in (steps, (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "egs" / "README.md").read_text()):
+        assert "egs/recipes.yaml" in guide and "python tools/recipe_table.py --write" in guide
 
 
 def test_two_ways_to_name_a_recipe() -> None:

@@ -4,6 +4,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from doctor_plants import RATE, as_mp3, clip, faster, later, spoil, write_set
 
 from espnet_av.data.doctor.clips import name_sets, read_clips
 from espnet_av.data.doctor.examine import Settings, examine, to_json
+from espnet_av.data.doctor.measure import Depth
 from espnet_av.data.doctor.units import UnitRules
 from espnet_av.data.drops import doctor_drops, write_json
 from espnet_av.data.filter_set import FilterRules, filter_set
+from espnet_av.data.video_writer import write_video
+from espnet_av.report.doctor_page import write_page
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
 
 
@@ -181,6 +185,60 @@ def test_a_wav_file_that_was_cut_is_truncated(tmp_path):
     soundfile.write(path, clip(0)[0], RATE)
     path.write_bytes(path.read_bytes()[:40000])
     assert [f.kind for f in examine([tmp_path / "tree"]).findings] == ["truncated"]
+
+
+def test_what_was_not_looked_for_is_said(tmp_path):
+    """Without a training set nothing is said of leaks but that they were not looked for; named, the set has them."""
+    for name in ("foo", "bar"):
+        write_set(tmp_path / name, {"a-0": clip(0), f"a-{name}": clip(len(name) + ord(name[0]))})
+    folders = [tmp_path / "foo", tmp_path / "bar"]
+    found = examine(folders)
+    assert found.not_sought == ("unknown_units", "leak")
+    assert [note.partition(" (")[0] for note in found.notes] == [
+        "not looked for: leak",
+        "not looked for: unknown_units",
+    ]
+    assert to_json(found, Settings())["not_looked_for"] == ["unknown_units", "leak"]
+    assert "not looked for: see" in write_page(found, tmp_path / "x.html").read_text()
+    named = examine(folders, Settings(train_sets=("foo",)))
+    assert named.not_sought == () == tuple(named.notes) and [f.kind for f in named.findings] == ["leak"]
+    assert "not looked for: see" not in write_page(named, tmp_path / "x.html").read_text()
+    hasty = examine(folders, Settings(train_sets=("foo", "bar"), depth=Depth(sync=False, prints=False)))
+    assert hasty.not_sought == ("av_offset", "av_drift", "near_duplicate", "leak")
+    assert examine(folders, Settings(train_sets=("foo", "bar"))).not_sought == ("leak",)
+
+
+def test_a_broken_file_counts_once_and_has_its_own_name(tmp_path):
+    """A clip whose sound and pictures cannot be read is one finding; files of one stem are told apart."""
+    for name in ("one.mp4", "one.mpg", "a b.mp4", "a_b.mp4", "two.mkv"):
+        _made(tmp_path / "clips" / name).write_bytes(b"no clip")
+    found = examine([tmp_path / "clips"])
+    assert [f.kind for f in found.findings] == ["unreadable"] * 5
+    names = {row.clip.utt: Path(row.clip.sound).name for row in found.rows}
+    assert names == {
+        "a_b.mp4": "a b.mp4",
+        "a_b.mp4-1": "a_b.mp4",
+        "one.mp4": "one.mp4",
+        "one.mpg": "one.mpg",
+        "two": "two.mkv",
+    }
+    assert {f.utt for f in found.findings} == set(names)
+
+
+def test_what_lossy_coding_hides(tmp_path):
+    """Frames repeated to make 30 a second of 25, and a sound clipped 40 times over, behind H.264 and AAC."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number, name in enumerate(("good", "repeated", "clipped")):
+        wave, mouth = clip(number)
+        frames = mouth[(np.arange(90) / 1.2).astype(int)] if name == "repeated" else mouth
+        wave = np.clip(40 * wave / np.abs(wave).max(), -1, 1) if name == "clipped" else wave
+        colour = np.repeat(frames[..., None], 3, axis=-1)
+        write_video(folder / f"{name}.mp4", colour, 30 if name == "repeated" else 25, wave, crf=23)
+    found = {f.utt: f for f in examine([folder]).findings}
+    assert {utt: f.kind for utt, f in found.items()} == {"repeated": "repeated_frames", "clipped": "clipped"}
+    assert re.match(r"1\d % of the frames are nearly the one before", found["repeated"].detail)
+    assert re.match(r"\d\d % of the samples within 3 dB of the top", found["clipped"].detail)
 
 
 def test_a_wrong_frame_rate_of_a_whole_set(tmp_path):

@@ -8,7 +8,7 @@ from doctor_plants import RATE, clip
 
 from espnet_av.data.doctor.findings import Limits
 from espnet_av.data.doctor.measure import judge_sound
-from espnet_av.data.doctor.sound import flat_tops, loudness, measure_sound
+from espnet_av.data.doctor.sound import flat_tops, loudness, measure_sound, top_share
 
 
 def kinds(wave):
@@ -53,3 +53,16 @@ def test_flat_tops_are_counted():
     share, count = flat_tops(np.clip(wave, -0.5, 0.5))
     assert count == 200 and 0.4 < share < 0.7
     assert flat_tops(0.01 * np.clip(wave, -0.5, 0.5)) == (0.0, 0)  # the steps of soft sound are flat as well
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1])
+def test_share_of_samples_at_the_top(level):
+    """Clipped speech has a share there that neither speech, noise nor a steady tone has, at any level but a low one."""
+    rng = np.random.default_rng(0)
+    times = np.arange(2 * RATE) / RATE
+    wave, _ = clip(3)
+    clipped = np.clip(10 * wave / np.abs(wave).max(), -1, 1) * rng.uniform(0.9, 1.1, len(wave))
+    assert top_share(level * clipped) > 0.3
+    for good in (wave / np.abs(wave).max(), 0.3 * rng.normal(size=RATE), np.sin(2 * np.pi * 211 * times)):
+        assert top_share(level * good) < 0.12
+    assert top_share(0.01 * clipped) == 0.0 == top_share(0 * wave)

@@ -14,6 +14,7 @@ from espnet_av.data.doctor.sync import (
     find_ratio,
     lag_map,
     mouth_curves,
+    near_repeats,
     repeated_share,
     sharp_curve,
     shrink,
@@ -82,3 +83,16 @@ def test_repeated_frames_are_counted():
 def test_pictures_of_any_size_are_made_small(shape):
     small = shrink(np.full(shape, 7, np.uint8))
     assert small.shape[0] == 5 and max(small.shape[1:]) <= 28 and (small == 7).all()
+
+
+def test_repeats_that_coding_has_changed():
+    """A repeated frame with a little noise counts; motion, a face that holds still, and a cut do not."""
+    rng = np.random.default_rng(0)
+    mouth = clip(4)[1].astype(np.int16)
+    noise = rng.integers(-1, 2, (90, *mouth.shape[1:]))
+    assert near_repeats((mouth + noise[:75]).clip(0, 255).astype(np.uint8)) == 0
+    often = mouth[(np.arange(90) / 1.2).astype(int)]
+    assert near_repeats((often + noise).clip(0, 255).astype(np.uint8)) == 15
+    still = np.concatenate([mouth[:20], np.repeat(mouth[20:21], 30, axis=0), mouth[50:]])
+    assert near_repeats((still + noise[:75]).clip(0, 255).astype(np.uint8)) == 0
+    assert near_repeats(mouth[:2].astype(np.uint8)) == 0
