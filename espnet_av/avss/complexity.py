@@ -25,9 +25,9 @@ from espnet_av.avss.choices import takes_lips
 from espnet_av.avss.losses import SeparationLoss
 from espnet_av.avss.model import build_network
 from espnet_av.avss.sru import SRU
+from espnet_av.train.provenance import machine
 from espnet_av.utils.complexity import count_macs, count_parameters
 from espnet_av.utils.errors import EnvironmentProblem, describe, usage_error
-from espnet_av.utils.provenance import machine
 
 SAMPLE_RATE = 16000
 FPS = 25

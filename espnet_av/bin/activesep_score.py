@@ -27,9 +27,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.activesep.scoring import score
     from espnet_av.report import activesep_results as shown
     from espnet_av.report.results import RESULTS_MARKDOWN, markdown_table, write_results
+    from espnet_av.train.provenance import config_digest, package_versions, source_commit, utc_now
     from espnet_av.utils.experiment import read_config, read_stages
     from espnet_av.utils.files import atomic_write
-    from espnet_av.utils.provenance import config_digest, package_versions, source_commit, utc_now
 
     config = read_config(args.exp_dir) or {}
     words = [word for name, values in (("--sets", args.sets), ("--systems", args.systems)) if values

@@ -65,7 +65,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.avgen.scoring import compare_sets, write_set
     from espnet_av.report.avgen_results import main_table, results_markdown
     from espnet_av.report.results import markdown_table, write_results
-    from espnet_av.utils.provenance import note_references
+    from espnet_av.train.provenance import note_references
 
     output = args.output_dir or args.exp_dir
     cache = output / UPPER_BOUND if output is not None else None
@@ -173,8 +173,8 @@ def collect_results(
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.avgen.scoring import LEVEL
     from espnet_av.report.avgen_results import TASK, ordered
+    from espnet_av.train.provenance import origin_of, package_versions, utc_now
     from espnet_av.utils.experiment import read_config
-    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir) if exp_dir is not None else None
     origin = origin_of(config, "espnet_av.bin.avgen_score", command_line)

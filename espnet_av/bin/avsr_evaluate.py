@@ -148,7 +148,7 @@ def write_results(args: argparse.Namespace, found: dict[str, Any], identity: dic
     """Write ``results.json`` and ``RESULTS.md`` and print the table."""
     from espnet_av.report import results as files
     from espnet_av.report.results import results_markdown, wer_table
-    from espnet_av.utils.provenance import package_versions, source_commit, utc_now
+    from espnet_av.train.provenance import package_versions, source_commit, utc_now
 
     folder = args.output_dir_name
     results = {

@@ -96,8 +96,8 @@ def collect_results(
 ) -> dict[str, Any]:
     """Put rows, ratios and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.avsr.scoring import video_ratios
+    from espnet_av.train.provenance import origin_of, package_versions, utc_now
     from espnet_av.utils.experiment import read_config
-    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(args.exp_dir) if args.exp_dir else None
     origin = origin_of(config, "espnet_av.bin.avsr_score", command_line)

@@ -69,7 +69,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.avss.scoring import score_set, write_set
     from espnet_av.report.results import markdown_table, write_results
     from espnet_av.report.separation_results import main_table, results_markdown
-    from espnet_av.utils.provenance import note_references
+    from espnet_av.train.provenance import note_references
 
     if args.exp_dir is None:
         scored = score_set(args.gt_path, args.pred_path, options, nj=args.nj)
@@ -145,8 +145,8 @@ def collect_results(
 ) -> dict[str, Any]:
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.report.separation_results import TASK, ordered
+    from espnet_av.train.provenance import origin_of, package_versions, utc_now
     from espnet_av.utils.experiment import read_config
-    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir)
     origin = origin_of(config, "espnet_av.bin.avss_score", command_line)

@@ -88,7 +88,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.codec.scoring import score_set, write_set
     from espnet_av.report.codec_results import main_table, results_markdown
     from espnet_av.report.results import markdown_table, write_results
-    from espnet_av.utils.provenance import note_references
+    from espnet_av.train.provenance import note_references
 
     work = find_work(args)
     scored: list[ScoredSet] = []
@@ -248,8 +248,8 @@ def collect_results(
     """Put rows and the origin of the numbers together: the content of ``results.json``."""
     from espnet_av.codec.scoring import LEVEL
     from espnet_av.report.codec_results import TASK, ordered
+    from espnet_av.train.provenance import origin_of, package_versions, utc_now
     from espnet_av.utils.experiment import read_config
-    from espnet_av.utils.provenance import origin_of, package_versions, utc_now
 
     config = read_config(exp_dir)
     origin = origin_of(config, "espnet_av.bin.codec_score", command_line)

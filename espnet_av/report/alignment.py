@@ -17,9 +17,9 @@ import numpy as np
 from espnet_av.report.clips import Clip, ClipReader
 from espnet_av.report.examples import ScoredUtterances
 from espnet_av.report.results import RESULTS_JSON
+from espnet_av.train.provenance import changed_sets, check_unchanged
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.experiment import noise_condition, read_json
-from espnet_av.utils.provenance import changed_sets, check_unchanged
 
 if TYPE_CHECKING:
     import torch

@@ -21,10 +21,10 @@ from espnet_av.report.codec_results import (
 from espnet_av.report.complexity import with_hardware
 from espnet_av.report.model_card import CardText, bullets
 from espnet_av.report.results import markdown_table
+from espnet_av.train.provenance import machine
 from espnet_av.utils.complexity import count_parameters
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.experiment import read_json
-from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
     from espnet_av.codec.generator import CodecGenerator

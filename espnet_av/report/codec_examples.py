@@ -17,9 +17,9 @@ from espnet_av.report.codec_plots import spectrogram_picture
 from espnet_av.report.codec_results import CODEC, INPUT, LOWER_IS_BETTER, OPUS, TABLE_METRICS, shown, title_of
 from espnet_av.report.media import data_uri, flac_bytes
 from espnet_av.report.room import Room
+from espnet_av.train.provenance import changed_sets
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.experiment import read_json, set_order
-from espnet_av.utils.provenance import changed_sets
 
 logger = logging.getLogger(__name__)
 MAX_SHOWN_SEC = 8.0  # of a recording

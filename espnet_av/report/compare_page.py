@@ -21,12 +21,12 @@ from espnet_av.report.item_scores import (
 from espnet_av.report.media import data_uri
 from espnet_av.report.run_facts import AREAS, Run
 from espnet_av.report.scores import LOWER, NEAR, Score, collect_scores, plain_number
+from espnet_av.train.provenance import package_version, scrub, utc_now
 from espnet_av.utils.errors import EspnetAVError, UsageError, describe
 from espnet_av.utils.experiment import read_json, read_stages, set_order, write_json
 from espnet_av.utils.figures import ABSENT
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.progress import format_seconds
-from espnet_av.utils.provenance import package_version, scrub, utc_now
 
 logger = logging.getLogger(__name__)
 TEMPLATE = "compare.html"

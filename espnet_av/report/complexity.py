@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from espnet_av.train.provenance import machine
 from espnet_av.utils.complexity import count_macs, count_parameters
 from espnet_av.utils.experiment import MODALITY_ORDER, find_decodes, modality_order, read_json
-from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
     from espnet_av.avsr.model import AVSRModel

@@ -23,9 +23,9 @@ from espnet_av.data.doctor.lips import MIDDLE
 from espnet_av.data.doctor.measure import TRACK_SUFFIXES, read_crops
 from espnet_av.data.doctor.sync import MAX_LAG
 from espnet_av.report.page import TEMPLATES
+from espnet_av.train.provenance import package_version, utc_now
 from espnet_av.utils.errors import DataError, MissingDataError
 from espnet_av.utils.files import atomic_write
-from espnet_av.utils.provenance import package_version, utc_now
 
 NUM_PICTURES, PICTURE = 8, 72
 SOUND_RATE, MAX_SOUND_SEC = 16000, 6.0

@@ -14,9 +14,9 @@ from espnet_av.report.clips import Clip, ClipReader
 from espnet_av.report.media import data_uri, flac_bytes, log_mel, mp4_bytes, png_bytes
 from espnet_av.report.plots import spectrogram
 from espnet_av.report.room import Room
+from espnet_av.train.provenance import check_unchanged
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.experiment import find_decodes, modality_order, noise_condition, read_json
-from espnet_av.utils.provenance import check_unchanged
 
 logger = logging.getLogger(__name__)
 

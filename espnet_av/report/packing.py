@@ -21,11 +21,11 @@ from espnet_av.report.results import read_results
 from espnet_av.report.sections import complexity_of_experiment
 from espnet_av.report.systems import System, system_of
 from espnet_av.train.loading import load_weights
+from espnet_av.train.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
 from espnet_av.utils.errors import DataError, EspnetAVError, MissingDataError, UsageError, describe
 from espnet_av.utils.experiment import read_config, read_json, without_nan, write_json
 from espnet_av.utils.files import atomic_path, sha256_file
 from espnet_av.utils.folders import atomic_folder
-from espnet_av.utils.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
 
 if TYPE_CHECKING:
     import torch

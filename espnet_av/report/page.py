@@ -19,11 +19,11 @@ from espnet_av.report.results import MODALITY_TITLES, read_results
 from espnet_av.report.scores import collect_scores, plain_number
 from espnet_av.report.systems import System, system_of
 from espnet_av.report.worst import worst_section
+from espnet_av.train.provenance import changed_sets, package_version, utc_now
 from espnet_av.utils.errors import DataError, MissingDataError, describe
 from espnet_av.utils.experiment import read_config
 from espnet_av.utils.figures import percent
 from espnet_av.utils.files import atomic_write
-from espnet_av.utils.provenance import changed_sets, package_version, utc_now
 
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("templates")

@@ -17,9 +17,9 @@ from typing import Any
 
 from espnet_av.report.results import RESULTS_JSON, read_results
 from espnet_av.report.systems import System, system_of
+from espnet_av.train.provenance import UNCOUNTED_KEYS, is_secret, scrub
 from espnet_av.utils.errors import MissingDataError, describe
 from espnet_av.utils.experiment import read_config, read_json, read_json_lines, read_stages
-from espnet_av.utils.provenance import UNCOUNTED_KEYS, is_secret, scrub
 
 logger = logging.getLogger(__name__)
 AREAS = ("data", "code", "config", "training", "seed", "decoding", "scoring", "environment")

@@ -20,6 +20,7 @@ from espnet_av.report.published import Published, comparison, own_results
 from espnet_av.report.results import MODALITY_TITLES, by_set, modalities, stage_rows, wer_cell
 from espnet_av.report.session_results import HEADER, read_sessions, session_rows
 from espnet_av.report.systems import system_of
+from espnet_av.train.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
 from espnet_av.utils.errors import EspnetAVError
 from espnet_av.utils.experiment import (
     modality_order,
@@ -31,7 +32,6 @@ from espnet_av.utils.experiment import (
 )
 from espnet_av.utils.figures import ABSENT, percent
 from espnet_av.utils.progress import format_seconds
-from espnet_av.utils.provenance import is_secret, machine, package_versions, scrub, source_commit, utc_now
 
 logger = logging.getLogger(__name__)
 SET_HEADER = (

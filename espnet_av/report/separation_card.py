@@ -21,8 +21,8 @@ from espnet_av.report.separation_results import (
     ordered,
     shown_metrics,
 )
+from espnet_av.train.provenance import machine
 from espnet_av.utils.complexity import count_parameters
-from espnet_av.utils.provenance import machine
 
 if TYPE_CHECKING:
     import torch

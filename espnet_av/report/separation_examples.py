@@ -17,8 +17,8 @@ from espnet_av.report.media import data_uri, flac_bytes, mp4_bytes, png_bytes
 from espnet_av.report.room import Room
 from espnet_av.report.separation_plots import separation_picture
 from espnet_av.report.separation_results import SeparatedSet, find_separations, shown
+from espnet_av.train.provenance import check_unchanged
 from espnet_av.utils.errors import EspnetAVError
-from espnet_av.utils.provenance import check_unchanged
 
 logger = logging.getLogger(__name__)
 MAIN_LIPS = ("own", "audio")

@@ -4,7 +4,7 @@
 
 import os
 
-from espnet_av.utils.provenance import (
+from espnet_av.train.provenance import (
     config_digest,
     is_secret,
     machine,
