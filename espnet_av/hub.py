@@ -100,15 +100,16 @@ class Pretrained(abc.ABC):
 
         Args:
             folder: Appears when it is complete; replaces an earlier pack, and nothing else.
-            licence: Of the weights. None: that of the pack it was loaded from, ``Apache-2.0`` for a training of ours,
-                ``not stated`` for a converted model.
+            licence: Of the weights. None: that of the pack it was loaded from; ``Apache-2.0`` for a training of ours on
+                data whose licences are all known; else ``not stated``.
             name: Of the model; None: as it was.
 
         Returns:
             The folder.
 
         Raises:
-            UsageError: The model was not loaded by ``from_pretrained``, or the folder holds something else.
+            UsageError: The model was not loaded by ``from_pretrained``, the folder holds something else, or the
+                licence has no name.
             LicenceConflict: The licences of the training data, or that of the weights, forbid this licence.
             CheckpointError: The network was changed into another one.
         """
@@ -128,6 +129,7 @@ class Pretrained(abc.ABC):
         name: str | None = None,
         commit_message: str = "Upload the model",
         token: str | None = None,
+        allow_unknown_licences: bool = False,
     ) -> str:
         """Upload the model to the Hugging Face hub, as :meth:`save_pretrained` writes it.
 
@@ -139,13 +141,15 @@ class Pretrained(abc.ABC):
             name: Of the model; None: the second half of ``repo_id``.
             commit_message: Title of the commit.
             token: Access token; None: that of ``hf auth login`` or ``HF_TOKEN``.
+            allow_unknown_licences: Upload it though the licence of some of its training data is not known.
 
         Returns:
             The commit, which ``from_pretrained(repo_id, revision=...)`` takes.
 
         Raises:
             UsageError: As :meth:`save_pretrained`; the name has another form, or the licence is not known.
-            LicenceConflict: The weights must not be passed on under this licence. Nothing was uploaded.
+            LicenceConflict: The weights must not be passed on under this licence, or the licence of some of the data is
+                not known. Nothing was uploaded.
             EnvironmentProblem: The hub cannot be reached or does not let this account write.
         """
         import tempfile
@@ -158,7 +162,7 @@ class Pretrained(abc.ABC):
             folder = self.save_pretrained(
                 Path(scratch) / "pack", licence=licence, name=name or repo_id.partition("/")[2]
             )
-            require_sharable(folder)
+            require_sharable(folder, allow_unknown_licences=allow_unknown_licences)
             return upload_folder(
                 folder, repo_id, revision=revision, private=private, message=commit_message, token=token
             )

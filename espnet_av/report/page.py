@@ -163,7 +163,7 @@ class _Found:
 def _read(exp_dir: Path, dump_dir: Path) -> _Found:
     config = read_config(exp_dir)
     results = read_results(exp_dir) if (exp_dir / "results.json").is_file() else None
-    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir))
+    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir, exp_dir))
 
 
 def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:
