@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the public classes of all systems share: models from folders and from the hub, and back to them.
 
-    recogniser = AVSR.from_pretrained("organisation/model", revision="v1.0")
+    recogniser = AVSR.from_pretrained("organisation/model", revision="v1.0")  # or hf://organisation/model@v1.0
     recogniser.save_pretrained("models/mine")
     recogniser.push_to_hub("me/mine", private=True)
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from espnet_av.utils.errors import CheckpointError, usage_error
-from espnet_av.utils.hub import fetch_repository, is_hub_name, upload_folder
+from espnet_av.utils.hub import fetch_repository, is_hub_address, is_hub_name, split_source, upload_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,40 +39,55 @@ class Origin:
 
 
 def locate_model(
-    source: str | os.PathLike, revision: str | None = None, cache_dir: str | os.PathLike | None = None
+    source: str | os.PathLike,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    token: str | None = None,
 ) -> Path:
     """Return the folder or file that a source means, downloaded where it is on the hub.
 
     Args:
-        source: A path, or, where nothing lies there, ``organisation/name`` of the hub.
+        source: A path; or, where nothing lies there, ``organisation/name`` or ``organisation/name@revision`` of the
+            hub; with ``hf://`` before it, always of the hub.
         revision: Branch, tag or commit of the hub.
         cache_dir: Where files of the hub are kept; None: where its own programs keep them.
+        token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
-        The path, which need not exist where it is no name of the hub. A packed model of the hub was compared with its
-        digests.
+        The path, which need not exist where it is no name of the hub. A packed model was compared with its digests:
+        the weights alone of one that lies here, whose texts may be edited, and all files of one of the hub.
 
     Raises:
         MissingDataError: The hub has no such model.
         EnvironmentProblem: The hub cannot be reached.
-        UsageError: A revision of a local path.
-        DataError: A file is not what was packed.
+        UsageError: A revision of a local path, two revisions, or no name of the hub behind ``hf://``.
+        DataError: A file is not what was packed, or ``meta.json`` is damaged.
     """
     path = Path(source).expanduser()
-    if path.exists() or not is_hub_name(str(source)):
+    address = is_hub_address(source)
+    if not address and (path.exists() or split_source(source) is None):
         if revision is not None:
             usage_error("a revision is of a model on the hub, and this is a path", got=str(source), fix="leave it out")
+        _verify(path if path.is_dir() else path.parent, weights_only=True)
         return path
     try:
-        folder = fetch_repository(str(source), cache_dir, revision=revision)
+        folder = fetch_repository(str(source), cache_dir, revision=revision, token=token)
     except Exception as error:
-        error.args = (f"there is no path {source}, and {error}",)
+        if not address:
+            error.args = (f"there is no path {source}, and {error}",)
         raise
-    if (folder / "meta.json").is_file():
-        from espnet_av.report.packing import verify_pack
-
-        verify_pack(folder)
+    _verify(folder)
     return folder
+
+
+def _verify(folder: Path, *, weights_only: bool = False) -> None:
+    """Compare a pack with its digests; a folder of this machine may hold a ``meta.json`` that is of no pack."""
+    if not (folder / "meta.json").is_file():
+        return
+    from espnet_av.report.packing import read_meta, verify_pack
+
+    if not weights_only or "files" in read_meta(folder):
+        verify_pack(folder, weights_only=weights_only)
 
 
 class Pretrained(abc.ABC):

@@ -144,6 +144,7 @@ class AVGenerator(Pretrained):
         statistics: str | os.PathLike | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike | None = None,
+        token: str | None = None,
     ) -> "AVGenerator":
         """Load a generator.
 
@@ -165,13 +166,14 @@ class AVGenerator(Pretrained):
             statistics: The same for the statistics of its data; in models of ours they replace those of training.
             revision: Branch, tag or commit of the hub.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
+            token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
 
         Raises:
             MissingDataError: A file is missing.
             CheckpointError: The weights do not fit, or are damaged.
             EnvironmentProblem: The hub cannot be reached.
         """
-        path = locate_model(source, revision, cache_dir)
+        path = locate_model(source, revision, cache_dir, token)
         device = resolve_device(device)
         model = load_model(path, weights, head_vae=head_vae)
         if statistics is not None:

@@ -43,6 +43,7 @@ from espnet_av.utils.errors import (
 )
 from espnet_av.utils.files import atomic_path, sha256_file
 from espnet_av.utils.folders import atomic_folder
+from espnet_av.utils.untrusted import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -238,24 +239,46 @@ def portable_config(
     return kept
 
 
-def verify_pack(folder: str | Path) -> dict[str, Any]:
-    """Check every file of a pack against its digest and return ``meta.json``.
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """Return ``meta.json`` of a folder; empty where there is none or it holds no mapping.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    path = Path(folder) / META
+    try:
+        meta = parse_json(path.read_bytes()) if path.is_file() else None
+    except ValueError as error:
+        raise DataError(
+            describe(f"{path} is not valid JSON ({error})", fix="pack or download the model again")
+        ) from error
+    return dict(meta) if isinstance(meta, Mapping) else {}
+
+
+def verify_pack(folder: str | Path, *, weights_only: bool = False) -> dict[str, Any]:
+    """Check the files of a pack against their digests and return ``meta.json``.
+
+    Args:
+        folder: The pack.
+        weights_only: Only weights, not the texts beside them, which their owner may edit.
 
     Raises:
         MissingDataError: It is no pack, or a file is absent.
-        DataError: A file is not what was packed.
+        DataError: A file is not what was packed, or ``meta.json`` is damaged.
     """
     folder = Path(folder)
-    meta = read_json(folder / META)
-    if not isinstance(meta, Mapping) or not isinstance(meta.get("files"), Mapping):
+    meta = read_meta(folder)
+    if not isinstance(meta.get("files"), Mapping):
         raise MissingDataError(describe(f"{folder} is no packed model: it has no usable {META}"))
     for name, digest in meta["files"].items():
+        if weights_only and not str(name).endswith(Path(WEIGHTS).suffix):
+            continue
         path = folder / _name_inside(str(name), folder)
         if not path.is_file():
             raise MissingDataError(describe(f"{path} is missing", fix="pack or download the model again"))
         if sha256_file(path) != digest:
             raise DataError(describe(f"{path} is not what was packed", fix="pack or download the model again"))
-    return dict(meta)
+    return meta
 
 
 def write_archive(folder: str | Path, archive: str | Path) -> Path:
