@@ -39,6 +39,7 @@ _OPEN = re.compile(
 )
 
 
+NOT_STATED = "not stated"  # the licence, or that of some of several data sets
 MISSING = "no data.json was found"
 DEFAULT_LICENCE = "Apache-2.0"  # of weights whose data allow it
 START_KEYS = ("initialised_from", "init_param", "model_name_or_path")  # of weights that a training starts from
@@ -85,7 +86,8 @@ def read_terms(licence: str | None) -> Terms:
         bool(pattern.search(words)) for pattern in (_FORBIDS_SHARING, _NON_COMMERCIAL, _SHARE_ALIKE)
     )
     flags = (forbids, non_commercial, alike or bool(_SOFTWARE_SHARE_ALIKE.fullmatch(text)))
-    return Terms(text or "not stated", *flags, known=any(flags) or bool(_OPEN.search(words)))
+    known = (any(flags) or bool(_OPEN.search(words))) and NOT_STATED not in words
+    return Terms(text or NOT_STATED, *flags, known=known)
 
 
 def find_conflicts(data_licences: Iterable[str | None], model_licence: str) -> list[str]:
@@ -186,6 +188,9 @@ def training_folders(config: Mapping[str, Any] | None) -> list[Path]:
         for item in (config or {}).get(key) or ():
             path = item.split(",")[0] if isinstance(item, str) else str(item[0])
             folders.setdefault(Path(path).parent)
+    for key in ("train_dir", "valid_dir"):
+        if (config or {}).get(key):
+            folders.setdefault(Path(str((config or {})[key])))
     return list(folders)
 
 
@@ -196,7 +201,7 @@ def trained_licences(entries: Sequence[LedgerEntry]) -> list[str]:
 
 def _entry(name: str, content: Any, *, trained_on: bool) -> LedgerEntry:
     known = content if isinstance(content, Mapping) else {"description": MISSING}
-    licence = known.get("licence") or known.get("license") or "not stated"
+    licence = known.get("licence") or known.get("license") or NOT_STATED
     return LedgerEntry(name, str(licence), str(known.get("description") or ""), trained_on)
 
 

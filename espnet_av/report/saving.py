@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_av.report.experiment import read_config, read_json
-from espnet_av.report.licences import ledger, read_terms, trained_licences, unknown_sets
+from espnet_av.report.licences import NOT_STATED, ledger, read_terms, trained_licences, unknown_sets
 from espnet_av.report.packing import (
     META,
     WEIGHTS,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from espnet_av.hub import Origin
 
 logger = logging.getLogger(__name__)
-NOT_STATED = "not stated"
 
 
 def save_model(

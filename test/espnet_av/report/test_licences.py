@@ -38,6 +38,7 @@ from espnet_av.report.model_card import front_matter
         ("licensed for research and commercial use", False, False, False, False),
         ("Apache-2.0, from a research project, commercial use allowed", False, False, False, True),
         ("BBC agreement", False, False, False, False),
+        ("CC-BY-NC-4.0 and not stated", False, True, False, False),
         ("Tandy sans ncurses", False, False, False, False),  # letters inside words mean nothing
         ("", False, False, False, False),
         (None, False, False, False, False),
@@ -118,6 +119,17 @@ def test_data_folders_are_found_from_any_working_folder(tmp_path, monkeypatch):
         monkeypatch.chdir(folder)
         entries = ledger(config, None, recipe / "exp" / "tag")
         assert trained_licences(entries) == ["CC BY-NC 4.0", "no redistribution"], folder
+
+
+def test_folders_that_generators_are_trained_on_count(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "dump" / name).mkdir(parents=True)
+        (tmp_path / "dump" / name / "data.json").write_text(json.dumps({"licence": f"CC-BY-NC-4.0, {name}"}))
+    config = {"train_data_path_and_name_and_type": [], "train_dir": "dump/one", "valid_dir": "dump/two"}
+    assert trained_licences(ledger(config, None, tmp_path / "exp" / "tag")) == [
+        "CC-BY-NC-4.0, one",
+        "CC-BY-NC-4.0, two",
+    ]
 
 
 def test_what_cannot_be_told_is_said(tmp_path):
