@@ -136,7 +136,7 @@ class ActiveSeparationAgent(nn.Module, Pretrained):
 
         Args:
             source: Folder with ``config.yaml`` and weights of ours, a checkpoint of the reference (``.pth``), or, where
-                no such path is, ``organisation/name`` of the Hugging Face hub.
+                no such path is, ``organisation/name[@revision]`` of the Hugging Face hub.
             device: Where to put it.
             revision: Branch, tag or commit of the hub.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.

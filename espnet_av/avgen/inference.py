@@ -150,7 +150,8 @@ class AVGenerator(Pretrained):
 
         Args:
             source: An experiment, a pack or a converted model (a folder, or the file of its weights); a checkpoint of
-                AV-Flow as it is published; or, where no such path is, ``organisation/name`` of the Hugging Face hub.
+                AV-Flow as it is published; or, where no such path is, ``organisation/name[@revision]`` of the
+                Hugging Face hub.
             device: Where to compute.
             weights: A file of an experiment; None: the best.
             vocoder: ``auto`` (the one beside the model, else Griffin-Lim), ``griffinlim``, ``none``, ``bigvgan`` or

@@ -133,8 +133,8 @@ class AVSR(Pretrained):
 
         Args:
             source: Holds ``config.yaml`` (``model_conf``, ``token_list``, ``token_type`` and, for pieces, ``bpemodel``,
-                looked for beside it too) and weights; or, where no such folder is, ``organisation/name`` of the Hugging
-                Face hub.
+                looked for beside it too) and weights; or, where no such folder is, ``organisation/name[@revision]`` of
+                the Hugging Face hub.
             device: Where to compute.
             revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the

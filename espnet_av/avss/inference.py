@@ -152,7 +152,7 @@ class Separator(Pretrained):
 
         Args:
             source: Holds ``config.yaml`` (``model``, ``model_conf``, ``preprocessor_conf``) and weights; or, where no
-                such folder is, ``organisation/name`` of the Hugging Face hub.
+                such folder is, ``organisation/name[@revision]`` of the Hugging Face hub.
             device: Where to compute.
             revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the

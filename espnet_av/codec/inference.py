@@ -86,7 +86,7 @@ class Codec(Pretrained):
 
         Args:
             source: An experiment folder, a packed or converted model (``config.yaml`` and weights), a published
-                checkpoint file, or ``organisation/name`` of the Hugging Face hub.
+                checkpoint file, or ``organisation/name[@revision]`` of the Hugging Face hub.
             device: Where to compute.
             revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
