@@ -130,15 +130,17 @@ class ActiveSeparationAgent(nn.Module, Pretrained):
         device: str | torch.device = "cpu",
         revision: str | None = None,
         cache_dir: str | os.PathLike | None = None,
+        token: str | None = None,
     ) -> "ActiveSeparationAgent":
         """Load an agent in evaluation mode.
 
         Args:
             source: Folder with ``config.yaml`` and weights of ours, a checkpoint of the reference (``.pth``), or, where
-                no such path is, ``organisation/name`` of the Hugging Face hub.
+                no such path is, ``organisation/name[@revision]`` of the Hugging Face hub.
             device: Where to put it.
             revision: Branch, tag or commit of the hub.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
+            token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
 
         Raises:
             MissingDataError: There is no such file.
@@ -147,7 +149,7 @@ class ActiveSeparationAgent(nn.Module, Pretrained):
         """
         from espnet_av.activesep.convert import find_weights_of, load_agent
 
-        path = locate_model(source, revision, cache_dir)
+        path = locate_model(source, revision, cache_dir, token)
         agent = load_agent(path).to(resolve_device(device)).eval()
         checkpoint = find_weights_of(path)
         agent.origin = Origin(checkpoint.parent, checkpoint)

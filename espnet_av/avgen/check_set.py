@@ -475,7 +475,8 @@ def write_sounds(
         for name, table in tables.items():
             if table:
                 new.write(name, {uid: table[uid] for uid in uids if uid in table})
-        new.write_meta({"sample_rate": sample_rate})
+        told = {key: value for key, value in data.meta.items() if key in ("licence", "description")}
+        new.write_meta({**told, "sample_rate": sample_rate})
     return len(uids)
 
 

@@ -144,12 +144,14 @@ class AVGenerator(Pretrained):
         statistics: str | os.PathLike | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike | None = None,
+        token: str | None = None,
     ) -> "AVGenerator":
         """Load a generator.
 
         Args:
             source: An experiment, a pack or a converted model (a folder, or the file of its weights); a checkpoint of
-                AV-Flow as it is published; or, where no such path is, ``organisation/name`` of the Hugging Face hub.
+                AV-Flow as it is published; or, where no such path is, ``organisation/name[@revision]`` of the
+                Hugging Face hub.
             device: Where to compute.
             weights: A file of an experiment; None: the best.
             vocoder: ``auto`` (the one beside the model, else Griffin-Lim), ``griffinlim``, ``none``, ``bigvgan`` or
@@ -165,13 +167,14 @@ class AVGenerator(Pretrained):
             statistics: The same for the statistics of its data; in models of ours they replace those of training.
             revision: Branch, tag or commit of the hub.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
+            token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
 
         Raises:
             MissingDataError: A file is missing.
             CheckpointError: The weights do not fit, or are damaged.
             EnvironmentProblem: The hub cannot be reached.
         """
-        path = locate_model(source, revision, cache_dir)
+        path = locate_model(source, revision, cache_dir, token)
         device = resolve_device(device)
         model = load_model(path, weights, head_vae=head_vae)
         if statistics is not None:

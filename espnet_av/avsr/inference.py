@@ -126,19 +126,21 @@ class AVSR(Pretrained):
         revision: str | None = None,
         weights: str | os.PathLike | None = None,
         cache_dir: str | os.PathLike | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> "AVSR":
         """Load a packed model, an experiment folder or a model of the hub.
 
         Args:
             source: Holds ``config.yaml`` (``model_conf``, ``token_list``, ``token_type`` and, for pieces, ``bpemodel``,
-                looked for beside it too) and weights; or, where no such folder is, ``organisation/name`` of the Hugging
-                Face hub.
+                looked for beside it too) and weights; or, where no such folder is, ``organisation/name[@revision]`` of
+                the Hugging Face hub.
             device: Where to compute.
             revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
                 average of the best epochs and the best epoch.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
+            token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
             **options: Keywords of :class:`AVSR`: ``beam_size``, ``ctc_weight``, ``search_options``.
 
         Raises:
@@ -146,7 +148,7 @@ class AVSR(Pretrained):
             CheckpointError: The weights do not fit the configuration.
             EnvironmentProblem: The hub cannot be reached.
         """
-        folder = locate_model(source, revision, cache_dir)
+        folder = locate_model(source, revision, cache_dir, token)
         path = folder / "config.yaml"
         if not path.is_file():
             raise MissingDataError(describe("no model here", got=str(path), fix="run stage 5 (train) or 9 (pack)"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from espnet_av.avsr.presets import refuse_model
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
 from espnet_av.utils.files import sha256_file
-from espnet_av.utils.hub import fetch_repository, is_hub_name
+from espnet_av.utils.hub import fetch_repository, split_source
 
 if TYPE_CHECKING:
     from espnet_av.avsr.inference import AVSR
@@ -159,7 +159,7 @@ def locate(source: str | os.PathLike | None, model_type: str, cache_dir: Path) -
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if not is_hub_name(source):
+    if split_source(source) is None:
         allowed = "a folder, a weights file, or organisation/name on the hub"
         raise MissingDataError(describe("--checkpoint_path: no such file or folder", got=source, allowed=allowed))
     try:

@@ -145,18 +145,20 @@ class Separator(Pretrained):
         revision: str | None = None,
         weights: str | os.PathLike | None = None,
         cache_dir: str | os.PathLike | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> "Separator":
         """Load a packed model, an experiment folder or a model of the hub.
 
         Args:
             source: Holds ``config.yaml`` (``model``, ``model_conf``, ``preprocessor_conf``) and weights; or, where no
-                such folder is, ``organisation/name`` of the Hugging Face hub.
+                such folder is, ``organisation/name[@revision]`` of the Hugging Face hub.
             device: Where to compute.
             revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
                 average of the best epochs and the best epoch.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
+            token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
             **options: Keywords of :class:`Separator`; ``peak`` is that of the training unless it is given.
 
         Raises:
@@ -164,7 +166,7 @@ class Separator(Pretrained):
             CheckpointError: The weights do not fit the configuration.
             EnvironmentProblem: The hub cannot be reached.
         """
-        folder = locate_model(source, revision, cache_dir)
+        folder = locate_model(source, revision, cache_dir, token)
         config = _read_config(folder)
         checkpoint = find_weights(folder, weights, config.get("best_model_criterion"))
         network = build_for(checkpoint, lambda: build_network(config.get("model"), config.get("model_conf") or {}))

@@ -18,11 +18,17 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment folder of stages 5-7")
     parser.add_argument("--output_dir", type=Path, help="folder to make; <exp_dir>/pack when not given")
-    parser.add_argument("--dump_dir", type=Path, default=Path("dump"), help="data folders, for their licences")
+    parser.add_argument(
+        "--dump_dir", type=Path, help="data folders, for their licences; those of the recipe when not given"
+    )
     parser.add_argument(
         "--checkpoint", default="ave", metavar="ave|best|FILE", help="average of the best epochs, best epoch, or a file"
     )
-    parser.add_argument("--licence", default="Apache-2.0", help="licence of the packed weights; the data must allow it")
+    parser.add_argument(
+        "--licence",
+        help="licence of the packed weights, which the data must allow; Apache-2.0 when not given and those of all "
+        "training data are known",
+    )
     parser.add_argument("--name", help="name of the model; that of the experiment folder when not given")
     parser.add_argument(
         "--lip_frontend",
@@ -42,6 +48,7 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
     """Pack the model and print the folder."""
     args = get_parser().parse_args(cmd)
     from espnet_av.report.packing import PackOptions, pack_experiment, verify_pack
+    from espnet_av.report.run_facts import default_place
 
     archive = args.archive == "true"
     options = PackOptions(
@@ -51,7 +58,8 @@ def main(cmd: Sequence[str] | None = None) -> int | None:
         archive=archive,
         lip_frontend=args.lip_frontend,
     )
-    folder = pack_experiment(args.exp_dir, args.output_dir or args.exp_dir / "pack", args.dump_dir, options)
+    dump_dir = args.dump_dir or default_place(args.exp_dir, "dump")
+    folder = pack_experiment(args.exp_dir, args.output_dir or args.exp_dir / "pack", dump_dir, options)
     meta = verify_pack(folder)
     sys.stdout.write(f"packed: {folder} ({meta['weights']['bytes'] / 1e6:.1f} MB from {meta['weights']['source']})\n")
     if archive:

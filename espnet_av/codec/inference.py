@@ -80,17 +80,19 @@ class Codec(Pretrained):
         revision: str | None = None,
         weights: str | os.PathLike | None = None,
         cache_dir: str | os.PathLike | None = None,
+        token: str | None = None,
     ) -> "Codec":
         """Load a model.
 
         Args:
             source: An experiment folder, a packed or converted model (``config.yaml`` and weights), a published
-                checkpoint file, or ``organisation/name`` of the Hugging Face hub.
+                checkpoint file, or ``organisation/name[@revision]`` of the Hugging Face hub.
             device: Where to compute.
             revision: Branch, tag or commit of the hub.
             weights: Weights file, a path or a name in the folder. None takes the first of ``model.safetensors``, the
                 average of the best epochs and the best epoch.
             cache_dir: Where files of the hub are kept.
+            token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
 
         Raises:
             MissingDataError: There is no such model.
@@ -98,7 +100,7 @@ class Codec(Pretrained):
             CheckpointError: The weights do not fit.
             EnvironmentProblem: The hub cannot be reached.
         """
-        path = locate_model(source, revision, cache_dir)
+        path = locate_model(source, revision, cache_dir, token)
         if path.is_file() and path.suffix not in (".yaml", ".yml"):
             return cls._from_file(path, device)
         folder = path.parent if path.is_file() else path

@@ -12,28 +12,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_av.utils.experiment import iterate_data_json, read_config, read_json
+from espnet_av.utils.experiment import iterate_data_json, read_config, read_json, recipe_path
 
-# A licence name or text may match several of these patterns.
+# A licence name or text may match several of these patterns; they see one blank for each run of blanks, "-" and "_".
 _FORBIDS_SHARING = re.compile(
-    r"no[ _-]?redistribut|not[ _-]redistribut|(?<![a-z])nd(?![a-z])|no[ _-]?deriv|evaluation[ _-]only|confidential"
-    r"|internal[ _-]use|proprietary|all[ _-]rights[ _-]reserved|signed[ _-]agreement",
+    r"no (re)?distribut|not (be |to be |for )?(re)?distribut|distribution (is )?(not|prohibit|forbid)"
+    r"|not (be |to be )?(shared|passed on)|(?<![a-z])nd(?![a-z])|no ?deriv|evaluation only|confidential|internal use"
+    r"|proprietary|all rights reserved|(user?|usage|licen[cs]e|signed) agreement|to be (accepted|signed)",
     re.IGNORECASE,
 )
+_PURPOSE = r"(research|academic|scientific|education(al)?|teaching|personal)"
+_COMMERCIAL = r"commercial (use|usage|purpose|exploitation|application)"
 _NON_COMMERCIAL = re.compile(
-    r"(?<![a-z])nc(?![a-z])|non[ _-]?commercial|research[ _-](use[ _-])?only|academic[ _-](use[ _-])?only",
+    rf"(?<![a-z])nc(?![a-z])|non ?(commercial|profit)|(no|not for|not for any|without|excluding) {_COMMERCIAL}"
+    rf"|{_COMMERCIAL}[^.,;]{{0,40}}(\bnot\b|prohibit|forbid|exclude|disallow)|not (be )?(used )?commercially"
+    rf"|{_PURPOSE}( (use|usage|purposes?))? only|for( \w+ (and|or))? {_PURPOSE} (use|usage|purposes?)"
+    rf"|(only|solely|exclusively|restricted|limited) (for|to)( \w+){{0,3}} {_PURPOSE}",
     re.IGNORECASE,
 )
-_SHARE_ALIKE = re.compile(r"(?<![a-z])sa(?![a-z])|share[ _-]?alike", re.IGNORECASE)
+_SHARE_ALIKE = re.compile(r"(?<![a-z])sa(?![a-z])|share ?alike", re.IGNORECASE)
 # A software licence counts only as the whole name: a sentence may say which program made the data.
 _SOFTWARE_SHARE_ALIKE = re.compile(r"(gnu )?[al]?gpl[\w.+-]*", re.IGNORECASE)
 _OPEN = re.compile(
-    r"cc[ _-]?0|cc[ _-]by|creative commons|public[ _-]domain|apache|(?<![a-z])(mit|isc|pddl|mpl)(?![a-z])|bsd|odc"
-    r"|a?gpl",
+    r"cc ?0|cc by|creative commons|public domain|apache|(?<![a-z])(mit|isc|pddl|mpl)(?![a-z])|bsd|odc|a?gpl",
     re.IGNORECASE,
 )
 
 
+NOT_STATED = "not stated"  # the licence, or that of some of several data sets
+MISSING = "no data.json was found"
+DEFAULT_LICENCE = "Apache-2.0"  # of weights whose data allow it
 START_KEYS = ("initialised_from", "init_param", "model_name_or_path")  # of weights that a training starts from
 
 
@@ -73,11 +81,13 @@ def read_terms(licence: str | None) -> Terms:
     True
     """
     text = (licence or "").strip()
+    words = re.sub(r"[\s_-]+", " ", text)
     forbids, non_commercial, alike = (
-        bool(pattern.search(text)) for pattern in (_FORBIDS_SHARING, _NON_COMMERCIAL, _SHARE_ALIKE)
+        bool(pattern.search(words)) for pattern in (_FORBIDS_SHARING, _NON_COMMERCIAL, _SHARE_ALIKE)
     )
     flags = (forbids, non_commercial, alike or bool(_SOFTWARE_SHARE_ALIKE.fullmatch(text)))
-    return Terms(text or "not stated", *flags, known=any(flags) or bool(_OPEN.search(text)))
+    known = (any(flags) or bool(_OPEN.search(words))) and NOT_STATED not in words
+    return Terms(text or NOT_STATED, *flags, known=known)
 
 
 def find_conflicts(data_licences: Iterable[str | None], model_licence: str) -> list[str]:
@@ -111,32 +121,52 @@ def unknown_licences(data_licences: Iterable[str | None]) -> list[str]:
     return sorted({item.text for item in map(read_terms, data_licences) if not item.known})
 
 
-def ledger(config: Mapping[str, Any] | None, dump_dir: str | Path | None) -> list[LedgerEntry]:
+def unknown_sets(entries: Iterable[LedgerEntry]) -> list[str]:
+    """Return what is to be said of each set that the weights come from and whose licence could not be read."""
+    found = []
+    for entry in entries:
+        if entry.trained_on and not read_terms(entry.licence).known:
+            why = f" ({MISSING})" if entry.description == MISSING else ""
+            found.append(f"{entry.set_name}: '{entry.licence}'{why}")
+    return found
+
+
+def ledger(
+    config: Mapping[str, Any] | None, dump_dir: str | Path | None, exp_dir: str | Path | None = None
+) -> list[LedgerEntry]:
     """List the data sets of an experiment with their licences.
 
     Training and validation sets are those that ``config`` names; without a configuration, folders called ``train*``
     and ``valid*`` below ``dump_dir``. The other folders below ``dump_dir`` are listed as not trained on. Models that
     the training started from count with their own licence, or with what they were trained on.
+
+    Args:
+        config: The training configuration.
+        dump_dir: Data folders; they count too where those of the configuration are gone.
+        exp_dir: Experiment folder, above which the recipe lies to which paths are relative.
     """
     folders = training_folders(config)
     entries: dict[Path, LedgerEntry] = {}
     for folder in folders:
-        content = read_json(folder / "data.json") or {}
-        entries[folder.resolve()] = _entry(folder.name, content, trained_on=True)
+        place = recipe_path(folder, exp_dir)
+        if dump_dir and not place.is_dir() and (Path(dump_dir) / folder.name).is_dir():
+            place = Path(dump_dir) / folder.name
+        entries[place.resolve()] = _entry(folder.name, read_json(place / "data.json"), trained_on=True)
     if dump_dir:
         for name, content in iterate_data_json(dump_dir):
             guessed = not folders and name.startswith(("train", "valid"))
             entries.setdefault((Path(dump_dir) / name).resolve(), _entry(name, content, trained_on=guessed))
-    return [*entries.values(), *_started_from(config)]
+    return [*entries.values(), *_started_from(config, exp_dir)]
 
 
-def _started_from(config: Mapping[str, Any] | None) -> list[LedgerEntry]:
+def _started_from(config: Mapping[str, Any] | None, exp_dir: str | Path | None) -> list[LedgerEntry]:
     """List packs and experiments of ours whose weights a training began with."""
     found: dict[str, LedgerEntry] = {}
     given = [item for key in START_KEYS[:2] for item in (config or {}).get(key) or ()]
     for item in filter(None, [*given, (config or {}).get("model_name_or_path")]):
-        path = Path(str(item).split(":")[0])
-        folder = path if path.is_dir() else path.parent
+        name = str(item).split(":")[0]
+        path = recipe_path(name, exp_dir)
+        folder = path if path.is_dir() else path.parent if path.exists() else recipe_path(Path(name).parent, exp_dir)
         meta = read_json(folder / "meta.json")
         before = read_config(folder) if meta is None and (folder / "config.yaml").is_file() else None
         if isinstance(meta, Mapping) and meta.get("licence"):
@@ -144,7 +174,7 @@ def _started_from(config: Mapping[str, Any] | None) -> list[LedgerEntry]:
             found[name] = LedgerEntry(name, str(meta["licence"]), "weights the training started from", True)
         elif before:
             earlier = {key: value for key, value in before.items() if key not in START_KEYS}
-            for entry in ledger(earlier, None):
+            for entry in ledger(earlier, None, folder):
                 found[f"start: {entry.set_name}"] = LedgerEntry(
                     f"start: {entry.set_name}", entry.licence, entry.description, True
                 )
@@ -158,6 +188,9 @@ def training_folders(config: Mapping[str, Any] | None) -> list[Path]:
         for item in (config or {}).get(key) or ():
             path = item.split(",")[0] if isinstance(item, str) else str(item[0])
             folders.setdefault(Path(path).parent)
+    for key in ("train_dir", "valid_dir"):
+        if (config or {}).get(key):
+            folders.setdefault(Path(str((config or {})[key])))
     return list(folders)
 
 
@@ -166,9 +199,10 @@ def trained_licences(entries: Sequence[LedgerEntry]) -> list[str]:
     return sorted({entry.licence for entry in entries if entry.trained_on})
 
 
-def _entry(name: str, content: Mapping[str, Any], *, trained_on: bool) -> LedgerEntry:
-    licence = content.get("licence") or content.get("license") or "not stated"
-    return LedgerEntry(name, str(licence), str(content.get("description") or ""), trained_on)
+def _entry(name: str, content: Any, *, trained_on: bool) -> LedgerEntry:
+    known = content if isinstance(content, Mapping) else {"description": MISSING}
+    licence = known.get("licence") or known.get("license") or NOT_STATED
+    return LedgerEntry(name, str(licence), str(known.get("description") or ""), trained_on)
 
 
 def plain_name(licence: str) -> str:

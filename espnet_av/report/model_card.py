@@ -114,9 +114,11 @@ def card_text(task: str) -> CardText:
 
 
 def front_matter(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the head of the card as a mapping: licence, tags, data sets and the results as ``model-index``."""
+    """Return the head of the card as a mapping: licence, tags and the results as ``model-index``.
+
+    Hubs take ``datasets`` for names of their own, which data folders do not have; the card's text tells the data.
+    """
     text = card_text(meta.get("task", "avsr"))
-    trained = sorted({item["set_name"] for item in meta["licences"] if item["trained_on"]})
     head: dict[str, Any] = {
         **_licence_fields(str(meta["licence"])),
         "library_name": "espnet",
@@ -124,8 +126,6 @@ def front_matter(meta: Mapping[str, Any]) -> dict[str, Any]:
         "tags": ["espnet", "espnet_av", *text.tags],
         "metrics": list(text.metrics),
     }
-    if trained:
-        head["datasets"] = trained
     results = text.index(meta)
     if results:
         head["model-index"] = [{"name": meta["name"], "results": results}]

@@ -8,13 +8,21 @@ import logging
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from espnet_av.report.licences import LedgerEntry, find_conflicts, ledger, trained_licences, unknown_licences
+from espnet_av.report.licences import (
+    DEFAULT_LICENCE,
+    LedgerEntry,
+    find_conflicts,
+    ledger,
+    trained_licences,
+    unknown_licences,
+    unknown_sets,
+)
 from espnet_av.report.model_card import model_card
 from espnet_av.report.parts import part_licences, write_parts
 from espnet_av.report.results import read_results
@@ -22,10 +30,20 @@ from espnet_av.report.sections import complexity_of_experiment
 from espnet_av.report.systems import System, system_of
 from espnet_av.train.loading import load_weights
 from espnet_av.train.provenance import config_digest, package_versions, source_commit, utc_now, without_paths
-from espnet_av.utils.errors import DataError, EspnetAVError, MissingDataError, UsageError, describe
+from espnet_av.utils.errors import (
+    CheckpointError,
+    DataError,
+    EnvironmentProblem,
+    EspnetAVError,
+    MissingDataError,
+    UsageError,
+    describe,
+    usage_error,
+)
 from espnet_av.utils.experiment import read_config, read_json, without_nan, write_json
 from espnet_av.utils.files import atomic_path, sha256_file
 from espnet_av.utils.folders import atomic_folder
+from espnet_av.utils.untrusted import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +75,8 @@ class PackOptions:
 
     Attributes:
         checkpoint: ``ave`` (average of the best epochs), ``best`` (best epoch) or the name of a file.
-        licence: Licence of the packed weights.
+        licence: Licence of the packed weights; None takes ``Apache-2.0`` where the licences of all training data are
+            known.
         name: Name of the model; None takes that of the experiment folder.
         archive: Also write ``<output_dir>.tar.gz``.
         lip_frontend: Of a separator: the lip-reading front end that goes into the pack, as
@@ -68,7 +87,7 @@ class PackOptions:
     """
 
     checkpoint: str = "ave"
-    licence: str = "Apache-2.0"
+    licence: str | None = None
     name: str | None = None
     archive: bool = False
     lip_frontend: str | None = None
@@ -92,22 +111,23 @@ def pack_experiment(
 
     Raises:
         MissingDataError: There is no configuration or no checkpoint.
-        LicenceConflict: The licences of the training data forbid it.
-        UsageError: ``output_dir`` holds something that is no pack.
-        CheckpointError: The checkpoint is damaged or unsafe.
+        LicenceConflict: The licences of the training data forbid it, or are not known and none was given.
+        UsageError: ``output_dir`` holds something that is no pack, or the licence has no name.
+        CheckpointError: The checkpoint is damaged or unsafe, or of another model.
     """
     exp_dir, output_dir, options = Path(exp_dir), Path(output_dir), options or PackOptions()
     config = read_config(exp_dir)
     if config is None:
         raise MissingDataError(describe(f"no {exp_dir / CONFIG}", fix="bash run.sh --stage 5 --stop_stage 5"))
     system = system_of(config, read_results(exp_dir) if (exp_dir / "results.json").is_file() else None)
-    entries = [*ledger(config, dump_dir), *part_licences(options.parts)]
-    refuse_conflicts(trained_licences(entries), options.licence)
+    entries = [*ledger(config, dump_dir, exp_dir), *part_licences(options.parts)]
+    options = replace(options, licence=choose_licence(entries, options.licence))
     refuse_foreign_folder(output_dir)
     checkpoint = choose_checkpoint(exp_dir, config, options.checkpoint)
     _warn_about_other_weights(exp_dir, checkpoint)
     with atomic_folder(output_dir) as folder:
         fill_pack(folder, exp_dir, config, checkpoint, entries, options, system)
+        _refuse_other_weights(folder, system, checkpoint, exp_dir)
     if options.archive:
         write_archive(output_dir, output_dir.with_name(output_dir.name + ".tar.gz"))
     return output_dir
@@ -219,24 +239,46 @@ def portable_config(
     return kept
 
 
-def verify_pack(folder: str | Path) -> dict[str, Any]:
-    """Check every file of a pack against its digest and return ``meta.json``.
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """Return ``meta.json`` of a folder; empty where there is none or it holds no mapping.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    path = Path(folder) / META
+    try:
+        meta = parse_json(path.read_bytes()) if path.is_file() else None
+    except ValueError as error:
+        raise DataError(
+            describe(f"{path} is not valid JSON ({error})", fix="pack or download the model again")
+        ) from error
+    return dict(meta) if isinstance(meta, Mapping) else {}
+
+
+def verify_pack(folder: str | Path, *, weights_only: bool = False) -> dict[str, Any]:
+    """Check the files of a pack against their digests and return ``meta.json``.
+
+    Args:
+        folder: The pack.
+        weights_only: Only weights, not the texts beside them, which their owner may edit.
 
     Raises:
         MissingDataError: It is no pack, or a file is absent.
-        DataError: A file is not what was packed.
+        DataError: A file is not what was packed, or ``meta.json`` is damaged.
     """
     folder = Path(folder)
-    meta = read_json(folder / META)
-    if not isinstance(meta, Mapping) or not isinstance(meta.get("files"), Mapping):
+    meta = read_meta(folder)
+    if not isinstance(meta.get("files"), Mapping):
         raise MissingDataError(describe(f"{folder} is no packed model: it has no usable {META}"))
     for name, digest in meta["files"].items():
+        if weights_only and not str(name).endswith(Path(WEIGHTS).suffix):
+            continue
         path = folder / _name_inside(str(name), folder)
         if not path.is_file():
             raise MissingDataError(describe(f"{path} is missing", fix="pack or download the model again"))
         if sha256_file(path) != digest:
             raise DataError(describe(f"{path} is not what was packed", fix="pack or download the model again"))
-    return dict(meta)
+    return meta
 
 
 def write_archive(folder: str | Path, archive: str | Path) -> Path:
@@ -256,6 +298,39 @@ def write_archive(folder: str | Path, archive: str | Path) -> Path:
     return Path(archive)
 
 
+def choose_licence(entries: Sequence[LedgerEntry], licence: str | None) -> str:
+    """Return the licence of weights: the one that was asked for, else ``Apache-2.0``.
+
+    Args:
+        entries: What the weights were trained on.
+        licence: The one asked for.
+
+    Raises:
+        UsageError: It has no name.
+        LicenceConflict: The data forbid it, or none was asked for and what the data allow is not known.
+    """
+    require_name(licence)
+    unknown = unknown_sets(entries)
+    if licence is None and (unknown or not trained_licences(entries)):
+        raise LicenceConflict(
+            describe(
+                "the licence of the training data is not known, and none was given for the weights",
+                got="; ".join(unknown) or "no training data",
+                fix="state it in data.json, or pass --licence NAME ('not redistributable': for own use)",
+            )
+        )
+    refuse_conflicts(trained_licences(entries), licence or DEFAULT_LICENCE)
+    for text in unknown:
+        logger.warning("the licence of training data is not known: %s; check it before you pass the model on", text)
+    return licence or DEFAULT_LICENCE
+
+
+def require_name(licence: str | None) -> None:
+    """Raise :class:`UsageError` where a licence is given without a name."""
+    if licence is not None and not licence.strip():
+        usage_error("a licence needs a name", got=licence, allowed="e.g. Apache-2.0, CC-BY-NC-4.0, not redistributable")
+
+
 def refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
     """Raise :class:`LicenceConflict` where weights of data with these licences may not have that licence."""
     conflicts = find_conflicts(licences, model_licence)
@@ -266,8 +341,6 @@ def refuse_conflicts(licences: Sequence[str], model_licence: str) -> None:
                 fix="pass a --licence that the data allow ('not redistributable': for own use), or train on other data",
             )
         )
-    for text in unknown_licences(licences):
-        logger.warning("the data licence '%s' is not known here; check it before you pass the model on", text)
 
 
 def refuse_foreign_folder(output_dir: Path) -> None:
@@ -287,6 +360,17 @@ def _warn_about_other_weights(exp_dir: Path, checkpoint: Path) -> None:
             name = path.parent.relative_to(exp_dir / "decode").as_posix()
             logger.warning("packing %s, but %s was decoded with %s", checkpoint.name, name, used)
             return
+
+
+def _refuse_other_weights(folder: Path, system: System, checkpoint: Path, exp_dir: Path) -> None:
+    """Load a pack that was just written; raise :class:`CheckpointError` where its weights are of another model."""
+    try:
+        system.load_model_class().from_pretrained(folder)
+    except CheckpointError as error:
+        what = f"{checkpoint} is of another model than {exp_dir / CONFIG}: {str(error).replace(f'{folder}/', '')}"
+        raise CheckpointError(describe(what, fix="pass a --checkpoint of this experiment")) from error
+    except (ImportError, EnvironmentProblem) as error:
+        logger.warning("the pack was not tried out: %s", error)
 
 
 def _same_weights(used: Path, checkpoint: Path) -> bool:
@@ -365,7 +449,7 @@ def _write_lip_front_end(config: Mapping[str, Any], options: PackOptions, folder
     for path in (above / META, above / "pack" / META, above.parent / META):  # a pack of ours names its licence
         licence = (read_json(path) or {}).get("licence")
         if licence:
-            refuse_conflicts([licence], options.licence)
+            refuse_conflicts([licence], str(options.licence))
             break
     embedder = LipEmbedder.from_pretrained(source)
     require_same_front_end(LipDescription.from_dict(config["lips"], CONFIG), embedder.describe(), source)

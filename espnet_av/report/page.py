@@ -169,7 +169,8 @@ def _read(exp_dir: Path, dump_dir: Path) -> _Found:
     changed = changed_sets(results, dump_dir)
     if changed:
         logger.warning("the data of %s below %s are not those that were scored", ", ".join(changed), dump_dir)
-    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), ledger(config, dump_dir), changed)
+    entries = ledger(config, dump_dir, exp_dir)
+    return _Found(exp_dir, dump_dir, config, results, system_of(config, results), entries, changed)
 
 
 def _content(exp_dir: Path, dump_dir: Path, options: ReportOptions) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def part_licences(parts: Mapping[str, Path]) -> list[LedgerEntry]:
             title = f"{name}: {meta.get('name')}"
             entries += [LedgerEntry(title, str(meta.get("licence")), "packed model", True), *entries_of(meta)]
         else:
-            found = [entry for entry in ledger(read_config(folder), None) if entry.trained_on]
+            found = [entry for entry in ledger(read_config(folder), None, folder) if entry.trained_on]
             entries += found or [LedgerEntry(name, "not stated", "weights from elsewhere", True)]
     return entries
 

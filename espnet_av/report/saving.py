@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_av.report.licences import LedgerEntry, ledger, read_terms, trained_licences
+from espnet_av.report.licences import NOT_STATED, ledger, read_terms, trained_licences, unknown_sets
 from espnet_av.report.packing import (
     META,
     WEIGHTS,
     LicenceConflict,
     PackOptions,
+    choose_licence,
     fill_pack,
     refuse_conflicts,
     refuse_foreign_folder,
+    require_name,
     verify_pack,
     write_meta,
     write_weights,
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from espnet_av.hub import Origin
 
 logger = logging.getLogger(__name__)
-NOT_STATED = "not stated"
 
 
 def save_model(
@@ -62,12 +63,13 @@ def save_model(
         The folder.
 
     Raises:
-        UsageError: ``output_dir`` holds something that is no pack.
+        UsageError: ``output_dir`` holds something that is no pack, or the licence has no name.
         LicenceConflict: The licences of its data forbid this one.
         DataError: The pack it was loaded from is damaged.
         CheckpointError: The network was changed into another one.
     """
     output_dir = Path(output_dir)
+    require_name(licence)
     refuse_foreign_folder(output_dir)
     packed = (origin.folder / META).is_file()
     with atomic_folder(output_dir) as folder:
@@ -86,12 +88,16 @@ def save_model(
     return output_dir
 
 
-def require_sharable(folder: str | Path) -> None:
+def require_sharable(folder: str | Path, *, allow_unknown_licences: bool = False) -> None:
     """Raise where a pack may not be passed on, by its own licence or those of its data.
+
+    Args:
+        folder: The pack.
+        allow_unknown_licences: Of its training data.
 
     Raises:
         UsageError: Its licence is not known.
-        LicenceConflict: It may not.
+        LicenceConflict: It may not, or the licences of its data are not known.
     """
     meta = verify_pack(folder)
     licence = str(meta.get("licence") or NOT_STATED)
@@ -104,12 +110,23 @@ def require_sharable(folder: str | Path) -> None:
             describe("the model may not be passed on", got=licence, fix="pack it under a licence that its data allow")
         )
     refuse_conflicts(trained_licences(entries_of(meta)), licence)
+    unknown = unknown_sets(entries_of(meta))
+    if unknown and not allow_unknown_licences:
+        raise LicenceConflict(
+            describe(
+                "the licence of training data is not known, so the model is not uploaded",
+                got="; ".join(unknown),
+                fix="check that the data allow it and pass allow_unknown_licences=True",
+            )
+        )
 
 
 def _copy_pack(source: Path, folder: Path, licence: str | None, name: str | None) -> dict[str, Any]:
     meta = verify_pack(source)
     if licence is not None:
-        refuse_conflicts([str(meta.get("licence")), *trained_licences(entries_of(meta))], licence)
+        entries = entries_of(meta)
+        refuse_conflicts([str(meta.get("licence"))], licence)
+        choose_licence(entries, licence)
         meta["licence"] = licence
     meta["name"] = name or meta["name"]
     for path in (*meta["files"], META):
@@ -123,12 +140,15 @@ def _make_pack(
 ) -> dict[str, Any]:
     config = read_config(origin.folder) or {}
     parts = part_licences(origin.parts)
-    entries: list[LedgerEntry] = ledger(config, _dump_beside(origin.folder))
-    trained = any(entry.trained_on for entry in entries)
-    licence = licence or (PackOptions.licence if trained else NOT_STATED)
-    entries += parts
-    if licence != NOT_STATED:
-        refuse_conflicts(trained_licences(entries), licence)
+    data = ledger(config, _dump_beside(origin.folder), origin.folder)
+    entries = [*data, *parts]
+    unknown = unknown_sets(entries)
+    if licence is None and (unknown or not trained_licences(data)):
+        licence = NOT_STATED
+        if unknown:
+            logger.warning("the pack states no licence, for that of training data is not known: %s", "; ".join(unknown))
+    else:
+        licence = choose_licence(entries, licence)
     options = PackOptions(licence=licence, name=name, parts=origin.parts)
     meta = fill_pack(folder, origin.folder, config, origin.checkpoint, entries, options, get_system(system_name))
     converted = read_json(origin.folder / "conversion.json")

@@ -45,6 +45,15 @@ class System:
         module, _, name = self.task_class.partition(":")
         return getattr(importlib.import_module(module), name)
 
+    def load_model_class(self) -> Any:
+        """Import the class that loads a pack.
+
+        Raises:
+            ImportError: A package that it needs is not installed.
+        """
+        module, _, name = self.model_class.partition(":")
+        return getattr(importlib.import_module(module), name)
+
 
 SYSTEMS = {
     "avsr": System(

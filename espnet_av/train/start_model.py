@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from espnet_av.utils.errors import MissingDataError, describe
-from espnet_av.utils.hub import fetch_repository, is_hub_name
+from espnet_av.utils.hub import fetch_repository, split_source
 
 #: Weights of a model folder, best first.
 WEIGHTS = ("model.safetensors", "*.ave.pth", "*.ave_*best.pth", "*.best.pth", "pytorch_model.bin", "*.safetensors")
@@ -28,7 +28,7 @@ def find_start_weights(source: str, cache_dir: str | os.PathLike | None = None) 
     if path.is_file():
         return path
     if not path.is_dir():
-        if not is_hub_name(source):
+        if split_source(source) is None:
             fix = "check the path; without --model_name_or_path training starts from random weights"
             raise MissingDataError(describe("--model_name_or_path: no such file or folder", got=source, fix=fix))
         try:

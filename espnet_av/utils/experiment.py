@@ -68,6 +68,17 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def recipe_path(path: str | Path, exp_dir: str | Path | None) -> Path:
+    """Return a file or folder that a configuration names relative to its recipe, whatever the working folder is.
+
+    Args:
+        path: As the configuration has it.
+        exp_dir: Experiment folder, which lies below the recipe; None: only the working folder is looked at.
+    """
+    above = list(Path(exp_dir).resolve().parents)[:4] if exp_dir is not None else []
+    return next((place for folder in above if (place := folder / path).exists()), Path(path))
+
+
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """Read one JSON object per line; an unfinished last line of a killed run is left out with a warning."""
     path = Path(path)

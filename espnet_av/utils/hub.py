@@ -14,6 +14,7 @@ from espnet_av.utils.optional import require
 MODEL_FILES = ("*.safetensors", "*.pth", "*.bin", "*.json", "*.yaml", "*.txt", "*.model", "*.npy", "*.npz", "*.md")
 MAIN = "main"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SOURCE = re.compile(rf"(?:hf:/{{1,2}})?({_HUB_NAME.pattern})(?:@([\w./-]+))?")  # a Path has one slash
 _LOGIN = "accept the conditions on the web page of the repository, then run: hf auth login"
 
 
@@ -26,6 +27,21 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None
 
 
+def split_source(source: str | os.PathLike) -> tuple[str, str | None] | None:
+    """Return name and revision of ``organisation/name``, with ``hf://`` before or ``@revision`` behind it; else None.
+
+    >>> split_source("hf://org/model@v1.0"), split_source("org/model"), split_source("./org/model")
+    (('org/model', 'v1.0'), ('org/model', None), None)
+    """
+    found = _SOURCE.fullmatch(os.fspath(source))
+    return (found[1], found[2]) if found else None
+
+
+def is_hub_address(source: str | os.PathLike) -> bool:
+    """Tell whether a source begins with ``hf:/``, so that it is no path."""
+    return os.fspath(source).startswith("hf:/")
+
+
 def fetch_repository(
     name: str,
     cache_dir: str | os.PathLike | None = None,
@@ -33,34 +49,44 @@ def fetch_repository(
     patterns: Sequence[str] | None = MODEL_FILES,
     repo_type: str = "model",
     revision: str | None = None,
+    token: str | None = None,
 ) -> Path:
     """Download a repository, or take it from the cache; without network the cache must hold it.
 
     A connection that breaks is taken up where it broke; after an end by force, whole files are not fetched again.
 
     Args:
-        name: ``organisation/name``.
+        name: ``organisation/name``, or what else :func:`split_source` reads.
         cache_dir: Where files are kept; None takes the hub library's own folder.
         patterns: Files to download; None: all.
         repo_type: ``model`` or ``dataset``.
-        revision: Branch, tag or commit; None: the newest of ``main``.
+        revision: Branch, tag or commit; None: that of ``name``, else the newest of ``main``.
+        token: Access token; None: that of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
         The folder with the files.
 
     Raises:
+        UsageError: ``name`` is none, or has another revision.
         MissingDataError: There is no such repository or revision, or it is private or gated and the account may not
             read it.
         EnvironmentProblem: The package ``huggingface_hub`` is missing, or the hub cannot be reached.
         OSError: The disk is full.
     """
+    named = split_source(name)
+    if named is None:
+        usage_error("not a name of the hub", got=name, allowed="organisation/name, hf://organisation/name[@revision]")
+    name, at = named
+    if None not in (revision, at) and revision != at:
+        usage_error(f"two revisions of '{name}'", got=f"{revision} and {at}", fix="pass one")
     hub = require("huggingface_hub", "hub")
     try:
         folder = hub.snapshot_download(
             name,
             repo_type=repo_type,
-            revision=revision,
+            revision=revision or at,
             cache_dir=cache_dir,
+            **({} if token is None else {"token": token}),
             allow_patterns=None if patterns is None else list(patterns),
         )
     except Exception as error:  # the library raises its own, those of the HTTP client, OSError and ValueError

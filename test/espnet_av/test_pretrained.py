@@ -220,6 +220,30 @@ def test_converted_models_have_no_licence_until_one_is_given(tmp_path, hub):
     assert verify_pack(load("avss", "me/model").origin.folder)["licence"] == "MIT"
 
 
+def test_data_of_unknown_licence_are_uploaded_only_when_told(tmp_path, hub, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe"
+    exp = make_experiment("avss", recipe, licence="CC-BY-NC-ND-4.0")
+    config = yaml.safe_load((exp / "config.yaml").read_text())
+    config["train_data_path_and_name_and_type"] = [["dump/train/wav.scp", "speech", "sound"]]
+    (exp / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(LicenceConflict):
+        load("avss", exp).save_pretrained(tmp_path / "pack")
+    shutil.rmtree(recipe / "dump")
+    model = load("avss", exp)
+    assert verify_pack(model.save_pretrained(tmp_path / "pack"))["licence"] == "not stated"
+    assert "the pack states no licence" in caplog.text
+    with pytest.raises(UsageError, match="a licence needs a name"):
+        model.save_pretrained(tmp_path / "pack", licence=" ")
+    packed = load("avss", model.save_pretrained(tmp_path / "pack", licence="MIT"))
+    for known in (model, packed):
+        with pytest.raises(LicenceConflict, match="train: 'not stated'.*allow_unknown_licences=True"):
+            known.push_to_hub("me/model", licence="MIT")
+    assert not hub.repositories
+    packed.push_to_hub("me/model", allow_unknown_licences=True)
+    assert sorted(hub.repositories) == ["me/model"]
+
+
 def test_parts_of_a_generator_go_along(tmp_path):
     from espnet_av.avgen.vocoder_choices import build_generator, complete_conf
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data folder programs of utils/."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -360,6 +361,16 @@ def test_combine(tool):
     assert "utt2num_frames is left out" in result.stderr
     assert not (tool.folder / "all" / "utt2num_frames").exists()
     assert tool("validate_data_dir", "all").returncode == 0
+
+
+def test_combine_names_all_licences(tool):
+    make(tool.folder / "d", data__json='{"fps": 25, "licence": "CC0"}')
+    make(tool.folder / "e", keys=("s3-a",), data__json='{"licence": "CC-BY-NC-4.0"}')
+    make(tool.folder / "f", keys=("s4-a",), data__json=None)
+    for sources, licence in (("de", "CC0 and CC-BY-NC-4.0"), ("df", "CC0 and not stated"), ("d", "CC0")):
+        assert tool("combine_data", f"all_{sources}", *sources).returncode == 0
+        told = json.loads((tool.folder / f"all_{sources}" / "data.json").read_text())
+        assert told == {"fps": 25, "licence": licence}
 
 
 def test_combine_refuses_the_same_utterance_twice(tool):

@@ -34,5 +34,6 @@ exec bash ../../TEMPLATE/avsr/avsr.sh --called_as "$0" "${folder}" "$#" \
   --token_type bpe \
   --vocab_size 5000 \
   --roi center \
+  --model_licence "not redistributable" \
   --config "${config}" \
   "$@"

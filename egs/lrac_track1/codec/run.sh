@@ -13,6 +13,7 @@ exec bash ../../TEMPLATE/codec/codec.sh --called_as "$0" "${folder}" "$#" \
   --recipe_option check_files 2000 "files of each set that stage 1 opens: a number, or all" \
   --track 1 \
   --train_set speech \
+  --model_licence "not redistributable" \
   --valid_set speech_validation \
   --test_sets "open_testset_track1_clean open_testset_track1_noisy open_testset_track1_reverb" \
   "$@"

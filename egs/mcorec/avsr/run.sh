@@ -23,5 +23,6 @@ exec bash ../../TEMPLATE/avsr/avsr.sh --called_as "$0" "${folder}" "$#" \
   --vocab_size 5000 \
   --roi center \
   --max_sec 16 \
+  --model_licence "not redistributable" \
   --config "${config}" \
   "$@"

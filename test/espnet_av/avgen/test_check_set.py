@@ -152,8 +152,11 @@ def test_rules_out_of_range():
 
 def test_sounds_for_trainings(place):
     check_set(place / "data" / "train", place / "org")
+    org = DataDir(place / "org")
+    org.write_meta({**org.meta, "licence": "CC-BY-NC-4.0"})
     assert write_sounds(place / "org", place / "sound", 16000, with_text=True) == 4
     new = DataDir(place / "sound")
+    assert new.meta["licence"] == "CC-BY-NC-4.0" and new.meta["sample_rate"] == 16000
     sound = soundfile.info(new.read("wav.scp")[NAMES[0]])
     assert (sound.samplerate, sound.channels, sound.frames) == (16000, 1, new.num_samples()[NAMES[0]])
     assert new.read("text")[NAMES[0]] == "HELLO THERE" and sound.frames == 32000

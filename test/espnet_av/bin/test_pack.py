@@ -8,7 +8,7 @@ import torch
 from espnet_av.bin import pack
 from espnet_av.report.sections import build_network
 from espnet_av.utils.cli import run_main
-from espnet_av.utils.errors import EXIT_MISSING_DATA
+from espnet_av.utils.errors import EXIT_MISSING_DATA, EXIT_USAGE
 
 
 def _options(experiment):
@@ -30,3 +30,18 @@ def test_conflict_ends_with_the_code_for_data_and_licences(experiment, licence, 
     experiment.write_meta("train", licence=licence)
     assert run_main(pack.main, _options(experiment)) == EXIT_MISSING_DATA
     assert licence in capsys.readouterr().err
+
+
+def test_data_of_the_recipe_are_found_from_any_folder(experiment, tmp_path, monkeypatch, capsys):
+    experiment.write_config(train_data_path_and_name_and_type=[["dump/train/wav.scp", "speech", "sound"]])
+    experiment.write_meta("train", licence="CC-BY-NC-4.0")
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (experiment.dump_dir.parent, tmp_path / "elsewhere"):
+        monkeypatch.chdir(folder)
+        assert run_main(pack.main, ["--exp_dir", str(experiment.exp_dir)]) == EXIT_MISSING_DATA
+        assert "CC-BY-NC-4.0" in capsys.readouterr().err
+
+
+def test_a_licence_without_a_name(experiment, capsys):
+    assert run_main(pack.main, [*_options(experiment), "--licence", ""]) == EXIT_USAGE
+    assert "a licence needs a name" in capsys.readouterr().err

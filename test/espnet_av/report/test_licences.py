@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from espnet_av.report.licences import find_conflicts, ledger, read_terms, trained_licences, unknown_licences
+from espnet_av.report.licences import (
+    find_conflicts,
+    ledger,
+    read_terms,
+    trained_licences,
+    unknown_licences,
+    unknown_sets,
+)
 from espnet_av.report.model_card import front_matter
 
 
@@ -20,7 +27,18 @@ from espnet_av.report.model_card import front_matter
         ("research use only, no redistribution", True, True, False, True),
         ("GPL-3.0-or-later", False, False, True, True),
         ("Made here (Apache-2.0) with espeak-ng (GPL-3.0-or-later; not its output).", False, False, False, True),
+        ("not for commercial use", False, True, False, True),
+        ("no commercial use", False, True, False, True),
+        ("Commercial use of the data is strictly prohibited.", False, True, False, True),
+        ("research purposes only", False, True, False, True),
+        ("only for non-profit academic and research use", False, True, False, True),
+        ("LDC user agreement", True, False, False, True),
+        ("terms of MCoRec (CHiME-9), to be accepted where the data is given out", True, False, False, True),
+        ("redistribution is not allowed", True, False, False, True),
+        ("licensed for research and commercial use", False, False, False, False),
+        ("Apache-2.0, from a research project, commercial use allowed", False, False, False, True),
         ("BBC agreement", False, False, False, False),
+        ("CC-BY-NC-4.0 and not stated", False, True, False, False),
         ("Tandy sans ncurses", False, False, False, False),  # letters inside words mean nothing
         ("", False, False, False, False),
         (None, False, False, False, False),
@@ -84,6 +102,51 @@ def test_ledger_takes_the_sets_of_the_configuration(tmp_path):
     assert trained_licences(entries) == ["CC0", "MIT"]
     assert {item.set_name for item in ledger(None, tmp_path) if item.trained_on} == {"train", "valid"}
     assert ledger(None, None) == []
+
+
+def test_data_folders_are_found_from_any_working_folder(tmp_path, monkeypatch):
+    recipe, elsewhere = tmp_path / "recipe", tmp_path / "other"
+    for folder in (recipe / "dump" / "train", recipe / "exp" / "tag", recipe / "pack", elsewhere / "dump" / "train"):
+        folder.mkdir(parents=True)
+    (recipe / "dump" / "train" / "data.json").write_text(json.dumps({"licence": "CC BY-NC 4.0"}))
+    (elsewhere / "dump" / "train" / "data.json").write_text(json.dumps({"licence": "CC0"}))
+    (recipe / "pack" / "meta.json").write_text(json.dumps({"name": "start", "licence": "no redistribution"}))
+    config = {
+        "train_data_path_and_name_and_type": [["dump/train/wav.scp", "speech", "sound"]],
+        "init_param": ["pack/model.safetensors:encoder"],
+    }
+    for folder in (recipe, tmp_path, elsewhere):
+        monkeypatch.chdir(folder)
+        entries = ledger(config, None, recipe / "exp" / "tag")
+        assert trained_licences(entries) == ["CC BY-NC 4.0", "no redistribution"], folder
+
+
+def test_folders_that_generators_are_trained_on_count(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "dump" / name).mkdir(parents=True)
+        (tmp_path / "dump" / name / "data.json").write_text(json.dumps({"licence": f"CC-BY-NC-4.0, {name}"}))
+    config = {"train_data_path_and_name_and_type": [], "train_dir": "dump/one", "valid_dir": "dump/two"}
+    assert trained_licences(ledger(config, None, tmp_path / "exp" / "tag")) == [
+        "CC-BY-NC-4.0, one",
+        "CC-BY-NC-4.0, two",
+    ]
+
+
+def test_what_cannot_be_told_is_said(tmp_path):
+    (tmp_path / "dump" / "train").mkdir(parents=True)
+    (tmp_path / "dump" / "valid").mkdir()
+    (tmp_path / "dump" / "valid" / "data.json").write_text("[]")
+    sets = {"train": "dump/train/wav.scp", "valid": "dump/valid/wav.scp", "more": "gone/more/wav.scp"}
+    config = {"train_data_path_and_name_and_type": [[path, "speech", "sound"] for path in sets.values()]}
+    assert unknown_sets(ledger(config, None, tmp_path / "exp" / "tag")) == [
+        f"{name}: 'not stated' (no data.json was found)" for name in sets
+    ]
+    moved = tmp_path / "moved"
+    (moved / "more").mkdir(parents=True)
+    (moved / "more" / "data.json").write_text(json.dumps({"licence": "CC-BY-NC-4.0"}))
+    entries = ledger(config, moved, tmp_path / "exp" / "tag")
+    assert [entry.licence for entry in entries if entry.set_name == "more"] == ["CC-BY-NC-4.0"]
+    assert len(unknown_sets(entries)) == 2
 
 
 def test_models_that_a_training_started_from_count(tmp_path):

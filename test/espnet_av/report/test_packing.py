@@ -104,7 +104,7 @@ def test_model_card(trained):
     text = (folder / "README.md").read_text()
     _, head, body = text.split("---\n", 2)
     card = yaml.safe_load(head)
-    assert card["license"] == "apache-2.0" and card["library_name"] == "espnet" and card["datasets"] == ["train"]
+    assert card["license"] == "apache-2.0" and card["library_name"] == "espnet" and "datasets" not in card
     result = card["model-index"][0]["results"][0]
     assert result["dataset"]["name"] == "test"
     assert result["metrics"][0] == {"type": "wer", "name": "WER (%), audio-visual", "value": 10.0}
@@ -193,10 +193,53 @@ def test_conflicting_licences_are_refused(trained):
     pack_experiment(experiment.exp_dir, target, experiment.dump_dir)
 
 
-def test_shared_tensors_and_token_files(trained, monkeypatch):
+def test_unknown_licences_ask_for_one_by_name(trained, monkeypatch, caplog):
     experiment, _ = trained
-    weight = torch.arange(6.0).reshape(2, 3)
-    tied = {"avsr.a": weight, "avsr.b": weight, "avsr.c": weight[:, :2], "avsr.n": torch.tensor(3)}
+    config, target = experiment.config(), experiment.exp_dir / "pack"
+    local = [["dump/train/wav.scp", "speech", "sound"]]
+    experiment.write_config(train_data_path_and_name_and_type=local)
+    experiment.write_meta("train", licence="CC BY-NC 4.0")
+    monkeypatch.chdir("/")
+    with pytest.raises(LicenceConflict, match="non-commercial"):
+        pack_experiment(experiment.exp_dir, target)
+    shutil.rmtree(experiment.dump_dir)
+    with pytest.raises(LicenceConflict, match=r"not known.*train: 'not stated' \(no data.json was found\).*--licence"):
+        pack_experiment(experiment.exp_dir, target)
+    assert not target.exists()
+    pack_experiment(experiment.exp_dir, target, None, PackOptions(licence="MIT"))
+    assert "training data is not known: train: 'not stated'" in caplog.text
+    meta = verify_pack(target)
+    assert meta["licence"] == "MIT" and meta["unknown_licences"] == ["not stated"]
+    assert "no data.json was found" in (target / "README.md").read_text()
+    unknown = {key: [] for key in config if key.endswith("_data_path_and_name_and_type")}
+    experiment.write_config(**unknown)
+    with pytest.raises(LicenceConflict, match="no training data"):
+        pack_experiment(experiment.exp_dir, target)
+
+
+@pytest.mark.parametrize("licence", ["", "  "])
+def test_a_licence_has_a_name(trained, licence):
+    experiment, _ = trained
+    with pytest.raises(UsageError, match="a licence needs a name"):
+        pack_experiment(experiment.exp_dir, experiment.exp_dir / "pack", None, PackOptions(licence=licence))
+
+
+def test_weights_of_another_model_are_not_packed(trained):
+    experiment, network = trained
+    state = {f"avsr.{key}": value for key, value in network.state_dict().items()}
+    state.pop(next(iter(state)))
+    torch.save(state, experiment.exp_dir / "foreign.pth")
+    with pytest.raises(CheckpointError, match="foreign.pth is of another model than .*config.yaml.*--checkpoint"):
+        pack_experiment(experiment.exp_dir, experiment.exp_dir / "pack", None, PackOptions(checkpoint="foreign.pth"))
+    assert not (experiment.exp_dir / "pack").exists()
+
+
+def test_shared_tensors_and_token_files(trained, monkeypatch):
+    experiment, network = trained
+    tied = {f"avsr.{key}": value.clone() for key, value in network.state_dict().items()}
+    square = next(key for key, value in tied.items() if value.ndim == 2 and value.shape[0] == value.shape[1])
+    first, second = [key for key, value in tied.items() if value.shape == tied[square].shape][:2]
+    tied[second] = tied[first] = torch.cat([tied[square]] * 2, dim=1)[:, : len(tied[square])]
     torch.save(tied, experiment.exp_dir / "tied.pth")
     tokens = experiment.exp_dir / "tokens.txt"
     tokens.write_text("\n".join(experiment.config()["token_list"]) + "\n")

@@ -8,7 +8,7 @@ import types
 import pytest
 
 from espnet_av.utils import hub
-from espnet_av.utils.errors import EnvironmentProblem, MissingDataError
+from espnet_av.utils.errors import EnvironmentProblem, MissingDataError, UsageError
 
 
 class RepositoryNotFoundError(Exception):
@@ -75,3 +75,34 @@ def test_a_repository_becomes_a_folder(monkeypatch, tmp_path):
 
 def test_names():
     assert [hub.is_hub_name(name) for name in ("a/b", "a", "/a/b", "a/b/c", "./a", "a/b c")] == [True] + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "revision"),
+    [
+        ("org/model", "org/model", None),
+        ("org/model@v1.0", "org/model", "v1.0"),
+        ("hf://org/model", "org/model", None),
+        ("hf://org/model@refs/pr/1", "org/model", "refs/pr/1"),
+    ],
+)
+def test_addresses(monkeypatch, tmp_path, source, name, revision):
+    asked = []
+
+    def snapshot_download(*names, **options):
+        asked.append((*names, options["revision"], options.get("token")))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "require", lambda *_: types.SimpleNamespace(snapshot_download=snapshot_download))
+    hub.fetch_repository(source, token="hf_secret")
+    assert asked == [(name, revision, "hf_secret")]
+    if revision:
+        with pytest.raises(UsageError, match="two revisions of 'org/model'"):
+            hub.fetch_repository(source, revision="v2")
+
+
+@pytest.mark.parametrize("source", ["model", "hf://model", "hf://a/b/c", "./org/model", "org/model@", "org/model@a b"])
+def test_what_is_no_address(source):
+    assert hub.split_source(source) is None
+    with pytest.raises(UsageError, match="not a name of the hub"):
+        hub.fetch_repository(source)
