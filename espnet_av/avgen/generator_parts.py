@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that generation needs: the generator itself, a vocoder, a model of texts, a recogniser of tokens."""
 
+import hashlib
+import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +17,13 @@ from torch import Tensor
 from espnet_av.avgen.choices import build_model
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.model import network_state
-from espnet_av.avgen.vocoder import Vocoder, load_vocoder
+from espnet_av.avgen.vocoder import Vocoder, load_vocoder, published_weights
 from espnet_av.avgen.vocoder_choices import GRIFFIN_LIM
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import build_for, find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
+from espnet_av.utils.files import sha256_file
 from espnet_av.utils.untrusted import load_npy
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ VOCODER, TEXT, TOKENS = "vocoder", "text_to_tokens", "tokens"  # folders below t
 SILENCE = "silence.npy"
 AUTO, NO_SOUND = "auto", "none"
 KINDS = ("bigvgan", "hifigan")
+CONFIG_KEYS = ("model", "model_conf", "mel_conf", "preprocessor_conf")  # of a training: what builds the model
 
 
 def load_model(
@@ -175,6 +180,39 @@ def find_part(folder: Path, name: str, given: str | os.PathLike | None) -> str |
             raise MissingDataError(describe(f"no such {name} model", str(given)))
         return given
     return folder / name if (folder / name).is_dir() else None
+
+
+def model_digest(name: str, source: str | os.PathLike) -> str | None:
+    """Return a digest of the files that make up a further model: equal ones give equal results.
+
+    Args:
+        name: What it is: ``vocoder``, ``token_model``, or another, which keeps its weights as trainings do.
+        source: What loads it: an experiment, a folder or a file.
+
+    Returns:
+        Hex digits; None where it has no files, or they are missing, which loading it tells.
+    """
+    path = Path(source).expanduser()
+    folder = path if path.is_dir() else path.parent
+    config = load_yaml(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
+    try:
+        weights = path if path.is_file() else _weights_of(name, path, config)
+    except MissingDataError:
+        return None
+    found = [json.dumps({key: config.get(key) for key in CONFIG_KEYS}, sort_keys=True, default=str)]
+    files = [weights, folder / "config.json", *([folder / SILENCE] if path.is_dir() else [])]
+    found += [sha256_file(file) for file in files if file.is_file()]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def _weights_of(name: str, path: Path, config: Mapping[str, Any]) -> Path:
+    if name == "token_model" and not (path / "config.yaml").is_file():
+        from espnet_av.avgen.wav2vec2 import find_file
+
+        return find_file(path)
+    if name == VOCODER and not (path / "config.yaml").is_file():
+        return published_weights(path)
+    return find_weights(path, None, config.get("best_model_criterion"))
 
 
 def load_text(source: str | os.PathLike, device: torch.device) -> "TextToTokens":

@@ -37,6 +37,7 @@ from espnet_av.avgen.generator_parts import (
     load_model,
     load_text,
     mel_config,
+    model_digest,
     read_array,
     vocoder_source,
 )
@@ -127,6 +128,7 @@ class AVGenerator(Pretrained):
         self.folder: Path | None = None
         self.checkpoint: Path | None = None
         self._parts: dict[str, str] = {}
+        self._sources: dict[str, str | os.PathLike] = {}
 
     @classmethod
     def from_pretrained(
@@ -193,6 +195,8 @@ class AVGenerator(Pretrained):
         named |= {"head_vae": head_vae, "statistics": statistics}
         generator._parts = {name: str(value) for name, value in named.items() if value not in (None, "none")}
         parts = {VOCODER: vocoder_source(vocoder, folder), TEXT: text_source, TOKENS: sound_source}
+        sources = {**named, VOCODER: parts[VOCODER], "vad": None}
+        generator._sources = {name: source for name, source in sources.items() if source is not None}
         packed = {name: Path(part) for name, part in parts.items() if part is not None and Path(part).exists()}
         generator.origin = Origin(folder, generator.checkpoint, packed)
         return generator
@@ -202,11 +206,12 @@ class AVGenerator(Pretrained):
         return self.model
 
     def describe(self) -> dict[str, str]:
-        """Return what samples depend on: the weights' file and digest, the vocoder, and the further models in use."""
+        """Return what samples depend on: the weights, the vocoder, the further models, and digests of their files."""
         found = {} if self.vocoder is None else {"vocoder": self.vocoder.name}
         if self.checkpoint is not None:
             found |= {"checkpoint": self.checkpoint.name, "checkpoint_sha256": sha256_file(self.checkpoint)}
-        return {**found, **self._parts}
+        digests = {name: model_digest(name, source) for name, source in self._sources.items()}
+        return {**found, **self._parts, **{f"{name}_sha256": digest for name, digest in digests.items() if digest}}
 
     @property
     def mel_config(self) -> MelConfig:

@@ -27,6 +27,7 @@ from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.files import sha256_file
 
 if TYPE_CHECKING:
     from espnet_av.avgen.generate_set import GenerateOptions
@@ -87,11 +88,28 @@ class SetInput:
         if options.partner == "other" and not generator.in_conversation:
             usage_error("this model knows no partner", "partner: other", fix="take a model with participant_cond: true")
         self._lengths: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
 
     def digest(self) -> str:
-        """Return a digest of what was read of the folder."""
+        """Return a digest of the tables of the folder."""
         listed = {uid: vars(recording) for uid, recording in self.recordings.items()}
         return hashlib.sha256(json.dumps(listed, sort_keys=True, default=str).encode()).hexdigest()
+
+    def content(self, uid: str) -> str:
+        """Return a digest of what lies in the files that :meth:`read` reads."""
+        recording = self.recordings[uid]
+        files: list[str | None] = [] if self.options.task == "text" else [recording.tokens or recording.wav]
+        if self._with_partner:
+            other = self.recordings[self._partner_uid(uid)]
+            files += [other.tokens or other.wav, other.other_expression, other.other_head]
+        found = [self.length(uid), *map(self._digest_of, files)]
+        return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+    def _digest_of(self, file: str | None) -> str:
+        name = str(file)
+        if name not in self._digests:
+            self._digests[name] = sha256_file(name) if file is not None and Path(name).is_file() else ""
+        return self._digests[name]
 
     def length(self, uid: str) -> int:
         """Return about how long a recording is: frames, or letters where there is only text."""
@@ -163,10 +181,15 @@ class SetInput:
             raise DataError(f"{recording.wav}: cannot be read as sound ({error}); fix: drop the recording") from error
         return max(1, mel_frames(sound.frames, sound.samplerate))
 
+    def _partner_uid(self, uid: str) -> str:
+        """Return the recording whose partner is heard."""
+        if self.options.partner != "other":
+            return uid
+        return self.keys[(self.keys.index(uid) + 1) % len(self.keys)]
+
     def _partner(self, uid: str, num_frames: int) -> dict[str, Tensor]:
         """Return the partner's streams, cut or held to the actor's frames."""
-        if self.options.partner == "other":
-            uid = self.keys[(self.keys.index(uid) + 1) % len(self.keys)]
+        uid = self._partner_uid(uid)
         recording = self.recordings[uid]
         missing = [name for name in ("other_expression", "other_head") if getattr(recording, name) is None]
         if missing:

@@ -192,7 +192,7 @@ def read_published(path: str | os.PathLike) -> PublishedVocoder:
     path = Path(path).expanduser()
     folder = path if path.is_dir() else path.parent
     config = _read_json(folder / "config.json")
-    source = path if path.is_file() and path.suffix != ".json" else _published_weights(folder)
+    source = path if path.is_file() and path.suffix != ".json" else published_weights(folder)
     state = _generator_of(load_weights(source) if source.suffix == ".safetensors" else read_tensors(source), source)
     kind = "bigvgan" if any(name.startswith("activation_post.") for name in state) else "hifigan"
     network = get_model_class(kind)
@@ -289,7 +289,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _published_weights(folder: Path) -> Path:
+def published_weights(folder: Path) -> Path:
+    """Return the file of the weights of a published vocoder.
+
+    Raises:
+        MissingDataError: There is none.
+    """
     for pattern in PUBLISHED_FILES:
         found = sorted(path for path in folder.glob(pattern) if path.is_file())
         if found:

@@ -3,6 +3,7 @@
 """Generation of whole test sets: files that scoring reads, resume, bad recordings, partners, options."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -190,3 +191,27 @@ def test_a_set_without_tokens_or_sound_is_refused(model, data, tmp_path):
         run(model, data, tmp_path / "out", "--task", "tokens")
     with pytest.raises(TooManyDropped, match="token model"):
         run(model, data, tmp_path / "out")
+
+
+def times(out):
+    return {path.parents[1].name: path.stat().st_mtime_ns for path in out.glob("*/0/motion.npz")}
+
+
+def test_files_that_change_in_place_are_noticed(model, data, tmp_path):
+    out = tmp_path / "out"
+    model = shutil.copytree(model, tmp_path / "model")
+    run(model, data, out)
+    before = times(out)
+    np.save(data / "u1.tokens.npy", np.ones((2, 99, 29), np.float32))
+    run(model, data, out)
+    changed = times(out)
+    assert {uid for uid in before if changed[uid] != before[uid]} == {"u1"}
+    weights = model / "text_to_tokens" / "model.best.pth"
+    torch.manual_seed(1)
+    torch.save(TextToTokens(preset="tiny").state_dict(), weights)
+    assert "text_to_tokens_sha256" in run(model, data, out)
+    anew = times(out)
+    assert all(anew[uid] != changed[uid] for uid in before)
+    weights.rename(model / "text_to_tokens" / "other.best.pth")  # the same weights
+    run(model, data, out)
+    assert times(out) == anew
