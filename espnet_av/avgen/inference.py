@@ -14,6 +14,7 @@ Axes: ``C`` channels, ``N`` samples, ``T`` frames at the mel rate, ``M`` token f
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,11 +74,12 @@ class Partner:
     """What is known of the other person of a conversation; what is not, is taken as neutral.
 
     Attributes:
-        audio: The voice.
-        tokens: Tokens of it, instead.
+        audio: The voice; of two channels, actor and partner, the second.
+        tokens: Tokens of it, instead; of two channels likewise.
         expression: ``(F, 55)`` at 30 Hz, or a ``.npy`` file of them.
         head: ``(F, 3)``, likewise.
         pad: Let a partner who ends before the actor be silent and keep still; otherwise that is an error.
+        tokens_rate: Of ``tokens``: see :meth:`AVGenerator.read_tokens`.
     """
 
     audio: SoundLike | None = None
@@ -85,6 +87,7 @@ class Partner:
     expression: str | os.PathLike | np.ndarray | None = None
     head: str | os.PathLike | np.ndarray | None = None
     pad: bool = False
+    tokens_rate: str = "token"
 
 
 class AVGenerator(Pretrained):
@@ -262,12 +265,13 @@ class AVGenerator(Pretrained):
         """Return the tokens of sound ``(C, T, 29)``, as many as it has mel frames.
 
         Raises:
-            DataError: The sound is too short or has another shape.
+            DataError: The sound is too short, has another shape or too many channels.
         """
         if isinstance(audio, (str, os.PathLike)):
             wave, _ = read_channels(audio, TOKEN_SAMPLE_RATE)
         else:
             wave = np.atleast_2d(np.asarray(audio, dtype=np.float32))
+        _check_channels(audio if isinstance(audio, (str, os.PathLike)) else "the sound", len(wave))
         tokens = torch.from_numpy(self.extractor.extract(wave))
         return resample_linear(tokens, max(1, mel_frames(wave.shape[1], TOKEN_SAMPLE_RATE)), 1)
 
@@ -286,11 +290,7 @@ class AVGenerator(Pretrained):
         source = tokens if isinstance(tokens, (str, os.PathLike)) else "tokens"
         array = read_array(tokens, (2, 3), self.model.token_dim)
         frames = torch.from_numpy(array if array.ndim == 3 else array[None])
-        if len(frames) > MOST_CHANNELS:
-            allowed = "1 or 2: actor, partner"
-            raise DataError(
-                describe(f"{source}: too many channels", len(frames), allowed, "cut the array to (2, M, 29)")
-            )
+        _check_channels(source, len(frames))
         if not frames.shape[1]:
             raise DataError(describe(f"{source}: there are no token frames", tuple(frames.shape)))
         if rate == "mel":
@@ -299,13 +299,13 @@ class AVGenerator(Pretrained):
 
         return resample_linear(frames, mel_rate_length(frames.shape[1]), 1)
 
-    def read_partner(self, partner: Partner, num_frames: int, tokens_rate: str = "token") -> dict[str, Tensor]:
+    def read_partner(self, partner: Partner, num_frames: int, tokens_rate: str | None = None) -> dict[str, Tensor]:
         """Return the partner's streams ``(num_frames, ...)``: cut where they are longer.
 
         Args:
             partner: What is known.
             num_frames: Frames at the mel rate.
-            tokens_rate: See :meth:`read_tokens`.
+            tokens_rate: Of the tokens; None: as the partner says.
 
         Raises:
             UsageError: Nothing of the partner is given.
@@ -314,9 +314,9 @@ class AVGenerator(Pretrained):
         if all(value is None for value in (partner.audio, partner.tokens, partner.expression, partner.head)):
             usage_error("nothing of the partner is given", fix="give the voice, tokens of it or features of the face")
         if partner.audio is not None:
-            tokens = self.read_sound(partner.audio)[0]
+            tokens = _second(self.read_sound(partner.audio), partner.audio)
         elif partner.tokens is not None:
-            tokens = self.read_tokens(partner.tokens, tokens_rate)[0]
+            tokens = _second(self.read_tokens(partner.tokens, tokens_rate or partner.tokens_rate), partner.tokens)
         else:
             tokens = torch.from_numpy(self.extractor.silence).expand(num_frames, -1)
         self._check_partner_length(
@@ -397,8 +397,10 @@ class AVGenerator(Pretrained):
             UsageError: Nothing is given, or an option is out of range.
             DataError: The input cannot be used.
         """
-        if max_seconds < 0:
-            usage_error("max_seconds is negative", max_seconds, "0 or more")
+        if not 0 <= max_seconds < math.inf:
+            usage_error("max_seconds is out of range", max_seconds, "0 or more")
+        if not 0 < fps < math.inf:
+            usage_error("the rate of the motion is out of range", fps, "fps above 0")
         if audio is not None:
             channels = self.read_sound(audio)
         elif text is not None:
@@ -434,3 +436,17 @@ class AVGenerator(Pretrained):
         if partner is None and len(channels) > 1:
             return self.read_partner(Partner(tokens=channels[1]), channels.shape[1], "mel")
         return None if partner is None else self.read_partner(partner, channels.shape[1])
+
+
+def _check_channels(source: str | os.PathLike, count: int) -> None:
+    if count > MOST_CHANNELS:
+        fix = "leave out the others"
+        raise DataError(describe(f"{source}: too many channels", count, "1 or 2: actor, partner", fix))
+
+
+def _second(channels: Tensor, source: Any) -> Tensor:
+    """Return the partner's tokens out of ``(C, T, K)``: of actor and partner those of the partner."""
+    if len(channels) > 1:
+        name = source if isinstance(source, (str, os.PathLike)) else "what is given"
+        logger.info("the partner is the second channel of %s; the first is an actor's", name)
+    return channels[-1]

@@ -45,8 +45,10 @@ def get_parser() -> argparse.ArgumentParser:
     _add_generation(parser.add_argument_group("generation"))
     _add_models(parser.add_argument_group("further models"))
     group = parser.add_argument_group("the other person of a conversation")
-    group.add_argument("--partner_audio", type=Path, default=None, help="sound file of the voice")
-    group.add_argument("--partner_tokens", type=Path, default=None, help=".npy file of its tokens")
+    group.add_argument(
+        "--partner_audio", type=Path, default=None, help="sound of the voice; its second channel, if any"
+    )
+    group.add_argument("--partner_tokens", type=Path, default=None, help=".npy file of its tokens; likewise")
     group.add_argument("--partner_expression", type=Path, default=None, help=".npy file (frames, 55)")
     group.add_argument("--partner_head", type=Path, default=None, help=".npy file (frames, 3)")
     group.add_argument("--pad_partner", action="store_true", help="let a partner who ends before the actor be silent")

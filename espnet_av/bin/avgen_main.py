@@ -73,8 +73,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside the model")
     group.add_argument("--split", choices=("a2p", "avflow"), default="a2p", help="of Audio2Photoreal (%(default)s)")
     group = parser.add_argument_group("the other person of a conversation")
-    group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice")
-    group.add_argument("--partner_tokens", default=None, metavar="NPY", help="tokens of it")
+    group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice; of two channels the second")
+    group.add_argument("--partner_tokens", default=None, metavar="NPY", help="tokens of it; likewise")
     group.add_argument("--partner_smirk", default=None, metavar="NAME", help="NAME--expression.npy, NAME--headpose.npy")
     group.add_argument("--pad_partner", action="store_true", help="let a partner who ends before the actor be silent")
     return parser
