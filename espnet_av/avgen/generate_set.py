@@ -13,6 +13,7 @@ count by their content: a recording whose tokens were made again is generated ag
 
 import json
 import logging
+import math
 import os
 import resource
 import shutil
@@ -98,7 +99,7 @@ class GenerateOptions:
             if getattr(self, name) not in allowed:
                 usage_error(f"unknown {name}", getattr(self, name), allowed)
         for name, least in (("num_samples", 1), ("batch_size", 1), ("max_utts", 0), ("max_seconds", 0), ("cfg", 0)):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 usage_error(f"{name} is out of range", getattr(self, name), f"{least} or more")
         if not 0 <= self.max_bad_share <= 1:
             usage_error("max_bad_share is out of range", self.max_bad_share, "0 to 1")

@@ -175,6 +175,7 @@ def test_the_partner_counts(data, tmp_path):
         (("--partner", "other"), UsageError, "knows no partner"),
         (("--nfe", 0), UsageError, "steps"),
         (("--chunk_frames", 10), UsageError, "no room"),
+        (("--max_seconds", "nan"), UsageError, "max_seconds is out of range"),
         (("--token_model", "absent"), MissingDataError, "absent"),
         (("--renderer", "codec"), Exception, "no photo-real decoder"),
     ],
