@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from espnet_av.avgen import vad
 from espnet_av.avgen.choices import build_model
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.model import network_state
@@ -23,6 +24,7 @@ from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import build_for, find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
+from espnet_av.utils.experiment import read_json
 from espnet_av.utils.files import sha256_file
 from espnet_av.utils.untrusted import load_npy
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 VOCODER, TEXT, TOKENS = "vocoder", "text_to_tokens", "tokens"  # folders below that of the model
-SILENCE = "silence.npy"
+SILENCE, VAD = "silence.npy", "vad"
 AUTO, NO_SOUND = "auto", "none"
 KINDS = ("bigvgan", "hifigan")
 CONFIG_KEYS = ("model", "model_conf", "mel_conf", "preprocessor_conf")  # of a training: what builds the model
@@ -222,13 +224,41 @@ def load_text(source: str | os.PathLike, device: torch.device) -> "TextToTokens"
     return load_text_to_tokens(source, device)
 
 
+def packed_vad(folder: Path) -> dict[str, Any]:
+    """Return how silence was put into the tokens of a pack's training: ``mode`` and the keywords of the rule.
+
+    Returns:
+        Empty where the folder is no pack, or an older one, which does not say it.
+
+    Raises:
+        DataError: It says something else.
+    """
+    meta = read_json(folder / "meta.json")
+    found = meta.get(VAD) if isinstance(meta, Mapping) else None
+    if found is None:
+        return {}
+    numbers = isinstance(found, Mapping) and all(isinstance(found.get(name), (int, float)) for name in vad.RULES)
+    if not numbers or found.get("mode") not in vad.MODES:
+        allowed = f"mode ({' or '.join(vad.MODES)}) and the numbers {', '.join(vad.RULES)}"
+        raise DataError(describe(f"{folder / 'meta.json'} has no usable {VAD}", found, allowed, "pack it again"))
+    return {name: found[name] for name in ("mode", *vad.RULES)}
+
+
 def load_extractor(
-    source: str | os.PathLike, vad: str, silence: str | os.PathLike | None, device: torch.device
+    source: str | os.PathLike, rule: Mapping[str, Any], silence: str | os.PathLike | None, device: torch.device
 ) -> "TokenExtractor":
-    """Load a recogniser, with the vector of silence that lies beside it where none is named."""
+    """Load a recogniser, with the vector of silence that lies beside it where none is named.
+
+    Args:
+        source: See :meth:`~espnet_av.avgen.tokens.TokenExtractor.from_pretrained`.
+        rule: Result of :func:`packed_vad`.
+        silence: File of the vector.
+        device: Where to compute.
+    """
     from espnet_av.avgen.tokens import TokenExtractor
 
     if silence is None and (Path(source) / SILENCE).is_file():
         silence = Path(source) / SILENCE
     vector = None if silence is None else str(silence)
-    return TokenExtractor.from_pretrained(source, vad=vad, device=device, silence=vector)
+    rules = {name: value for name, value in rule.items() if name != "mode"}
+    return TokenExtractor.from_pretrained(source, vad=rule["mode"], vad_rules=rules, device=device, silence=vector)

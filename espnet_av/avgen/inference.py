@@ -28,8 +28,10 @@ from torch import Tensor
 from espnet_av.avgen.clock import MEL_RATE, MOTION_RATE, TOKEN_SAMPLE_RATE, mel_frames, resample_linear
 from espnet_av.avgen.generator_parts import (
     AUTO,
+    SILENCE,
     TEXT,
     TOKENS,
+    VAD,
     VOCODER,
     choose_vocoder,
     find_checkpoint,
@@ -39,6 +41,7 @@ from espnet_av.avgen.generator_parts import (
     load_text,
     mel_config,
     model_digest,
+    packed_vad,
     read_array,
     vocoder_source,
 )
@@ -47,6 +50,7 @@ from espnet_av.avgen.output import Generated
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, SolverRules
 from espnet_av.avgen.sound_files import read_channels
+from espnet_av.avgen.vad import RULES
 from espnet_av.avgen.vocoder import Vocoder
 from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.pretrained import resolve_device
@@ -143,7 +147,7 @@ class AVGenerator(Pretrained):
         vocoder: str | os.PathLike = AUTO,
         text_to_tokens: str | os.PathLike | None = None,
         tokens: str | os.PathLike | None = None,
-        vad: str = "none",
+        vad: str | None = None,
         silence: str | os.PathLike | None = None,
         head_vae: str | os.PathLike | None = None,
         statistics: str | os.PathLike | None = None,
@@ -164,8 +168,10 @@ class AVGenerator(Pretrained):
                 beside the model.
             tokens: For sound: see :meth:`~espnet_av.avgen.tokens.TokenExtractor.from_pretrained`. None: the one beside
                 the model.
-            vad: See :class:`~espnet_av.avgen.tokens.TokenExtractor`; as in training.
-            silence: ``.npy`` file with the vector of silence. None: ``silence.npy`` beside the recogniser, if any.
+            vad: See :class:`~espnet_av.avgen.tokens.TokenExtractor`; as in training. None: as the pack says, else
+                ``none``.
+            silence: ``.npy`` file with the vector of silence. None: that of the pack, if it says how silence was put
+                in; else ``silence.npy`` beside the recogniser, if any.
             head_vae: Of a published checkpoint, which has none; without it, latents are given as head poses.
             statistics: The same for the statistics of its data; in models of ours they replace those of training.
             revision: Branch, tag or commit of the hub.
@@ -186,22 +192,31 @@ class AVGenerator(Pretrained):
         folder = path if path.is_dir() else path.parent
         text_source = find_part(folder, TEXT, text_to_tokens)
         sound_source = find_part(folder, TOKENS, tokens)
+        rule = packed_vad(folder)
+        if rule and silence is None:
+            places = (folder / TOKENS / SILENCE, folder / SILENCE)
+            silence = next((place for place in places if place.is_file()), None)
+        if vad is not None and vad != rule.get("mode"):
+            rule = {}
+        rule = rule or {"mode": vad or "none", **RULES}
         generator = cls(
             model,
             device=device,
             vocoder=choose_vocoder(vocoder, folder, mel_config(model), device),
             text_to_tokens=functools.partial(load_text, text_source, device) if text_source else None,
-            extractor=functools.partial(load_extractor, sound_source, vad, silence, device) if sound_source else None,
+            extractor=functools.partial(load_extractor, sound_source, rule, silence, device) if sound_source else None,
         )
         generator.folder, generator.checkpoint = folder, find_checkpoint(path, weights)
-        named = {"text_to_tokens": text_source, "token_model": sound_source, "vad": vad, "silence": silence}
+        named = {"text_to_tokens": text_source, "token_model": sound_source, VAD: rule["mode"], "silence": silence}
         named |= {"head_vae": head_vae, "statistics": statistics}
         generator._parts = {name: str(value) for name, value in named.items() if value not in (None, "none")}
         parts = {VOCODER: vocoder_source(vocoder, folder), TEXT: text_source, TOKENS: sound_source}
-        sources = {**named, VOCODER: parts[VOCODER], "vad": None}
+        sources = {**named, VOCODER: parts[VOCODER], VAD: None}
         generator._sources = {name: source for name, source in sources.items() if source is not None}
         packed = {name: Path(part) for name, part in parts.items() if part is not None and Path(part).exists()}
-        generator.origin = Origin(folder, generator.checkpoint, packed)
+        extras = {} if silence is None else {f"{TOKENS}/{SILENCE}" if TOKENS in packed else SILENCE: Path(silence)}
+        facts = {} if rule["mode"] == "none" else {VAD: rule}
+        generator.origin = Origin(folder, generator.checkpoint, packed, extras if facts else {}, facts)
         return generator
 
     def trained_network(self) -> torch.nn.Module:

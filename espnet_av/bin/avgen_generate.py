@@ -83,7 +83,7 @@ def _add_models(group: Any) -> None:
     group.add_argument("--vocoder", default="auto", help="auto, bigvgan, hifigan, griffinlim, none, or a folder")
     group.add_argument("--text_to_tokens", default=None, help="model of texts; by default beside --model")
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside --model")
-    group.add_argument("--vad", choices=("none", "energy"), default="none", help="of tokens of sound, as in training")
+    group.add_argument("--vad", choices=("none", "energy"), default=None, help="of --audio; by default as the pack")
     group.add_argument("--silence", type=Path, default=None, help=".npy file of the tokens of silence")
     group.add_argument("--head_vae", default=None, help="of a published checkpoint")
     group.add_argument("--statistics", default=None, help=".npz file, of a published checkpoint")

@@ -71,6 +71,8 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--codec", default=None, metavar="MODULE:CALLABLE", help="decoder of --renderer codec")
     group.add_argument("--text_to_tokens", default=None, help="model of texts; by default beside model or data")
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside the model")
+    group.add_argument("--vad", choices=("none", "energy"), default=None, help="of --audio; by default as the pack")
+    group.add_argument("--silence", default=None, metavar="NPY", help="tokens of silence; by default those of the pack")
     group.add_argument("--split", choices=("a2p", "avflow"), default="a2p", help="of Audio2Photoreal (%(default)s)")
     group = parser.add_argument_group("the other person of a conversation")
     group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice; of two channels the second")
@@ -150,6 +152,8 @@ def load_generator(config: Mapping[str, Any], overrides: Mapping[str, Any], args
         vocoder=vocoder,
         text_to_tokens=text,
         tokens=args.token_model,
+        vad=args.vad,
+        silence=args.silence,
         head_vae=None if str(vae) == NONE else vae,
     )
     check_model(overrides, generator.model)

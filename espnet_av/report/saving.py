@@ -129,7 +129,7 @@ def _make_pack(
     entries += parts
     if licence != NOT_STATED:
         refuse_conflicts(trained_licences(entries), licence)
-    options = PackOptions(licence=licence, name=name, parts=origin.parts)
+    options = PackOptions(licence=licence, name=name, parts=origin.parts, extras=origin.extras, facts=origin.facts)
     meta = fill_pack(folder, origin.folder, config, origin.checkpoint, entries, options, get_system(system_name))
     converted = read_json(origin.folder / "conversion.json")
     if isinstance(converted, Mapping):
