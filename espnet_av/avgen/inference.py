@@ -47,6 +47,7 @@ from espnet_av.avgen.generator_parts import (
 )
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.output import Generated
+from espnet_av.avgen.participant import PARTNER_DRIFT_SEC
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, SolverRules
 from espnet_av.avgen.sound_files import read_channels
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RATES = ("token", "mel")
-PARTNER_DRIFT_SEC = 0.1  # that a partner may end before the actor
 MOST_CHANNELS = 2  # actor and partner
 
 #: A file, or sound in [-1, 1] at 16 kHz ``(N,)`` or ``(C, N)``.

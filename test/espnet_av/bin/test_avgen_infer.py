@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from avgen_score_sets import make_data
@@ -19,7 +20,7 @@ from espnet_av.avgen.sampler import SolverRules
 from espnet_av.avgen.score_files import find_samples, load_sample
 from espnet_av.avgen.text_to_tokens import TextToTokens
 from espnet_av.bin import avgen_infer
-from espnet_av.data.data_dir import write_scp
+from espnet_av.data.data_dir import DataDir, write_scp
 from espnet_av.data.drops import TooManyDropped
 from espnet_av.utils.errors import MissingDataError, UsageError
 
@@ -167,6 +168,25 @@ def test_the_partner_counts(data, tmp_path):
     (data / "other_head.scp").unlink()
     with pytest.raises(TooManyDropped, match="has no partner.*other_head.*--partner none"):
         run(model, data, tmp_path / "again")
+
+
+def test_a_partner_who_ends_early_is_refused_or_told(data, tmp_path, caplog):
+    model = save_model(tmp_path / "exp", participant_cond=True)
+    tokens = np.random.default_rng(0).standard_normal((2, 149, 29)).astype(np.float32)
+    np.save(data / "u1.tokens.npy", tokens)
+    soundfile.write(tmp_path / "long.wav", np.zeros((3 * 16000, 2)), 16000)
+    write_scp(data / "wav.scp", {**DataDir(data).read("wav.scp"), "u1": tmp_path / "long.wav"})
+    for name, width in (("expression", 55), ("head", 3)):
+        np.save(data / f"u1.other_{name}.npy", np.zeros((90, width), np.float32))
+    assert run(model, data, tmp_path / "other", "--partner", "other")["num_utterances"] == 3
+    assert "'u2': the partner ends after 2.00 s and keeps still for the rest, 1.00 s" in caplog.text
+    np.save(data / "u0.other_head.npy", np.zeros((15, 3), np.float32))
+    with pytest.raises(
+        TooManyDropped, match=r"u0: .*shorter than the actor.*other_head\.npy.*0\.50 s.*2\.00 s or"
+    ):
+        run(model, data, tmp_path / "own")
+    assert run(model, data, tmp_path / "own", "--max_bad_share", 0.5)["num_bad"] == 1
+    assert run(model, data, tmp_path / "short", "--max_seconds", 0.5)["num_bad"] == 0
 
 
 @pytest.mark.parametrize(
