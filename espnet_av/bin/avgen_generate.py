@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", default=None, help="what to say")
     parser.add_argument("--audio", type=Path, default=None, help="sound file: say that again; goes before --text")
     parser.add_argument("--tokens", type=Path, default=None, help=".npy file of tokens; --text goes before it")
-    parser.add_argument("--tokens_rate", choices=("token", "mel"), default="token", help="rate of --tokens")
+    parser.add_argument("--tokens_rate", choices=("token", "mel"), default="token", help="of tokens: 50 or 86.13 Hz")
     parser.add_argument("--speed", type=float, default=1.0, help="of --text: 2 is twice as fast")
     _add_generation(parser.add_argument_group("generation"))
     _add_models(parser.add_argument_group("further models"))
@@ -164,7 +164,7 @@ def _partner(args: argparse.Namespace) -> "Partner | None":
         return None
     from espnet_av.avgen.inference import Partner
 
-    return Partner(*given, pad=args.pad_partner)
+    return Partner(*given, pad=args.pad_partner, tokens_rate=args.tokens_rate)
 
 
 def write(samples: "Sequence[Generated]", args: argparse.Namespace, renderer: "Renderer | None") -> list[Path]:

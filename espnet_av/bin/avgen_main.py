@@ -52,6 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", default=None, help="generate from text")
     parser.add_argument("--audio", default=None, metavar="WAV", help="generate from sound; goes before --text")
     parser.add_argument("--tokens", default=None, metavar="NPY", help="generate from tokens; --text goes before it")
+    parser.add_argument("--tokens_rate", choices=("token", "mel"), default="token", help="of tokens: 50 or 86.13 Hz")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings by their published names")
     group = parser.add_argument_group("generation")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: a GPU where there is one")
@@ -197,6 +198,7 @@ def generate(config: Mapping[str, Any], overrides: Mapping[str, Any], args: argp
         args.text,
         audio=args.audio,
         tokens=args.tokens,
+        tokens_rate=args.tokens_rate,
         partner=partner,
         text_options={"speed": args.speed},
         max_seconds=args.max_seconds,
@@ -256,7 +258,7 @@ def read_partner(args: argparse.Namespace) -> "Partner | None":
         if file is not None and not Path(file).is_file():
             fix = f"check {option}, or leave the partner out"
             raise MissingDataError(describe("a file of the partner is missing", str(file), fix=fix))
-    return Partner(args.partner_audio, args.partner_tokens, expression, head, args.pad_partner)
+    return Partner(args.partner_audio, args.partner_tokens, expression, head, args.pad_partner, args.tokens_rate)
 
 
 def choose_renderer(generator: "AVGenerator", args: argparse.Namespace) -> "Renderer | None":

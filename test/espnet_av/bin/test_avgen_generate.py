@@ -17,7 +17,7 @@ from espnet_av.avgen.hifigan import HiFiGAN
 from espnet_av.avgen.inference import AVGenerator
 from espnet_av.avgen.score_files import load_sample
 from espnet_av.avgen.tokens import TokenExtractor
-from espnet_av.bin import avgen_generate, avgen_pack
+from espnet_av.bin import avgen_generate, avgen_pack, avgen_text_to_tokens
 from espnet_av.bin.cli import main
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError
 
@@ -90,6 +90,18 @@ def test_several_sounds_get_numbers(model, tmp_path):
     run(model, tmp_path / "a.wav", *options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "a_1.wav"]
     assert soundfile.info(tmp_path / "a.wav").frames == 256 * 17
+
+
+def test_tokens_of_a_text_last_as_long_as_the_text(model, tmp_path):
+    common = ("--vocoder", "none", "--renderer", "none")
+    run(model, tmp_path / "text", "--text", "HELLO", *common)
+    for number, rates in enumerate(((), ("--rate", "mel"))):
+        written = ["-i", "HELLO", "-c", model / "text_to_tokens", "-o", tmp_path / f"{number}.npy", *rates]
+        avgen_text_to_tokens.main([*map(str, written), "--device", "cpu"])
+        read = ("--tokens_rate", "mel") if rates else ()
+        run(model, tmp_path / str(number), "--tokens", tmp_path / f"{number}.npy", *read, *common)
+    lengths = [len(load_sample(tmp_path / name / "0").mel) for name in ("text", "0", "1")]
+    assert lengths[2] == lengths[0] and abs(lengths[1] - lengths[0]) <= 2
 
 
 def test_a_grid_is_one_video(model, tmp_path):

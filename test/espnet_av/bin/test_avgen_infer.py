@@ -181,9 +181,7 @@ def test_a_partner_who_ends_early_is_refused_or_told(data, tmp_path, caplog):
     assert run(model, data, tmp_path / "other", "--partner", "other")["num_utterances"] == 3
     assert "'u2': the partner ends after 2.00 s and keeps still for the rest, 1.00 s" in caplog.text
     np.save(data / "u0.other_head.npy", np.zeros((15, 3), np.float32))
-    with pytest.raises(
-        TooManyDropped, match=r"u0: .*shorter than the actor.*other_head\.npy.*0\.50 s.*2\.00 s or"
-    ):
+    with pytest.raises(TooManyDropped, match=r"u0: .*shorter than the actor.*other_head\.npy.*0\.50 s.*2\.00 s or"):
         run(model, data, tmp_path / "own")
     assert run(model, data, tmp_path / "own", "--max_bad_share", 0.5)["num_bad"] == 1
     assert run(model, data, tmp_path / "short", "--max_seconds", 0.5)["num_bad"] == 0
