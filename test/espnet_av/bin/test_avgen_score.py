@@ -251,6 +251,18 @@ def test_segments_are_cut_out_of_long_recordings(tmp_path):
         read_truths(tmp_path / "test")
 
 
+def test_samples_of_another_length_do_not_listen_when_the_recording_does(experiment, tmp_path):
+    data = experiment / "dump" / "test"
+    controls = {truth.uid: load_truth(truth).face @ basis().T for truth in read_truths(data).values()}
+    make_samples(tmp_path / "same" / "test", controls, samples=1, noise=0.1)
+    make_samples(tmp_path / "short" / "test", {uid: each[:40] for uid, each in controls.items()}, samples=1, noise=0.1)
+    real = RealSet(data, ScoreOptions(num_resamples=0))
+    rows = {each.system: score_set(real, each, ScoreOptions(num_resamples=0)).row for each in find_samples(tmp_path)}
+    assert rows["same"]["fd_face_listening"] > 0 and "fd_face_listening" not in rows["same"]["skipped"]
+    assert "fd_face_listening" not in rows["short"]
+    assert "do not last as long" in rows["short"]["skipped"]["fd_face_listening"]
+
+
 def test_the_upper_bound_is_made_once_and_again_for_another_vocoder(experiment, tmp_path):
     truths = read_truths(experiment / "dump" / "test")
     found = resynthesise(dict(list(truths.items())[:1]), tmp_path, "test", vocoder="griffinlim")
