@@ -10,6 +10,7 @@ Axes: ``B`` batch, ``M`` mel bands, ``T`` frames, ``N`` samples.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -199,12 +200,13 @@ def read_published(path: str | os.PathLike) -> PublishedVocoder:
     first = next((state[name] for name in ("conv_pre.weight", "conv_pre.weight_v") if name in state), None)
     if first is None:
         raise CheckpointError(describe(f"{source} holds no generator of a vocoder", sorted(state)[:3]))
-    num_mels = int(config.setdefault("num_mels", first.shape[1]))
+    config.setdefault("num_mels", first.shape[1])
     conf = keywords_of(network, config)
-    hop = 1
-    for rate in conf.get("upsample_rates", (8, 8, 2, 2)):
-        hop *= rate
-    return PublishedVocoder(source, kind, conf, mel_config_of(config, num_mels, hop), config, state)
+    rates = conf.get("upsample_rates", [8, 8, 2, 2])
+    if not isinstance(rates, list) or not all(type(rate) is int for rate in rates):
+        raise CheckpointError(describe(f"{folder / 'config.json'}: upsample_rates are no whole numbers", rates))
+    mel = mel_config_of(config, first.shape[1], math.prod(rates))
+    return PublishedVocoder(source, kind, conf, mel, config, state)
 
 
 def write_published(published: PublishedVocoder, folder: str | os.PathLike) -> Path:
