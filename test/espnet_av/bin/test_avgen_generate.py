@@ -17,7 +17,7 @@ from espnet_av.avgen.hifigan import HiFiGAN
 from espnet_av.avgen.inference import AVGenerator
 from espnet_av.avgen.score_files import load_sample
 from espnet_av.avgen.tokens import TokenExtractor
-from espnet_av.bin import avgen_generate, avgen_pack, avgen_text_to_tokens
+from espnet_av.bin import avgen_generate, avgen_pack, avgen_text_to_tokens, avgen_tokens
 from espnet_av.bin.cli import main
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError
 
@@ -195,7 +195,7 @@ def token_model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("packs_model", [True, False])
-def test_a_pack_puts_silence_in_as_its_training_did(experiment, token_model, tmp_path, packs_model):
+def test_a_pack_puts_silence_in_as_its_training_did(experiment, token_model, tmp_path, caplog, packs_model):
     (tmp_path / "dump").mkdir()
     silence, vector = tmp_path / "dump" / "silence.npy", np.linspace(-1, 1, 29).astype(np.float32)
     np.save(silence, vector)
@@ -209,6 +209,11 @@ def test_a_pack_puts_silence_in_as_its_training_did(experiment, token_model, tmp
     plain = TokenExtractor.from_pretrained(token_model).extract(wave)
     gated = TokenExtractor.from_pretrained(token_model, vad="energy", silence=silence).extract(wave)
     assert (gated == vector).all(-1).mean() > 0.5
+    if packs_model:
+        (tmp_path / "sounds").mkdir()
+        soundfile.write(tmp_path / "sounds" / "a.wav", wave.T, 16000, subtype="FLOAT")
+        avgen_tokens.main(["-i", str(tmp_path / "sounds"), "--model", str(tmp_path / "pack" / "tokens")])
+        assert "packed with expects --vad energy" in caplog.text
     loaded = AVGenerator.from_pretrained(tmp_path / "pack", **more)
     np.testing.assert_array_equal(loaded.extractor.extract(wave), gated)
     assert loaded.describe()["vad"] == "energy"
