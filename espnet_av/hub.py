@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from espnet_av.registry import resolve
 from espnet_av.utils.errors import CheckpointError, usage_error
@@ -36,11 +36,15 @@ class Origin:
         folder: Holds its ``config.yaml``.
         checkpoint: The weights file that was read.
         parts: Folders of further models that belong to it, by the name of the folder they have in a pack.
+        extras: Small files that belong to it, by the name they have there.
+        facts: What ``meta.json`` says of its use beside.
     """
 
     folder: Path
     checkpoint: Path
     parts: Mapping[str, Path] = field(default_factory=dict)
+    extras: Mapping[str, Path] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def locate_model(

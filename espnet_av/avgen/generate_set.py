@@ -7,11 +7,13 @@
     <output>/bad.json           recordings that could not be used, with the reason
     <output>/infer.json         everything else; it is there when the set is complete
 
-A run that was stopped goes on where it was, if model, data and options are the same; otherwise it begins anew.
+A run that was stopped goes on where it was, if models, data and options are the same; otherwise it begins anew. Files
+count by their content: a recording whose tokens were made again is generated again.
 """
 
 import json
 import logging
+import math
 import os
 import resource
 import shutil
@@ -97,7 +99,7 @@ class GenerateOptions:
             if getattr(self, name) not in allowed:
                 usage_error(f"unknown {name}", getattr(self, name), allowed)
         for name, least in (("num_samples", 1), ("batch_size", 1), ("max_utts", 0), ("max_seconds", 0), ("cfg", 0)):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 usage_error(f"{name} is out of range", getattr(self, name), f"{least} or more")
         if not 0 <= self.max_bad_share <= 1:
             usage_error("max_bad_share is out of range", self.max_bad_share, "0 to 1")
@@ -158,7 +160,7 @@ class SetGenerator:
         source = SetInput(data_dir, self.generator, self.options)
         wanted = _select(source, keys, self.options.max_utts)
         rows = self._begin(output_dir, source)
-        work = [uid for uid in wanted if not self._is_done(uid, rows, output_dir)]
+        work = [uid for uid in wanted if not self._is_done(uid, rows, output_dir, source)]
         bad = Drops(len(wanted))
         with open(output_dir / ROWS, "a", encoding="utf-8") as stream:
             groups = list(_groups(source.by_length(work), source, self.options.batch_size))
@@ -192,6 +194,7 @@ class SetGenerator:
                 self._write(folder / each.uid, own)
                 yield {
                     "id": each.uid,
+                    "content": source.content(each.uid),
                     "num_frames": len(each.tokens),
                     "num_samples": count,
                     **{name: round(value / len(same), 4) for name, value in seconds.items()},
@@ -259,10 +262,11 @@ class SetGenerator:
             stream.writelines(json.dumps(row) + "\n" for row in rows.values())
         return rows
 
-    def _is_done(self, uid: str, rows: Mapping[str, Any], folder: Path) -> bool:
+    def _is_done(self, uid: str, rows: Mapping[str, Any], folder: Path, source: SetInput) -> bool:
         names = [MOTION, MEL, *([AUDIO] if self.timed else []), *([VIDEO] if self.renderer else [])]
         samples = [folder / uid / str(number) for number in range(self.options.num_samples)]
-        return uid in rows and all((sample / name).is_file() for sample in samples for name in names)
+        there = uid in rows and all((sample / name).is_file() for sample in samples for name in names)
+        return there and rows[uid].get("content") == source.content(uid)
 
     def _finish(
         self, rows: Mapping[str, Mapping[str, Any]], num_bad: int, folder: Path, source: SetInput

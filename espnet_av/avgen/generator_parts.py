@@ -2,24 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that generation needs: the generator itself, a vocoder, a model of texts, a recogniser of tokens."""
 
+import hashlib
+import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from espnet_av.avgen import vad
 from espnet_av.avgen.choices import build_model
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.model import network_state
-from espnet_av.avgen.vocoder import Vocoder, load_vocoder
+from espnet_av.avgen.vocoder import Vocoder, load_vocoder, published_weights
 from espnet_av.avgen.vocoder_choices import GRIFFIN_LIM
 from espnet_av.train.loading import load_into, load_weights
 from espnet_av.train.pretrained import build_for, find_weights
 from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, describe
+from espnet_av.utils.experiment import read_json
+from espnet_av.utils.files import sha256_file
 from espnet_av.utils.untrusted import load_npy
 
 if TYPE_CHECKING:
@@ -29,9 +35,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 VOCODER, TEXT, TOKENS = "vocoder", "text_to_tokens", "tokens"  # folders below that of the model
-SILENCE = "silence.npy"
+SILENCE, VAD = "silence.npy", "vad"
 AUTO, NO_SOUND = "auto", "none"
 KINDS = ("bigvgan", "hifigan")
+CONFIG_KEYS = ("model", "model_conf", "mel_conf", "preprocessor_conf")  # of a training: what builds the model
 
 
 def load_model(
@@ -177,6 +184,39 @@ def find_part(folder: Path, name: str, given: str | os.PathLike | None) -> str |
     return folder / name if (folder / name).is_dir() else None
 
 
+def model_digest(name: str, source: str | os.PathLike) -> str | None:
+    """Return a digest of the files that make up a further model: equal ones give equal results.
+
+    Args:
+        name: What it is: ``vocoder``, ``token_model``, or another, which keeps its weights as trainings do.
+        source: What loads it: an experiment, a folder or a file.
+
+    Returns:
+        Hex digits; None where it has no files, or they are missing, which loading it tells.
+    """
+    path = Path(source).expanduser()
+    folder = path if path.is_dir() else path.parent
+    config = load_yaml(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
+    try:
+        weights = path if path.is_file() else _weights_of(name, path, config)
+    except MissingDataError:
+        return None
+    found = [json.dumps({key: config.get(key) for key in CONFIG_KEYS}, sort_keys=True, default=str)]
+    files = [weights, folder / "config.json", *([folder / SILENCE] if path.is_dir() else [])]
+    found += [sha256_file(file) for file in files if file.is_file()]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def _weights_of(name: str, path: Path, config: Mapping[str, Any]) -> Path:
+    if name == "token_model" and not (path / "config.yaml").is_file():
+        from espnet_av.avgen.wav2vec2 import find_file
+
+        return find_file(path)
+    if name == VOCODER and not (path / "config.yaml").is_file():
+        return published_weights(path)
+    return find_weights(path, None, config.get("best_model_criterion"))
+
+
 def load_text(source: str | os.PathLike, device: torch.device) -> "TextToTokens":
     """Load a model of texts."""
     from espnet_av.avgen.text_to_tokens import load_text_to_tokens
@@ -184,13 +224,41 @@ def load_text(source: str | os.PathLike, device: torch.device) -> "TextToTokens"
     return load_text_to_tokens(source, device)
 
 
+def packed_vad(folder: Path) -> dict[str, Any]:
+    """Return how silence was put into the tokens of a pack's training: ``mode`` and the keywords of the rule.
+
+    Returns:
+        Empty where the folder is no pack, or an older one, which does not say it.
+
+    Raises:
+        DataError: It says something else.
+    """
+    meta = read_json(folder / "meta.json")
+    found = meta.get(VAD) if isinstance(meta, Mapping) else None
+    if found is None:
+        return {}
+    numbers = isinstance(found, Mapping) and all(isinstance(found.get(name), (int, float)) for name in vad.RULES)
+    if not numbers or found.get("mode") not in vad.MODES:
+        allowed = f"mode ({' or '.join(vad.MODES)}) and the numbers {', '.join(vad.RULES)}"
+        raise DataError(describe(f"{folder / 'meta.json'} has no usable {VAD}", found, allowed, "pack it again"))
+    return {name: found[name] for name in ("mode", *vad.RULES)}
+
+
 def load_extractor(
-    source: str | os.PathLike, vad: str, silence: str | os.PathLike | None, device: torch.device
+    source: str | os.PathLike, rule: Mapping[str, Any], silence: str | os.PathLike | None, device: torch.device
 ) -> "TokenExtractor":
-    """Load a recogniser, with the vector of silence that lies beside it where none is named."""
+    """Load a recogniser, with the vector of silence that lies beside it where none is named.
+
+    Args:
+        source: See :meth:`~espnet_av.avgen.tokens.TokenExtractor.from_pretrained`.
+        rule: Result of :func:`packed_vad`.
+        silence: File of the vector.
+        device: Where to compute.
+    """
     from espnet_av.avgen.tokens import TokenExtractor
 
     if silence is None and (Path(source) / SILENCE).is_file():
         silence = Path(source) / SILENCE
     vector = None if silence is None else str(silence)
-    return TokenExtractor.from_pretrained(source, vad=vad, device=device, silence=vector)
+    rules = {name: value for name, value in rule.items() if name != "mode"}
+    return TokenExtractor.from_pretrained(source, vad=rule["mode"], vad_rules=rules, device=device, silence=vector)

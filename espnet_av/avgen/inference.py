@@ -14,6 +14,7 @@ Axes: ``C`` channels, ``N`` samples, ``T`` frames at the mel rate, ``M`` token f
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ from torch import Tensor
 from espnet_av.avgen.clock import MEL_RATE, MOTION_RATE, TOKEN_SAMPLE_RATE, mel_frames, resample_linear
 from espnet_av.avgen.generator_parts import (
     AUTO,
+    SILENCE,
     TEXT,
     TOKENS,
+    VAD,
     VOCODER,
     choose_vocoder,
     find_checkpoint,
@@ -37,14 +40,18 @@ from espnet_av.avgen.generator_parts import (
     load_model,
     load_text,
     mel_config,
+    model_digest,
+    packed_vad,
     read_array,
     vocoder_source,
 )
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.output import Generated
+from espnet_av.avgen.participant import PARTNER_DRIFT_SEC
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, SolverRules
 from espnet_av.avgen.sound_files import read_channels
+from espnet_av.avgen.vad import RULES
 from espnet_av.avgen.vocoder import Vocoder
 from espnet_av.hub import Origin, Pretrained, locate_model
 from espnet_av.train.pretrained import resolve_device
@@ -58,7 +65,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RATES = ("token", "mel")
-PARTNER_DRIFT_SEC = 0.1  # that a partner may end before the actor
 MOST_CHANNELS = 2  # actor and partner
 
 #: A file, or sound in [-1, 1] at 16 kHz ``(N,)`` or ``(C, N)``.
@@ -72,11 +78,12 @@ class Partner:
     """What is known of the other person of a conversation; what is not, is taken as neutral.
 
     Attributes:
-        audio: The voice.
-        tokens: Tokens of it, instead.
+        audio: The voice; of two channels, actor and partner, the second.
+        tokens: Tokens of it, instead; of two channels likewise.
         expression: ``(F, 55)`` at 30 Hz, or a ``.npy`` file of them.
         head: ``(F, 3)``, likewise.
         pad: Let a partner who ends before the actor be silent and keep still; otherwise that is an error.
+        tokens_rate: Of ``tokens``: see :meth:`AVGenerator.read_tokens`.
     """
 
     audio: SoundLike | None = None
@@ -84,6 +91,7 @@ class Partner:
     expression: str | os.PathLike | np.ndarray | None = None
     head: str | os.PathLike | np.ndarray | None = None
     pad: bool = False
+    tokens_rate: str = "token"
 
 
 class AVGenerator(Pretrained):
@@ -127,6 +135,7 @@ class AVGenerator(Pretrained):
         self.folder: Path | None = None
         self.checkpoint: Path | None = None
         self._parts: dict[str, str] = {}
+        self._sources: dict[str, str | os.PathLike] = {}
 
     @classmethod
     def from_pretrained(
@@ -138,7 +147,7 @@ class AVGenerator(Pretrained):
         vocoder: str | os.PathLike = AUTO,
         text_to_tokens: str | os.PathLike | None = None,
         tokens: str | os.PathLike | None = None,
-        vad: str = "none",
+        vad: str | None = None,
         silence: str | os.PathLike | None = None,
         head_vae: str | os.PathLike | None = None,
         statistics: str | os.PathLike | None = None,
@@ -161,8 +170,10 @@ class AVGenerator(Pretrained):
                 beside the model.
             tokens: For sound: see :meth:`~espnet_av.avgen.tokens.TokenExtractor.from_pretrained`. None: the one beside
                 the model.
-            vad: See :class:`~espnet_av.avgen.tokens.TokenExtractor`; as in training.
-            silence: ``.npy`` file with the vector of silence. None: ``silence.npy`` beside the recogniser, if any.
+            vad: See :class:`~espnet_av.avgen.tokens.TokenExtractor`; as in training. None: as the pack says, else
+                ``none``.
+            silence: ``.npy`` file with the vector of silence. None: that of the pack, if it says how silence was put
+                in; else ``silence.npy`` beside the recogniser, if any.
             head_vae: Of a published checkpoint, which has none; without it, latents are given as head poses.
             statistics: The same for the statistics of its data; in models of ours they replace those of training.
             revision: Branch, tag or commit of the hub.
@@ -184,20 +195,31 @@ class AVGenerator(Pretrained):
         folder = path if path.is_dir() else path.parent
         text_source = find_part(folder, TEXT, text_to_tokens)
         sound_source = find_part(folder, TOKENS, tokens)
+        rule = packed_vad(folder)
+        if rule and silence is None:
+            places = (folder / TOKENS / SILENCE, folder / SILENCE)
+            silence = next((place for place in places if place.is_file()), None)
+        if vad is not None and vad != rule.get("mode"):
+            rule = {}
+        rule = rule or {"mode": vad or "none", **RULES}
         generator = cls(
             model,
             device=device,
             vocoder=choose_vocoder(vocoder, folder, mel_config(model), device),
             text_to_tokens=functools.partial(load_text, text_source, device) if text_source else None,
-            extractor=functools.partial(load_extractor, sound_source, vad, silence, device) if sound_source else None,
+            extractor=functools.partial(load_extractor, sound_source, rule, silence, device) if sound_source else None,
         )
         generator.folder, generator.checkpoint = folder, find_checkpoint(path, weights)
-        named = {"text_to_tokens": text_source, "token_model": sound_source, "vad": vad, "silence": silence}
+        named = {"text_to_tokens": text_source, "token_model": sound_source, VAD: rule["mode"], "silence": silence}
         named |= {"head_vae": head_vae, "statistics": statistics}
         generator._parts = {name: str(value) for name, value in named.items() if value not in (None, "none")}
         parts = {VOCODER: vocoder_source(vocoder, folder), TEXT: text_source, TOKENS: sound_source}
+        sources = {**named, VOCODER: parts[VOCODER], VAD: None}
+        generator._sources = {name: source for name, source in sources.items() if source is not None}
         packed = {name: Path(part) for name, part in parts.items() if part is not None and Path(part).exists()}
-        generator.origin = Origin(folder, generator.checkpoint, packed)
+        extras = {} if silence is None else {f"{TOKENS}/{SILENCE}" if TOKENS in packed else SILENCE: Path(silence)}
+        facts = {} if rule["mode"] == "none" else {VAD: rule}
+        generator.origin = Origin(folder, generator.checkpoint, packed, extras if facts else {}, facts)
         return generator
 
     def trained_network(self) -> torch.nn.Module:
@@ -205,11 +227,12 @@ class AVGenerator(Pretrained):
         return self.model
 
     def describe(self) -> dict[str, str]:
-        """Return what samples depend on: the weights' file and digest, the vocoder, and the further models in use."""
+        """Return what samples depend on: the weights, the vocoder, the further models, and digests of their files."""
         found = {} if self.vocoder is None else {"vocoder": self.vocoder.name}
         if self.checkpoint is not None:
             found |= {"checkpoint": self.checkpoint.name, "checkpoint_sha256": sha256_file(self.checkpoint)}
-        return {**found, **self._parts}
+        digests = {name: model_digest(name, source) for name, source in self._sources.items()}
+        return {**found, **self._parts, **{f"{name}_sha256": digest for name, digest in digests.items() if digest}}
 
     @property
     def mel_config(self) -> MelConfig:
@@ -260,12 +283,13 @@ class AVGenerator(Pretrained):
         """Return the tokens of sound ``(C, T, 29)``, as many as it has mel frames.
 
         Raises:
-            DataError: The sound is too short or has another shape.
+            DataError: The sound is too short, has another shape or too many channels.
         """
         if isinstance(audio, (str, os.PathLike)):
             wave, _ = read_channels(audio, TOKEN_SAMPLE_RATE)
         else:
             wave = np.atleast_2d(np.asarray(audio, dtype=np.float32))
+        _check_channels(audio if isinstance(audio, (str, os.PathLike)) else "the sound", len(wave))
         tokens = torch.from_numpy(self.extractor.extract(wave))
         return resample_linear(tokens, max(1, mel_frames(wave.shape[1], TOKEN_SAMPLE_RATE)), 1)
 
@@ -284,11 +308,7 @@ class AVGenerator(Pretrained):
         source = tokens if isinstance(tokens, (str, os.PathLike)) else "tokens"
         array = read_array(tokens, (2, 3), self.model.token_dim)
         frames = torch.from_numpy(array if array.ndim == 3 else array[None])
-        if len(frames) > MOST_CHANNELS:
-            allowed = "1 or 2: actor, partner"
-            raise DataError(
-                describe(f"{source}: too many channels", len(frames), allowed, "cut the array to (2, M, 29)")
-            )
+        _check_channels(source, len(frames))
         if not frames.shape[1]:
             raise DataError(describe(f"{source}: there are no token frames", tuple(frames.shape)))
         if rate == "mel":
@@ -297,13 +317,13 @@ class AVGenerator(Pretrained):
 
         return resample_linear(frames, mel_rate_length(frames.shape[1]), 1)
 
-    def read_partner(self, partner: Partner, num_frames: int, tokens_rate: str = "token") -> dict[str, Tensor]:
+    def read_partner(self, partner: Partner, num_frames: int, tokens_rate: str | None = None) -> dict[str, Tensor]:
         """Return the partner's streams ``(num_frames, ...)``: cut where they are longer.
 
         Args:
             partner: What is known.
             num_frames: Frames at the mel rate.
-            tokens_rate: See :meth:`read_tokens`.
+            tokens_rate: Of the tokens; None: as the partner says.
 
         Raises:
             UsageError: Nothing of the partner is given.
@@ -312,9 +332,9 @@ class AVGenerator(Pretrained):
         if all(value is None for value in (partner.audio, partner.tokens, partner.expression, partner.head)):
             usage_error("nothing of the partner is given", fix="give the voice, tokens of it or features of the face")
         if partner.audio is not None:
-            tokens = self.read_sound(partner.audio)[0]
+            tokens = _second(self.read_sound(partner.audio), partner.audio)
         elif partner.tokens is not None:
-            tokens = self.read_tokens(partner.tokens, tokens_rate)[0]
+            tokens = _second(self.read_tokens(partner.tokens, tokens_rate or partner.tokens_rate), partner.tokens)
         else:
             tokens = torch.from_numpy(self.extractor.silence).expand(num_frames, -1)
         self._check_partner_length(
@@ -395,8 +415,10 @@ class AVGenerator(Pretrained):
             UsageError: Nothing is given, or an option is out of range.
             DataError: The input cannot be used.
         """
-        if max_seconds < 0:
-            usage_error("max_seconds is negative", max_seconds, "0 or more")
+        if not 0 <= max_seconds < math.inf:
+            usage_error("max_seconds is out of range", max_seconds, "0 or more")
+        if not 0 < fps < math.inf:
+            usage_error("the rate of the motion is out of range", fps, "fps above 0")
         if audio is not None:
             channels = self.read_sound(audio)
         elif text is not None:
@@ -432,3 +454,17 @@ class AVGenerator(Pretrained):
         if partner is None and len(channels) > 1:
             return self.read_partner(Partner(tokens=channels[1]), channels.shape[1], "mel")
         return None if partner is None else self.read_partner(partner, channels.shape[1])
+
+
+def _check_channels(source: str | os.PathLike, count: int) -> None:
+    if count > MOST_CHANNELS:
+        fix = "leave out the others"
+        raise DataError(describe(f"{source}: too many channels", count, "1 or 2: actor, partner", fix))
+
+
+def _second(channels: Tensor, source: Any) -> Tensor:
+    """Return the partner's tokens out of ``(C, T, K)``: of actor and partner those of the partner."""
+    if len(channels) > 1:
+        name = source if isinstance(source, (str, os.PathLike)) else "what is given"
+        logger.info("the partner is the second channel of %s; the first is an actor's", name)
+    return channels[-1]

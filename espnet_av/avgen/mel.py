@@ -10,6 +10,7 @@ frames and a vocoder gives back ``T * hop_length`` samples.
 
 import dataclasses
 import functools
+import numbers
 from typing import Any
 
 import torch
@@ -56,12 +57,18 @@ class MelConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        values = dataclasses.asdict(self)
+        wrong = {
+            key: each for key, each in values.items() if isinstance(each, bool) or not isinstance(each, numbers.Real)
+        }
+        if wrong:
+            usage_error("settings of the mel spectrogram are no numbers", wrong, "numbers")
         if not 0 < self.hop_length <= self.win_length <= self.n_fft or (self.n_fft - self.hop_length) % 2:
             allowed = "0 < hop_length <= win_length <= n_fft, n_fft - hop_length even"
-            usage_error("lengths of the mel spectrogram do not fit", dataclasses.asdict(self), allowed)
+            usage_error("lengths of the mel spectrogram do not fit", values, allowed)
         if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2 or self.num_mels < 1 or self.floor <= 0:
             allowed = "0 <= fmin < fmax <= sample_rate / 2, num_mels of 1 or more, floor above 0"
-            usage_error("bands of the mel spectrogram do not fit", dataclasses.asdict(self), allowed)
+            usage_error("bands of the mel spectrogram do not fit", values, allowed)
 
     @property
     def frame_rate(self) -> float:

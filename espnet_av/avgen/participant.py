@@ -17,6 +17,7 @@ PARTS = ("expression", "headpose")
 PARTNER = "participant/camera01/smirk_outputs"  # of the 50h layout
 PARTNER_RANGE = f"{PARTNER}/stats"
 CLIP = 1.5
+PARTNER_DRIFT_SEC = 0.1  # that a partner may end before the actor
 
 
 def scale_to_range(values: np.ndarray, low: np.ndarray, high: np.ndarray, clip: float | None = CLIP) -> np.ndarray:

@@ -79,7 +79,7 @@ class ScoredUtterance:
         ratios: Metric -> what stands above and below the line.
         faces: Codes of each sample, ``(F, C)``.
         heads: Poses of each sample, ``(F, 7)`` or ``(F, 4)``.
-        listening: Codes of the frames where the actor listens, ``(L, C)``.
+        listening: Codes of the frames where the actor listens, ``(L, C)``; None where that is not known.
         followed: Name -> correlation with the partner at each delay.
         curves: Envelope and opening of the first sample and of the real recording, for pictures.
         words: ``ref`` and ``hyp`` of the first sample.
@@ -130,7 +130,7 @@ def score_item(
             length = min(map(len, arrays))
             ratios[f"div_sample_{name}"] = (metrics.sample_diversity(np.stack([a[:length] for a in arrays])), 1)
     first = takes[0]
-    mask = listening_frames(first, real)
+    mask = listening_frames(first, real) if same_timing(first, real) else None
     return ScoredUtterance(
         truth.uid,
         sum(len(take.face) / take.fps for take in takes),

@@ -14,6 +14,7 @@ finished frames look like at a time of the flow is told in one of three ways:
 Axes: ``B`` sequences, ``T`` frames, ``D`` values of a frame.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -87,8 +88,8 @@ class SolverRules:
             usage_error("unknown solver", self.solver, SOLVERS)
         if self.grid not in GRIDS:
             usage_error("unknown time grid", self.grid, GRIDS)
-        if self.temperature < 0:
-            usage_error("the temperature is negative", self.temperature, "0 or more")
+        if not 0 <= self.temperature < math.inf:
+            usage_error("the temperature is out of range", self.temperature, "0 or more")
 
 
 DEFAULT_SOLVER = SolverRules()

@@ -213,6 +213,8 @@ def set_row(
         skipped |= dict.fromkeys(("lip_sync_r", "closure_f1", "viseme_accuracy"), NO_BASIS)
     elif "closure_f1" not in row:
         skipped |= dict.fromkeys(("closure_f1", "opening_r", "viseme_accuracy", "mel_l1"), OTHER_TIMING)
+    if real.listening is not None and not own and all(item.listening is None for item in utterances):
+        skipped["fd_face_listening"] = OTHER_TIMING
     return {**row, "ci": intervals, "skipped": skipped}
 
 

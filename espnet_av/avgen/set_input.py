@@ -10,6 +10,7 @@ Axes: ``T`` frames at the mel rate, ``M`` token frames, ``F`` frames of motion.
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -23,15 +24,18 @@ from torch import Tensor
 from espnet_av.avgen.clock import MEL_RATE, MOTION_RATE, mel_frames, resample_linear
 from espnet_av.avgen.generator_parts import read_array
 from espnet_av.avgen.layouts import find_layout
+from espnet_av.avgen.participant import PARTNER_DRIFT_SEC
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.data.data_dir import DataDir
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.files import sha256_file
 
 if TYPE_CHECKING:
     from espnet_av.avgen.generate_set import GenerateOptions
     from espnet_av.avgen.inference import AVGenerator
 
+logger = logging.getLogger(__name__)
 TASKS = ("audio", "tokens", "text")
 PARTNERS = ("own", "none", "other")
 _TABLES = {
@@ -87,11 +91,28 @@ class SetInput:
         if options.partner == "other" and not generator.in_conversation:
             usage_error("this model knows no partner", "partner: other", fix="take a model with participant_cond: true")
         self._lengths: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
 
     def digest(self) -> str:
-        """Return a digest of what was read of the folder."""
+        """Return a digest of the tables of the folder."""
         listed = {uid: vars(recording) for uid, recording in self.recordings.items()}
         return hashlib.sha256(json.dumps(listed, sort_keys=True, default=str).encode()).hexdigest()
+
+    def content(self, uid: str) -> str:
+        """Return a digest of what lies in the files that :meth:`read` reads."""
+        recording = self.recordings[uid]
+        files: list[str | None] = [] if self.options.task == "text" else [recording.tokens or recording.wav]
+        if self._with_partner:
+            other = self.recordings[self._partner_uid(uid)]
+            files += [other.tokens or other.wav, other.other_expression, other.other_head]
+        found = [self.length(uid), *map(self._digest_of, files)]
+        return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+    def _digest_of(self, file: str | None) -> str:
+        name = str(file)
+        if name not in self._digests:
+            self._digests[name] = sha256_file(name) if file is not None and Path(name).is_file() else ""
+        return self._digests[name]
 
     def length(self, uid: str) -> int:
         """Return about how long a recording is: frames, or letters where there is only text."""
@@ -163,10 +184,19 @@ class SetInput:
             raise DataError(f"{recording.wav}: cannot be read as sound ({error}); fix: drop the recording") from error
         return max(1, mel_frames(sound.frames, sound.samplerate))
 
+    def _partner_uid(self, uid: str) -> str:
+        """Return the recording whose partner is heard."""
+        if self.options.partner != "other":
+            return uid
+        return self.keys[(self.keys.index(uid) + 1) % len(self.keys)]
+
     def _partner(self, uid: str, num_frames: int) -> dict[str, Tensor]:
-        """Return the partner's streams, cut or held to the actor's frames."""
-        if self.options.partner == "other":
-            uid = self.keys[(self.keys.index(uid) + 1) % len(self.keys)]
+        """Return the partner's streams, cut to the actor's frames, or held where that is of another length.
+
+        Raises:
+            DataError: Files are missing, or end before the sound of their own recording.
+        """
+        uid = self._partner_uid(uid)
         recording = self.recordings[uid]
         missing = [name for name in ("other_expression", "other_head") if getattr(recording, name) is None]
         if missing:
@@ -177,11 +207,20 @@ class SetInput:
             allowed = "2 channels: actor and partner"
             fix = "extract the tokens of both channels, or pass --partner none"
             raise DataError(describe(f"'{uid}': there are no tokens of the partner", len(channels), allowed, fix))
+        needed = min(num_frames, channels.shape[1])
         streams = {"other_tokens": channels[1]}
         for name in ("other_expression", "other_head"):
             width = PARTNER_DIMS[name.removeprefix("other_")]
             array = torch.from_numpy(read_array(getattr(recording, name), (2,), width))
             streams[name] = resample_linear(array, max(1, round(len(array) / recording.fps * MEL_RATE)), 0)
+            if needed - len(streams[name]) > PARTNER_DRIFT_SEC * MEL_RATE:
+                what = f"'{uid}': the partner is shorter than the actor: {getattr(recording, name)}"
+                got, allowed = f"{len(streams[name]) / MEL_RATE:.2f} s", f"{needed / MEL_RATE:.2f} s or more"
+                fix = "extract the partner's face again, or pass --partner none"
+                raise DataError(describe(what, got, allowed, fix))
+        if num_frames - needed > PARTNER_DRIFT_SEC * MEL_RATE:
+            what = "'%s': the partner ends after %.2f s and keeps still for the rest, %.2f s"
+            logger.warning(what, uid, needed / MEL_RATE, (num_frames - needed) / MEL_RATE)
         return {name: _fit(stream, num_frames) for name, stream in streams.items()}
 
 

@@ -9,7 +9,7 @@ Axes: ``C`` channels, ``N`` samples at 16 kHz, ``T`` token frames, ``K`` the 29 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class TokenExtractor:
         model: ``(B, N) -> (B, T, K)`` with ``reach``, the frames to each side that a frame depends on, or None: all.
         vad: ``"none"``, or ``"energy"``: silent frames get the vector of silence, so that the voice of the other
             person, faint in a channel, makes no tokens. Training and use need the same setting.
+        vad_rules: Keywords of :func:`~espnet_av.avgen.vad.silent_frames`; None: its defaults.
         silence: That vector ``(K,)``; None: the mean of what the model makes of faint noise.
         chunk_sec: Length of a piece in seconds.
         reference_compat: Cut as the published extractor does: pieces without overlap, each of which loses a frame.
@@ -55,6 +56,7 @@ class TokenExtractor:
         model: nn.Module,
         *,
         vad: str = "none",
+        vad_rules: Mapping[str, float] | None = None,
         silence: np.ndarray | None = None,
         chunk_sec: float = CHUNK_SEC,
         reference_compat: bool = False,
@@ -67,7 +69,7 @@ class TokenExtractor:
             usage_error("pieces are too short", f"{chunk_sec} s", "1 s or more")
         self.device = resolve_device(device)
         self.model = model.to(self.device).eval()
-        self.vad, self.reference_compat = vad, reference_compat
+        self.vad, self.vad_rules, self.reference_compat = vad, dict(vad_rules or {}), reference_compat
         self._silence: np.ndarray | None = None
         if silence is not None:
             self.set_silence(silence)
@@ -130,7 +132,7 @@ class TokenExtractor:
         wav = _checked(wav)
         tokens = self.logits(wav)
         if self.vad == "energy" and not self.reference_compat:
-            tokens[silent_frames(wav)] = self.silence
+            tokens[silent_frames(wav, **self.vad_rules)] = self.silence
         return tokens
 
     def transcribe(self, wav: np.ndarray | Tensor) -> list[str]:
@@ -179,7 +181,7 @@ class TokenExtractor:
         total, count = np.zeros(NUM_LABELS), 0
         for recording in recordings:
             wav = _checked(recording)
-            chosen = self.logits(wav)[silent_frames(wav)]
+            chosen = self.logits(wav)[silent_frames(wav, **self.vad_rules)]
             total, count = total + chosen.sum(axis=0, dtype=np.float64), count + len(chosen)
         if not count:
             raise DataError("no recording has a silent frame; fix: leave --silence out, or take others")

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from espnet_av.avgen.clock import mel_frames
+from espnet_av.avgen.generator_parts import model_digest
 from espnet_av.avgen.score_files import AUDIO, MEL, MOTION, RATE, SampleFolder, Take, Truth, load_truth
 from espnet_av.avgen.scoring import RESYNTHESIS
 from espnet_av.data.audio_io import write_audio
 from espnet_av.utils.experiment import write_json
-from espnet_av.utils.files import atomic_write
+from espnet_av.utils.files import atomic_write, sha256_file
 from espnet_av.utils.progress import progress
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PEAK = 0.999
+STATE = ".state.json"
 
 
 def resynthesise(
@@ -37,11 +39,11 @@ def resynthesise(
     vocoder: str | None = None,
     head_vae: str | None = None,
 ) -> SampleFolder:
-    """Write the upper bound of a test set; what is there already and made by the same models is kept.
+    """Write the upper bound of a test set; what was made of the same files by the same models is kept.
 
     Args:
         truths: The real recordings.
-        folder: Receives ``<utterance>/0/`` and ``infer.json``.
+        folder: Receives ``<utterance>/0/``, ``infer.json`` and ``.state.json``, what it was made of.
         set_name: Name of the set, for the row.
         vocoder: What ``load_vocoder`` loads; None leaves the real sound.
         head_vae: What ``load_head_vae`` loads; None leaves the real poses.
@@ -53,14 +55,32 @@ def resynthesise(
 
     folder = Path(folder)
     facts: dict[str, Any] = {"vocoder": vocoder, "head_vae": head_vae, "source": "real mel and real motion"}
-    same = read_json(folder / "infer.json") == facts
-    missing = [uid for uid in truths if not (same and (folder / uid / "0" / MOTION).is_file())]
+    named = {"vocoder": vocoder, "head_vae": head_vae}
+    digests = {name: model_digest(name, source) for name, source in named.items() if source}
+    state = {"facts": facts, "models": digests, "recordings": {uid: _content(truth) for uid, truth in truths.items()}}
+    before = read_json(folder / STATE)
+    before = before if isinstance(before, dict) else {}
+    same = all(before.get(name) == state[name] for name in ("facts", "models"))
+    kept = before.get("recordings", {}) if same else {}
+    missing = [
+        uid
+        for uid, content in state["recordings"].items()
+        if kept.get(uid) != content or not (folder / uid / "0" / MOTION).is_file()
+    ]
     if missing:
+        (folder / STATE).unlink(missing_ok=True)  # until all are of these models
         bound = UpperBound(vocoder, head_vae)
         for uid in progress(missing, len(missing), f"resynthesise {set_name}"):
             write_take(bound(load_truth(truths[uid])), folder / uid / "0")
         write_json(folder / "infer.json", facts)
+    write_json(folder / STATE, state)
     return SampleFolder(RESYNTHESIS, set_name, folder, facts)
+
+
+def _content(truth: Truth) -> str:
+    """Return a digest of a recording: its entry in the tables and what lies in its files."""
+    files = (truth.wav, truth.face, truth.head)
+    return " ".join([repr(truth), *(sha256_file(file) for file in files if file and Path(file).is_file())])
 
 
 class UpperBound:

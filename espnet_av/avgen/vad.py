@@ -14,6 +14,8 @@ MODES = ("none", "energy")
 SMOOTH_SEC = 0.1
 DROP_DB = 35.0
 LOUD_PERCENTILE = 95.0
+#: Keywords of :func:`silent_frames`.
+RULES = {"drop_db": DROP_DB, "percentile": LOUD_PERCENTILE, "smooth_sec": SMOOTH_SEC}
 _NOTHING = 1e-10  # mean square of a recording that holds no sound: -100 dB
 
 

@@ -10,6 +10,7 @@ Axes: ``B`` batch, ``M`` mel bands, ``T`` frames, ``N`` samples.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -192,19 +193,20 @@ def read_published(path: str | os.PathLike) -> PublishedVocoder:
     path = Path(path).expanduser()
     folder = path if path.is_dir() else path.parent
     config = _read_json(folder / "config.json")
-    source = path if path.is_file() and path.suffix != ".json" else _published_weights(folder)
+    source = path if path.is_file() and path.suffix != ".json" else published_weights(folder)
     state = _generator_of(load_weights(source) if source.suffix == ".safetensors" else read_tensors(source), source)
     kind = "bigvgan" if any(name.startswith("activation_post.") for name in state) else "hifigan"
     network = get_model_class(kind)
     first = next((state[name] for name in ("conv_pre.weight", "conv_pre.weight_v") if name in state), None)
     if first is None:
         raise CheckpointError(describe(f"{source} holds no generator of a vocoder", sorted(state)[:3]))
-    num_mels = int(config.setdefault("num_mels", first.shape[1]))
+    config.setdefault("num_mels", first.shape[1])
     conf = keywords_of(network, config)
-    hop = 1
-    for rate in conf.get("upsample_rates", (8, 8, 2, 2)):
-        hop *= rate
-    return PublishedVocoder(source, kind, conf, mel_config_of(config, num_mels, hop), config, state)
+    rates = conf.get("upsample_rates", [8, 8, 2, 2])
+    if not isinstance(rates, list) or not all(type(rate) is int for rate in rates):
+        raise CheckpointError(describe(f"{folder / 'config.json'}: upsample_rates are no whole numbers", rates))
+    mel = mel_config_of(config, first.shape[1], math.prod(rates))
+    return PublishedVocoder(source, kind, conf, mel, config, state)
 
 
 def write_published(published: PublishedVocoder, folder: str | os.PathLike) -> Path:
@@ -289,7 +291,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _published_weights(folder: Path) -> Path:
+def published_weights(folder: Path) -> Path:
+    """Return the file of the weights of a published vocoder.
+
+    Raises:
+        MissingDataError: There is none.
+    """
     for pattern in PUBLISHED_FILES:
         found = sorted(path for path in folder.glob(pattern) if path.is_file())
         if found:

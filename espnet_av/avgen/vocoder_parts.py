@@ -6,6 +6,7 @@ Axes: ``B`` batch, ``C`` channels, ``T`` frames or samples.
 """
 
 import inspect
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn.utils import parametrizations
 from espnet_av.avgen.mel import MelConfig
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
 
+logger = logging.getLogger(__name__)
 INIT_STD = 0.01
 #: Names of length and direction of a weight: here, and in published files.
 WEIGHT_NORM_NAMES = {
@@ -176,7 +178,7 @@ def keywords_of(network: type, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mel_config_of(config: Mapping[str, Any], num_mels: int, hop_length: int) -> MelConfig:
-    """Return the spectrogram that a published configuration describes.
+    """Return the spectrogram that a published configuration describes; tells what it does not name.
 
     Args:
         config: The configuration; what it does not name is as in :class:`~espnet_av.avgen.mel.MelConfig`.
@@ -184,8 +186,11 @@ def mel_config_of(config: Mapping[str, Any], num_mels: int, hop_length: int) -> 
         hop_length: Samples that the network makes of a frame.
 
     Raises:
-        CheckpointError: Configuration and network differ.
+        CheckpointError: Configuration and network differ, or a setting is no number.
     """
+    wrong = {key: config.get(key) for key in MEL_KEYS.values() if type(config.get(key)) not in (int, float, type(None))}
+    if wrong:
+        raise CheckpointError(describe("settings in the configuration of the vocoder are no numbers", wrong, "numbers"))
     own = {"num_mels": num_mels, "hop_length": hop_length}
     found = {ours: config[theirs] for ours, theirs in MEL_KEYS.items() if config.get(theirs) is not None}
     for name, value in own.items():
@@ -196,4 +201,8 @@ def mel_config_of(config: Mapping[str, Any], num_mels: int, hop_length: int) -> 
     rate = found.get("sample_rate", MelConfig.sample_rate)
     if "fmax" not in found:  # null stands for all of the spectrum
         found["fmax"] = rate / 2 if "fmax" in config else min(MelConfig.fmax, rate / 2)
-    return MelConfig(**lengths, **found)
+    mel = MelConfig(**lengths, **found)
+    assumed = [f"{key} {getattr(mel, name)}" for name, key in MEL_KEYS.items() if key not in config and name not in own]
+    if assumed:
+        logger.warning("the configuration of the vocoder leaves out settings; taken: %s", ", ".join(assumed))
+    return mel

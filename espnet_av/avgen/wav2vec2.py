@@ -151,14 +151,19 @@ def load_wav2vec2(source: str | os.PathLike = "wav2vec2", num_heads: int | None 
         MissingDataError: There is no such file.
         CheckpointError: Its weights cannot be used.
     """
-    path = _find_file(source)
+    path = find_file(source)
     state = own_state(load_weights(path))
     network = build_wav2vec2(infer_sizes(state, num_heads))
     load_into(network, state, strict=True, source=str(path))
     return Wav2Vec2Tokens(network.eval())
 
 
-def _find_file(source: str | os.PathLike) -> Path:
+def find_file(source: str | os.PathLike) -> Path:
+    """Return the file that :func:`load_wav2vec2` reads.
+
+    Raises:
+        MissingDataError: There is none.
+    """
     path = Path(torch.hub.get_dir(), "checkpoints", TORCHAUDIO_FILE) if str(source) == "wav2vec2" else Path(source)
     if path.is_dir():
         path = next((path / name for name in FOLDER_FILES if (path / name).is_file()), path / FOLDER_FILES[0])

@@ -40,13 +40,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", default=None, help="what to say")
     parser.add_argument("--audio", type=Path, default=None, help="sound file: say that again; goes before --text")
     parser.add_argument("--tokens", type=Path, default=None, help=".npy file of tokens; --text goes before it")
-    parser.add_argument("--tokens_rate", choices=("token", "mel"), default="token", help="rate of --tokens")
+    parser.add_argument("--tokens_rate", choices=("token", "mel"), default="token", help="of tokens: 50 or 86.13 Hz")
     parser.add_argument("--speed", type=float, default=1.0, help="of --text: 2 is twice as fast")
     _add_generation(parser.add_argument_group("generation"))
     _add_models(parser.add_argument_group("further models"))
     group = parser.add_argument_group("the other person of a conversation")
-    group.add_argument("--partner_audio", type=Path, default=None, help="sound file of the voice")
-    group.add_argument("--partner_tokens", type=Path, default=None, help=".npy file of its tokens")
+    group.add_argument(
+        "--partner_audio", type=Path, default=None, help="sound of the voice; its second channel, if any"
+    )
+    group.add_argument("--partner_tokens", type=Path, default=None, help=".npy file of its tokens; likewise")
     group.add_argument("--partner_expression", type=Path, default=None, help=".npy file (frames, 55)")
     group.add_argument("--partner_head", type=Path, default=None, help=".npy file (frames, 3)")
     group.add_argument("--pad_partner", action="store_true", help="let a partner who ends before the actor be silent")
@@ -81,7 +83,7 @@ def _add_models(group: Any) -> None:
     group.add_argument("--vocoder", default="auto", help="auto, bigvgan, hifigan, griffinlim, none, or a folder")
     group.add_argument("--text_to_tokens", default=None, help="model of texts; by default beside --model")
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside --model")
-    group.add_argument("--vad", choices=("none", "energy"), default="none", help="of tokens of sound, as in training")
+    group.add_argument("--vad", choices=("none", "energy"), default=None, help="of --audio; by default as the pack")
     group.add_argument("--silence", type=Path, default=None, help=".npy file of the tokens of silence")
     group.add_argument("--head_vae", default=None, help="of a published checkpoint")
     group.add_argument("--statistics", default=None, help=".npz file, of a published checkpoint")
@@ -162,7 +164,7 @@ def _partner(args: argparse.Namespace) -> "Partner | None":
         return None
     from espnet_av.avgen.inference import Partner
 
-    return Partner(*given, pad=args.pad_partner)
+    return Partner(*given, pad=args.pad_partner, tokens_rate=args.tokens_rate)
 
 
 def write(samples: "Sequence[Generated]", args: argparse.Namespace, renderer: "Renderer | None") -> list[Path]:

@@ -70,7 +70,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--vocoder", default=None, help="auto, bigvgan, hifigan, griffinlim, none, or a folder (auto)")
     group.add_argument("--text_to_tokens", default=None, help="model of texts; by default beside --model")
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside --model")
-    group.add_argument("--vad", choices=("none", "energy"), default=None, help="of tokens of sound, as in training")
+    group.add_argument("--vad", choices=("none", "energy"), default=None, help="of sound; by default as the pack")
     group.add_argument("--silence", default=None, help=".npy file of the tokens of silence")
     group.add_argument("--head_vae", default=None, help="of a published checkpoint")
     group.add_argument("--statistics", default=None, help=".npz file, of a published checkpoint")
@@ -124,7 +124,7 @@ def load_generator(args: argparse.Namespace, models: dict[str, Any]) -> "AVGener
         vocoder=models["vocoder"] or "auto",
         text_to_tokens=models["text_to_tokens"],
         tokens=models["token_model"],
-        vad=models["vad"] or "none",
+        vad=models["vad"],
         silence=models["silence"],
         head_vae=models["head_vae"],
         statistics=models["statistics"],

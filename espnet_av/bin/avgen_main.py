@@ -52,6 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", default=None, help="generate from text")
     parser.add_argument("--audio", default=None, metavar="WAV", help="generate from sound; goes before --text")
     parser.add_argument("--tokens", default=None, metavar="NPY", help="generate from tokens; --text goes before it")
+    parser.add_argument("--tokens_rate", choices=("token", "mel"), default="token", help="of tokens: 50 or 86.13 Hz")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings by their published names")
     group = parser.add_argument_group("generation")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: a GPU where there is one")
@@ -71,10 +72,12 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--codec", default=None, metavar="MODULE:CALLABLE", help="decoder of --renderer codec")
     group.add_argument("--text_to_tokens", default=None, help="model of texts; by default beside model or data")
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside the model")
+    group.add_argument("--vad", choices=("none", "energy"), default=None, help="of --audio; by default as the pack")
+    group.add_argument("--silence", default=None, metavar="NPY", help="tokens of silence; by default those of the pack")
     group.add_argument("--split", choices=("a2p", "avflow"), default="a2p", help="of Audio2Photoreal (%(default)s)")
     group = parser.add_argument_group("the other person of a conversation")
-    group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice")
-    group.add_argument("--partner_tokens", default=None, metavar="NPY", help="tokens of it")
+    group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice; of two channels the second")
+    group.add_argument("--partner_tokens", default=None, metavar="NPY", help="tokens of it; likewise")
     group.add_argument("--partner_smirk", default=None, metavar="NAME", help="NAME--expression.npy, NAME--headpose.npy")
     group.add_argument("--pad_partner", action="store_true", help="let a partner who ends before the actor be silent")
     return parser
@@ -150,6 +153,8 @@ def load_generator(config: Mapping[str, Any], overrides: Mapping[str, Any], args
         vocoder=vocoder,
         text_to_tokens=text,
         tokens=args.token_model,
+        vad=args.vad,
+        silence=args.silence,
         head_vae=None if str(vae) == NONE else vae,
     )
     check_model(overrides, generator.model)
@@ -193,6 +198,7 @@ def generate(config: Mapping[str, Any], overrides: Mapping[str, Any], args: argp
         args.text,
         audio=args.audio,
         tokens=args.tokens,
+        tokens_rate=args.tokens_rate,
         partner=partner,
         text_options={"speed": args.speed},
         max_seconds=args.max_seconds,
@@ -252,7 +258,7 @@ def read_partner(args: argparse.Namespace) -> "Partner | None":
         if file is not None and not Path(file).is_file():
             fix = f"check {option}, or leave the partner out"
             raise MissingDataError(describe("a file of the partner is missing", str(file), fix=fix))
-    return Partner(args.partner_audio, args.partner_tokens, expression, head, args.pad_partner)
+    return Partner(args.partner_audio, args.partner_tokens, expression, head, args.pad_partner, args.tokens_rate)
 
 
 def choose_renderer(generator: "AVGenerator", args: argparse.Namespace) -> "Renderer | None":

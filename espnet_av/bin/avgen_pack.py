@@ -22,6 +22,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text_to_tokens", type=Path, help="training of a model of texts, or a published file")
     parser.add_argument("--token_model", type=Path, help="training of a token model, or a file of wav2vec 2.0")
     parser.add_argument("--silence", type=Path, help=".npy file of the tokens of silence")
+    parser.add_argument(
+        "--vad",
+        choices=("none", "energy"),
+        help="of the tokens of the training (default: as beside --silence)",
+    )
     parser.add_argument("--face_basis", type=Path, help=".npz that tells what face codes mean")
     parser.add_argument("--data_dir", type=Path, help="data folder in or above which --face_basis is looked for")
     parser.add_argument(
@@ -45,7 +50,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     basis = args.face_basis
     if basis is None and args.data_dir is not None:
         basis = find_basis_file(args.data_dir)
-    parts = Parts(args.vocoder, args.text_to_tokens, args.token_model, args.silence, basis)
+    parts = Parts(args.vocoder, args.text_to_tokens, args.token_model, args.silence, basis, args.vad)
     options = PackOptions(checkpoint=args.checkpoint, licence=args.licence, name=args.name)
     dump_dir = args.dump_dir or default_place(args.exp_dir, "dump")
     folder = pack_generator(args.exp_dir, args.output_dir or args.exp_dir / "pack", parts, dump_dir, options)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn text into tokens: ``python -m espnet_av.bin.avgen_text_to_tokens -i "HELLO THERE" -c MODEL -o hello.npy``.
 
-The result is float32 ``(1, T, 29)`` at the rate of the mel (86.13 Hz), as the generator takes it; ``--rate token``
-gives the rate of a recogniser (50 Hz) instead.
+The result is float32 ``(1, M, 29)`` at the rate of a recogniser (50 Hz), as all readers of tokens expect it; ``--rate
+mel`` gives the frames of the model as they are (86.13 Hz), to be read with ``--tokens_rate mel``.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import usage_error
 
-RATES = ("mel", "token")
+RATES = ("token", "mel")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=10, help="Euler steps")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--g2p", choices=("espeak", "none"), default=None, help="phonemes; by default as the model")
-    parser.add_argument("--rate", choices=RATES, default="mel", help="86.13 Hz, or 50 Hz")
+    parser.add_argument("--rate", choices=RATES, default="token", help="50 Hz, or 86.13 Hz")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: a GPU where there is one")
     return parser
 
@@ -42,7 +42,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         usage_error("--output is no array file", str(args.output), "a name that ends in .npy")
     import numpy as np
 
-    from espnet_av.avgen.clock import MEL_RATE, TOKEN_HOP, TOKEN_SAMPLE_RATE, resample_linear
+    from espnet_av.avgen.clock import MEL_RATE, TOKEN_SAMPLE_RATE, resample_linear, token_frames
     from espnet_av.avgen.text_to_tokens import load_text_to_tokens
     from espnet_av.utils.files import atomic_write
 
@@ -52,11 +52,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     )
     seconds = len(tokens) / MEL_RATE
     if args.rate == "token":
-        tokens = resample_linear(tokens, max(1, round(seconds * TOKEN_SAMPLE_RATE / TOKEN_HOP)))
+        tokens = resample_linear(tokens, max(1, token_frames(round(seconds * TOKEN_SAMPLE_RATE))))
     array = tokens.unsqueeze(0).numpy()
     with atomic_write(args.output, "wb") as stream:
         np.save(stream, array)
-    sys.stdout.write(f"{args.output}  {array.shape}  {seconds:.2f} s\n")
+    sys.stdout.write(f"{args.output}  {array.shape}  {seconds:.2f} s  --tokens_rate {args.rate}\n")
 
 
 if __name__ == "__main__":

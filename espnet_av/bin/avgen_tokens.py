@@ -9,6 +9,7 @@ avgen_tokens_train. A run that was stopped goes on where it was.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from espnet_av.utils.cli import run_main
 
 if TYPE_CHECKING:
     from espnet_av.avgen.tokens import TokenExtractor
+
+logger = logging.getLogger(__name__)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -73,9 +76,19 @@ def main(cmd: Sequence[str] | None = None) -> int:
         usage_error("--reference_compat has no --vad", args.vad, "none")
     if args.silence and args.vad == "none":
         usage_error("--silence has no effect without voice activity", args.silence, fix="add --vad energy")
+    warn_about_vad(args)
     lines = tokens_of_sets(args) if args.data_dirs else [tokens_of_folder(args)]
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def warn_about_vad(args: argparse.Namespace) -> None:
+    """Tell where the recogniser lies in the pack of a generator whose tokens were made otherwise."""
+    from espnet_av.avgen.generator_parts import packed_vad
+
+    rule = packed_vad(Path(args.model).expanduser().parent)
+    if rule and rule["mode"] != args.vad:
+        logger.warning("%s: the generator that it is packed with expects --vad %s", args.model, rule["mode"])
 
 
 def build_extractor(args: argparse.Namespace) -> "TokenExtractor":

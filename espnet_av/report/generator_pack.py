@@ -6,16 +6,20 @@
     pack/{vocoder,text_to_tokens,tokens}/                       where they are given
     pack/face_basis.npz                                         what face codes mean, where that is known
 
-``meta.json`` holds under ``parts`` where each came from and the digests of its files.
+``meta.json`` holds under ``parts`` where each came from and the digests of its files, and under ``vad`` how silence was
+put into the tokens; the vector is ``tokens/silence.npy``, or ``silence.npy`` where the token model is not packed.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_av.avgen.generator_parts import SILENCE, TEXT, TOKENS, VOCODER
+from espnet_av.avgen.generator_parts import SILENCE, TEXT, TOKENS, VAD, VOCODER
 from espnet_av.avgen.score_files import BASIS
+from espnet_av.avgen.token_files import SETTINGS_FILE
+from espnet_av.avgen.vad import RULES
 from espnet_av.report.packing import PackOptions, pack_experiment
+from espnet_av.utils.experiment import read_json
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Parts:
         text_to_tokens: A training of ``avgen_text_train``, or a published file.
         tokens: A training of ``avgen_tokens_train``, or a file of wav2vec 2.0.
         silence: ``.npy`` file of the tokens of silence.
+        vad: How it was put into the tokens of the training: ``none`` or ``energy``; None: as ``tokens.json`` beside
+            ``silence`` says, if it is there.
         face_basis: ``.npz`` that tells what face codes mean.
     """
 
@@ -35,6 +41,7 @@ class Parts:
     tokens: Path | None = None
     silence: Path | None = None
     face_basis: Path | None = None
+    vad: str | None = None
 
 
 def pack_generator(
@@ -60,11 +67,18 @@ def pack_generator(
     """
     models = {VOCODER: parts.vocoder, TEXT: parts.text_to_tokens, TOKENS: parts.tokens}
     extras = {BASIS: parts.face_basis}
-    if parts.tokens is not None:
-        extras[f"{TOKENS}/{SILENCE}"] = parts.silence
+    extras[SILENCE if parts.tokens is None else f"{TOKENS}/{SILENCE}"] = parts.silence
+    mode = parts.vad or _mode_beside(parts.silence)
+    facts = {} if mode is None else {VAD: {"mode": mode, **RULES}}
     options = dataclasses.replace(
         options or PackOptions(),
         parts={name: Path(source) for name, source in models.items() if source is not None},
         extras={name: Path(source) for name, source in extras.items() if source is not None},
+        facts=facts,
     )
     return pack_experiment(exp_dir, output_dir, dump_dir, options)
+
+
+def _mode_beside(silence: Path | None) -> str | None:
+    settings = None if silence is None else read_json(silence.parent / SETTINGS_FILE)
+    return settings.get("vad") if isinstance(settings, dict) else None

@@ -84,6 +84,7 @@ class PackOptions:
         parts: Of a generator: folders of the further models that go into the pack, by the name of their folder there:
             ``vocoder``, ``text_to_tokens``, ``tokens``.
         extras: Small files that belong to it, by the name that they get there.
+        facts: What ``meta.json`` says beside.
     """
 
     checkpoint: str = "ave"
@@ -93,6 +94,7 @@ class PackOptions:
     lip_frontend: str | None = None
     parts: Mapping[str, Path] = field(default_factory=dict)
     extras: Mapping[str, Path] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def pack_experiment(
@@ -159,6 +161,7 @@ def fill_pack(
         **_describe(exp_dir, config, options, system),
         **_write_lip_front_end(config, options, folder),
         **write_parts(options.parts, options.extras, folder),
+        **options.facts,
         "weights": weights,
         "licences": [asdict(entry) for entry in entries],
         "unknown_licences": unknown_licences(trained_licences(entries)),

@@ -149,7 +149,7 @@ def _make_pack(
             logger.warning("the pack states no licence, for that of training data is not known: %s", "; ".join(unknown))
     else:
         licence = choose_licence(entries, licence)
-    options = PackOptions(licence=licence, name=name, parts=origin.parts)
+    options = PackOptions(licence=licence, name=name, parts=origin.parts, extras=origin.extras, facts=origin.facts)
     meta = fill_pack(folder, origin.folder, config, origin.checkpoint, entries, options, get_system(system_name))
     converted = read_json(origin.folder / "conversion.json")
     if isinstance(converted, Mapping):

@@ -108,6 +108,8 @@ def test_models_that_are_there_are_not_trained(tmp_path):
     trainings = [name for name in found if name.endswith("_train")]
     assert trainings == ["avgen_train"] and f"--head_vae {tmp_path}/vae" in found["avgen_train"][0]
     assert "--vad energy --silence measure" in found["avgen_tokens"][0]
+    assert "--vad energy" in found["avgen_infer"][0]
+    assert f"--vad energy --silence {tmp_path}/dump/tokens/silence.npy" in found["avgen_pack"][0]
     assert f"--vocoder {tmp_path}/bigvgan --text_to_tokens {tmp_path}/text.pth" in found["avgen_infer"][0]
     assert f"--asr ctc:{tmp_path}/w2v" in found["avgen_score"][0]
 
@@ -121,6 +123,10 @@ def test_a_model_that_was_downloaded(tmp_path):
     assert "--vocoder auto" in found["avgen_infer"][0] and "--vocoder" not in found["avgen_score"][0]
     found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model, "--vocoder", "griffinlim"))
     assert "--vocoder griffinlim" in found["avgen_infer"][0]
+    assert "--vad" not in found["avgen_infer"][0]  # as its pack says
+    (model / "tokens" / "silence.npy").touch()
+    found = commands(succeed(tmp_path, "mini_av", "--dry_run", "--download_model", model, "--vad", "energy"))
+    assert f"--vad energy --silence {model}/tokens/silence.npy" in found["avgen_tokens"][0]
 
 
 @pytest.mark.parametrize("name", ["av50h", "audio2photoreal"])

@@ -106,7 +106,8 @@ infer() {
   local name set_name
   local -a own=() job=() more=(--vocoder "${vocoder_source}" "${basis[@]}")
   [[ -z ${text_source} ]] || more+=(--text_to_tokens "${text_source}")
-  [[ -z ${token_source} ]] || more+=(--token_model "${token_source}" --vad "${vad}")
+  [[ -z ${token_source} ]] || more+=(--token_model "${token_source}")
+  [[ ${vad} == none ]] || more+=(--vad "${vad}") # otherwise as the model's pack says
   [[ ${debug} == false ]] || more+=(--max_utts 2 --nfe 2)
   if ((ngpu > 0)); then job=(--gpu 1) more+=(--device cuda); else more+=(--device cpu --num_threads "${nj}"); fi
   for name in "${systems[@]}"; do
@@ -141,7 +142,7 @@ pack() {
   [[ ${vocoder_source} == griffinlim ]] || more+=(--vocoder "${vocoder_source}")
   [[ -z ${text_source} ]] || more+=(--text_to_tokens "${text_source}")
   [[ -z ${token_source} || ${token_source} == wav2vec2 ]] || more+=(--token_model "${token_source}")
-  [[ ! -f ${silence_file} ]] || more+=(--silence "${silence_file}")
+  [[ ${vad} == none || ${token_model} == given ]] || more+=(--vad "${vad}" --silence "${silence_file}")
   run_job 1 -- python -m espnet_av.bin.avgen_pack --exp_dir "${exp}" --output_dir "${exp}/pack" \
     --licence "${model_licence}" --data_dir "${train_dir}" --dump_dir "${dumpdir}" "${more[@]}"
 }

@@ -94,7 +94,9 @@ check_tokens() {
 
 tokens() {
   local -a more=(--vad "${vad}") job=()
-  [[ ${vad} == none ]] || more+=(--silence measure)
+  local silence=measure
+  [[ -z ${download_model} || ! -f ${token_source}/silence.npy ]] || silence=${token_source}/silence.npy
+  [[ ${vad} == none ]] || more+=(--silence "${silence}")
   if ((ngpu > 0)); then job=(--gpu 1) more+=(--device cuda); else more+=(--device cpu); fi
   run_job 1 --num_threads "${nj}" "${job[@]}" -- env OMP_NUM_THREADS="${nj}" python -m espnet_av.bin.avgen_tokens \
     --data_dirs "${filtered[@]}" --data_output_dir "${dumpdir}" --output_dir "${dumpdir}/tokens" \

@@ -58,12 +58,17 @@ class CodecFace:
 
         Raises:
             EnvironmentProblem: The decoder cannot be imported.
+            UsageError: It is none.
             DataError: It gives something else than a picture for each frame.
         """
         decoder = self._decoder = self._decoder or self._load()
         head, shift = (sample.head, None) if sample.head_R is None else (sample.head_R, sample.head_t)
         count = 0
-        for given in decoder(sample.face, head, shift, sample.fps):
+        pictures = decoder(sample.face, head, shift, sample.fps)
+        if not hasattr(pictures, "__iter__") and not hasattr(pictures, "__getitem__"):
+            what = f"{self.module}:{self.name} gives no pictures"
+            raise DataError(describe(what, type(pictures).__name__, "one after the other"))
+        for given in pictures:
             picture = np.asarray(given)
             count += 1
             if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
@@ -80,4 +85,9 @@ class CodecFace:
         except (ImportError, AttributeError) as error:
             what = f"the decoder {self.module}:{self.name} cannot be imported ({error})"
             raise EnvironmentProblem(describe(what, fix="put it on PYTHONPATH, or pass --renderer mesh")) from error
-        return build()
+        decoder = build() if callable(build) else None
+        if not callable(decoder):
+            got = type(decoder if callable(build) else build).__name__
+            fix = "let it return a function (face, head_R, head_t, fps) -> pictures"
+            usage_error(f"{self.module}:{self.name} builds no decoder", got, "a callable that returns a callable", fix)
+        return decoder

@@ -198,8 +198,9 @@ def test_damaged_files_are_named(tmp_path, generator):
         generator(tokens=np.full((5, 29), np.nan, np.float32))
     with pytest.raises(UsageError, match="rate of tokens"):
         generator(tokens=np.zeros((5, 29), np.float32), tokens_rate="video")
-    with pytest.raises(UsageError, match="max_seconds"):
-        generator("HELLO", max_seconds=-1)
+    for wrong in ({"max_seconds": -1}, {"max_seconds": float("nan")}, {"fps": 0}, {"fps": float("nan")}):
+        with pytest.raises(UsageError, match="max_seconds|fps above 0"):
+            generator("HELLO", **wrong)
 
 
 def test_the_partner_moves_the_actor(dyadic, tmp_path):
@@ -214,6 +215,23 @@ def test_the_partner_moves_the_actor(dyadic, tmp_path):
     assert np.abs(seen - given).max() > 1e-3
     features = {"expression": np.ones((30, 55), np.float32), "head": np.zeros((30, 3), np.float32)}
     assert np.isfinite(faces(dyadic("HELL", partner=Partner(**features), solver=FAST))).all()
+
+
+def test_the_second_of_two_channels_is_the_partner(dyadic, tmp_path, caplog):
+    caplog.set_level("INFO")
+    wave, tokens = speech(channels=2), np.random.default_rng(0).standard_normal((2, 50, 29)).astype(np.float32)
+    soundfile.write(tmp_path / "both.wav", wave.T, 16000, subtype="FLOAT")
+    np.save(tmp_path / "both.npy", tokens)
+    pairs = (
+        (Partner(tmp_path / "both.wav"), Partner(wave[1])),
+        (Partner(tokens=tmp_path / "both.npy"), Partner(tokens=tokens[1])),
+    )
+    for both, alone in pairs:
+        found, wanted = (dyadic.read_partner(each, 80)["other_tokens"] for each in (both, alone))
+        torch.testing.assert_close(found, wanted)
+    assert caplog.text.count("the partner is the second channel") == 2 and "both.wav" in caplog.text
+    with pytest.raises(DataError, match="too many channels.*3.*1 or 2"):
+        dyadic.read_sound(speech(channels=3))
 
 
 def test_a_partner_who_ends_early_is_refused_or_silent(dyadic, tmp_path):

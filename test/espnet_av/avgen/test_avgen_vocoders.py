@@ -140,6 +140,34 @@ def test_bad_files(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fmax": "400"}, "no numbers.*fmax"),
+        ({"sampling_rate": "800"}, "no numbers.*sampling_rate"),
+        ({"num_mels": [4]}, "no numbers.*num_mels"),
+        ({"num_mels": 5}, r"contradicts itself \(num_mels\)"),
+        ({"upsample_rates": "4"}, "upsample_rates are no whole numbers"),
+    ],
+)
+def test_configurations_that_hold_no_numbers_are_refused(tmp_path, change, message):
+    torch.save({"generator": published_names(HiFiGAN(**SIZES).state_dict())}, tmp_path / "generator.pt")
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **change}))
+    with pytest.raises(CheckpointError, match=message):
+        load_vocoder(tmp_path)
+
+
+def test_what_a_configuration_leaves_out_is_told(tmp_path, caplog):
+    torch.save({"generator": published_names(HiFiGAN(**SIZES).state_dict())}, tmp_path / "generator.pt")
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "fmax": None}))
+    load_vocoder(tmp_path)
+    assert "leaves out" not in caplog.text
+    kept = {key: value for key, value in CONFIG.items() if key not in ("sampling_rate", "hop_size")}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    assert load_vocoder(tmp_path).sample_rate == 22050
+    assert "taken: sampling_rate 22050, fmax 8000.0" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("conf", "message"),
     [
         ({"upsample_rates": [4]}, "differ in length"),
@@ -164,7 +192,7 @@ def test_presets_are_written_out():
         complete_conf("bigvgan", {"preset": "tiny"})
 
 
-@pytest.mark.parametrize("change", [{"hop_length": 33}, {"fmax": 500}, {"fmin": -1}, {"num_mels": 0}])
+@pytest.mark.parametrize("change", [{"hop_length": 33}, {"fmax": 500}, {"fmin": -1}, {"num_mels": 0}, {"fmax": "400"}])
 def test_wrong_mel_settings(change):
     with pytest.raises(UsageError, match="mel spectrogram"):
         dataclasses.replace(MEL, **change)

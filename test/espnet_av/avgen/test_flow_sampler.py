@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise by absolute frame, the plan of chunks, and chunks that give what the whole gives."""
 
+import math
+
 import pytest
 import torch
 
@@ -130,7 +132,9 @@ def test_wrong_chunks_are_refused(wrong):
         ChunkRules(**{"frames": 60, "history": 10, "future": 10, **wrong})
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"solver": "rk4"}, {"grid": "log"}, {"temperature": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"solver": "rk4"}, {"grid": "log"}, {"temperature": -1.0}, {"temperature": math.nan}]
+)
 def test_wrong_solvers_are_refused(wrong):
     with pytest.raises(UsageError):
         SolverRules(**wrong)

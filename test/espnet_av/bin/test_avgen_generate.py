@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``espnet-av generate``: a video, sound or a folder out of text, sound or tokens."""
 
+import json
 import shutil
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 import yaml
 
 from espnet_av.avgen.choices import build_model
+from espnet_av.avgen.ctc_tokens import CTCTokens
 from espnet_av.avgen.hifigan import HiFiGAN
 from espnet_av.avgen.inference import AVGenerator
 from espnet_av.avgen.score_files import load_sample
-from espnet_av.bin import avgen_generate, avgen_pack
+from espnet_av.avgen.tokens import TokenExtractor
+from espnet_av.bin import avgen_generate, avgen_pack, avgen_text_to_tokens, avgen_tokens
 from espnet_av.bin.cli import main
 from espnet_av.utils.errors import CheckpointError, DataError, MissingDataError, UsageError
 
@@ -89,6 +92,18 @@ def test_several_sounds_get_numbers(model, tmp_path):
     assert soundfile.info(tmp_path / "a.wav").frames == 256 * 17
 
 
+def test_tokens_of_a_text_last_as_long_as_the_text(model, tmp_path):
+    common = ("--vocoder", "none", "--renderer", "none")
+    run(model, tmp_path / "text", "--text", "HELLO", *common)
+    for number, rates in enumerate(((), ("--rate", "mel"))):
+        written = ["-i", "HELLO", "-c", model / "text_to_tokens", "-o", tmp_path / f"{number}.npy", *rates]
+        avgen_text_to_tokens.main([*map(str, written), "--device", "cpu"])
+        read = ("--tokens_rate", "mel") if rates else ()
+        run(model, tmp_path / str(number), "--tokens", tmp_path / f"{number}.npy", *read, *common)
+    lengths = [len(load_sample(tmp_path / name / "0").mel) for name in ("text", "0", "1")]
+    assert lengths[2] == lengths[0] and abs(lengths[1] - lengths[0]) <= 2
+
+
 def test_a_grid_is_one_video(model, tmp_path):
     options = ("--tokens", model / "tokens.npy", "--num_samples", 2, "--grid", "--vocoder", "none")
     run(model, tmp_path / "grid.mp4", *options)
@@ -109,6 +124,9 @@ def test_a_grid_is_one_video(model, tmp_path):
         (("--audio", "absent.wav"), MissingDataError, "absent.wav"),
         (("--tokens", "absent.npy"), MissingDataError, "absent.npy"),
         (("--text", "A", "--nfe", "0"), UsageError, "steps"),
+        (("--text", "A", "--fps", "0"), UsageError, "fps above 0"),
+        (("--text", "A", "--max_seconds", "nan"), UsageError, "max_seconds"),
+        (("--text", "A", "--temperature", "nan"), UsageError, "temperature"),
         (("--text", "A", "--vocoder", "absent"), MissingDataError, "vocoder"),
         (("--text", "A", "--weights", "text_to_tokens/model.best.pth"), CheckpointError, "text_to_tokens"),
         (("--text", "A", "--partner_audio", "a.wav"), UsageError, "no partner"),
@@ -163,6 +181,59 @@ def test_a_pack_speaks_text_anywhere(model, experiment, tmp_path, capsys):
         assert clip.streams.video[0].width == 288 and clip.streams.audio
     generator = AVGenerator.from_pretrained(tmp_path / "elsewhere")
     assert type(generator.vocoder.network).__name__ == "HiFiGAN"
+
+
+@pytest.fixture(scope="module")
+def token_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recogniser") / "tokens"
+    folder.mkdir()
+    conf = {"num_mels": 16, "dim": 12, "kernel": 5, "dilations": [1, 2]}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": "ctc_tokens", "model_conf": conf}))
+    torch.manual_seed(0)
+    torch.save(CTCTokens(**conf).state_dict(), folder / "valid.loss.best.pth")
+    return folder
+
+
+@pytest.mark.parametrize("packs_model", [True, False])
+def test_a_pack_puts_silence_in_as_its_training_did(experiment, token_model, tmp_path, caplog, packs_model):
+    (tmp_path / "dump").mkdir()
+    silence, vector = tmp_path / "dump" / "silence.npy", np.linspace(-1, 1, 29).astype(np.float32)
+    np.save(silence, vector)
+    (tmp_path / "dump" / "tokens.json").write_text(json.dumps({"model": "own", "vad": "energy"}))
+    made = ("--exp_dir", experiment / "exp", "--dump_dir", tmp_path, "--licence", "not redistributable")
+    parts = ("--silence", silence, *(("--token_model", token_model) if packs_model else ()))
+    avgen_pack.main([str(word) for word in (*made, *parts, "--output_dir", tmp_path / "pack")])
+    wave = 0.1 * np.random.default_rng(0).standard_normal((1, 16000)).astype(np.float32)
+    wave[:, 6000:] = 0
+    more = {"vocoder": "none", "tokens": None if packs_model else token_model}
+    plain = TokenExtractor.from_pretrained(token_model).extract(wave)
+    gated = TokenExtractor.from_pretrained(token_model, vad="energy", silence=silence).extract(wave)
+    assert (gated == vector).all(-1).mean() > 0.5
+    if packs_model:
+        (tmp_path / "sounds").mkdir()
+        soundfile.write(tmp_path / "sounds" / "a.wav", wave.T, 16000, subtype="FLOAT")
+        avgen_tokens.main(["-i", str(tmp_path / "sounds"), "--model", str(tmp_path / "pack" / "tokens")])
+        assert "packed with expects --vad energy" in caplog.text
+    loaded = AVGenerator.from_pretrained(tmp_path / "pack", **more)
+    np.testing.assert_array_equal(loaded.extractor.extract(wave), gated)
+    assert loaded.describe()["vad"] == "energy"
+    copied = loaded.save_pretrained(tmp_path / "copy")
+    options = {"vocoder": "none", "tokens": token_model, "vad": "energy", "silence": silence}
+    other = AVGenerator.from_pretrained(experiment / "exp", **options)
+    for pack in (copied, other.save_pretrained(tmp_path / "saved", licence="not redistributable")):
+        found = AVGenerator.from_pretrained(pack, **more).extractor
+        np.testing.assert_array_equal(found.extract(wave), gated)
+    against = AVGenerator.from_pretrained(tmp_path / "pack", vad="none", **more)
+    np.testing.assert_array_equal(against.extractor.extract(wave), plain)
+    meta = json.loads((tmp_path / "pack" / "meta.json").read_text())
+    (tmp_path / "pack" / "meta.json").write_text(json.dumps({**meta, "vad": {**meta["vad"], "drop_db": 3.0}}))
+    assert AVGenerator.from_pretrained(tmp_path / "pack", **more).extractor.vad_rules["drop_db"] == 3
+    (tmp_path / "pack" / "meta.json").write_text(json.dumps({**meta, "vad": "loud"}))
+    with pytest.raises(DataError, match=r"meta\.json has no usable vad.*loud"):
+        AVGenerator.from_pretrained(tmp_path / "pack", **more)
+    (tmp_path / "pack" / "meta.json").write_text(json.dumps({key: meta[key] for key in meta if key != "vad"}))
+    older = AVGenerator.from_pretrained(tmp_path / "pack", **more)
+    np.testing.assert_array_equal(older.extractor.extract(wave), plain)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 """Generation of whole test sets: files that scoring reads, resume, bad recordings, partners, options."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from avgen_score_sets import make_data
@@ -18,7 +20,7 @@ from espnet_av.avgen.sampler import SolverRules
 from espnet_av.avgen.score_files import find_samples, load_sample
 from espnet_av.avgen.text_to_tokens import TextToTokens
 from espnet_av.bin import avgen_infer
-from espnet_av.data.data_dir import write_scp
+from espnet_av.data.data_dir import DataDir, write_scp
 from espnet_av.data.drops import TooManyDropped
 from espnet_av.utils.errors import MissingDataError, UsageError
 
@@ -168,12 +170,30 @@ def test_the_partner_counts(data, tmp_path):
         run(model, data, tmp_path / "again")
 
 
+def test_a_partner_who_ends_early_is_refused_or_told(data, tmp_path, caplog):
+    model = save_model(tmp_path / "exp", participant_cond=True)
+    tokens = np.random.default_rng(0).standard_normal((2, 149, 29)).astype(np.float32)
+    np.save(data / "u1.tokens.npy", tokens)
+    soundfile.write(tmp_path / "long.wav", np.zeros((3 * 16000, 2)), 16000)
+    write_scp(data / "wav.scp", {**DataDir(data).read("wav.scp"), "u1": tmp_path / "long.wav"})
+    for name, width in (("expression", 55), ("head", 3)):
+        np.save(data / f"u1.other_{name}.npy", np.zeros((90, width), np.float32))
+    assert run(model, data, tmp_path / "other", "--partner", "other")["num_utterances"] == 3
+    assert "'u2': the partner ends after 2.00 s and keeps still for the rest, 1.00 s" in caplog.text
+    np.save(data / "u0.other_head.npy", np.zeros((15, 3), np.float32))
+    with pytest.raises(TooManyDropped, match=r"u0: .*shorter than the actor.*other_head\.npy.*0\.50 s.*2\.00 s or"):
+        run(model, data, tmp_path / "own")
+    assert run(model, data, tmp_path / "own", "--max_bad_share", 0.5)["num_bad"] == 1
+    assert run(model, data, tmp_path / "short", "--max_seconds", 0.5)["num_bad"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "hint"),
     [
         (("--partner", "other"), UsageError, "knows no partner"),
         (("--nfe", 0), UsageError, "steps"),
         (("--chunk_frames", 10), UsageError, "no room"),
+        (("--max_seconds", "nan"), UsageError, "max_seconds is out of range"),
         (("--token_model", "absent"), MissingDataError, "absent"),
         (("--renderer", "codec"), Exception, "no photo-real decoder"),
     ],
@@ -190,3 +210,27 @@ def test_a_set_without_tokens_or_sound_is_refused(model, data, tmp_path):
         run(model, data, tmp_path / "out", "--task", "tokens")
     with pytest.raises(TooManyDropped, match="token model"):
         run(model, data, tmp_path / "out")
+
+
+def times(out):
+    return {path.parents[1].name: path.stat().st_mtime_ns for path in out.glob("*/0/motion.npz")}
+
+
+def test_files_that_change_in_place_are_noticed(model, data, tmp_path):
+    out = tmp_path / "out"
+    model = shutil.copytree(model, tmp_path / "model")
+    run(model, data, out)
+    before = times(out)
+    np.save(data / "u1.tokens.npy", np.ones((2, 99, 29), np.float32))
+    run(model, data, out)
+    changed = times(out)
+    assert {uid for uid in before if changed[uid] != before[uid]} == {"u1"}
+    weights = model / "text_to_tokens" / "model.best.pth"
+    torch.manual_seed(1)
+    torch.save(TextToTokens(preset="tiny").state_dict(), weights)
+    assert "text_to_tokens_sha256" in run(model, data, out)
+    anew = times(out)
+    assert all(anew[uid] != changed[uid] for uid in before)
+    weights.rename(model / "text_to_tokens" / "other.best.pth")  # the same weights
+    run(model, data, out)
+    assert times(out) == anew

@@ -8,7 +8,7 @@ import soundfile
 import torch
 import yaml
 
-from espnet_av.avgen.clock import MEL_RATE
+from espnet_av.avgen.clock import MEL_RATE, motion_frames
 from espnet_av.avgen.main_options import DEFAULTS, build_config, flatten, read_overrides, training_options
 from espnet_av.bin import avgen_main
 from espnet_av.corpora.fifty_hours import AUDIO, FACE, HEAD, PARTNER, TOKEN_DIRS, write_ranges
@@ -100,6 +100,12 @@ def test_tokens_speak_with_and_without_a_partner(root, trained, tmp_path):
         with np.load(paths[0]) as motion:
             found[name] = motion["face"]
     assert np.abs(found["alone"] - found["both"]).max() > 1e-4
+    mel = tmp_path / "mel.npy"
+    np.save(mel, np.load(actor)[:, :43])
+    rate = ("-c", trained, "--tokens", mel, "--tokens_rate", "mel", "--partner_tokens", mel)
+    run("-o", tmp_path / "mel", *rate, "--num_samples", 1, *options[4:])
+    with np.load(tmp_path / "mel" / "results" / "viz" / paths[0].name.replace("actor", "mel")) as motion:
+        assert len(motion["face"]) == motion_frames(43)  # of the clock of the mel
     with pytest.raises(UsageError, match="face_dim is not that of the checkpoint"):
         run("-o", tmp_path / "x", *options, "face_dim=200")
     with pytest.raises(MissingDataError, match=r"partner is missing.*absent--expression\.npy"):

@@ -1,5 +1,6 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import shutil
 
@@ -250,6 +251,18 @@ def test_segments_are_cut_out_of_long_recordings(tmp_path):
         read_truths(tmp_path / "test")
 
 
+def test_samples_of_another_length_do_not_listen_when_the_recording_does(experiment, tmp_path):
+    data = experiment / "dump" / "test"
+    controls = {truth.uid: load_truth(truth).face @ basis().T for truth in read_truths(data).values()}
+    make_samples(tmp_path / "same" / "test", controls, samples=1, noise=0.1)
+    make_samples(tmp_path / "short" / "test", {uid: each[:40] for uid, each in controls.items()}, samples=1, noise=0.1)
+    real = RealSet(data, ScoreOptions(num_resamples=0))
+    rows = {each.system: score_set(real, each, ScoreOptions(num_resamples=0)).row for each in find_samples(tmp_path)}
+    assert rows["same"]["fd_face_listening"] > 0 and "fd_face_listening" not in rows["same"]["skipped"]
+    assert "fd_face_listening" not in rows["short"]
+    assert "do not last as long" in rows["short"]["skipped"]["fd_face_listening"]
+
+
 def test_the_upper_bound_is_made_once_and_again_for_another_vocoder(experiment, tmp_path):
     truths = read_truths(experiment / "dump" / "test")
     found = resynthesise(dict(list(truths.items())[:1]), tmp_path, "test", vocoder="griffinlim")
@@ -261,6 +274,33 @@ def test_the_upper_bound_is_made_once_and_again_for_another_vocoder(experiment, 
     assert path.stat().st_mtime_ns > before
     take = load_sample(path.parent)
     np.testing.assert_allclose(take.head, load_truth(truths["u0"]).head, atol=1e-5)
+
+
+def test_the_upper_bound_is_made_again_where_a_file_changed_in_place(experiment, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    from espnet_av.avgen.head_vae import HeadVAE
+
+    source, vae = tmp_path / "vae.safetensors", HeadVAE()
+    truths = dict(list(read_truths(shutil.copytree(experiment / "dump" / "test", tmp_path / "test")).items())[:2])
+    faces = {uid: shutil.copy(truth.face, tmp_path / f"{uid}.npy") for uid, truth in truths.items()}
+    truths = {uid: dataclasses.replace(truth, face=str(faces[uid])) for uid, truth in truths.items()}
+
+    def heads():
+        torch.manual_seed(0)
+        folder = resynthesise(truths, tmp_path / "bound", "test", head_vae=str(source)).folder
+        return [load_sample(folder / uid / "0") for uid in truths]
+
+    save_file({**vae.state_dict(), "head_mean": torch.zeros(7), "head_std": torch.ones(7)}, source)
+    first = heads()
+    save_file({**vae.state_dict(), "head_mean": torch.zeros(7), "head_std": 2 * torch.ones(7)}, source)
+    second = heads()
+    assert all(np.abs(one.head - two.head).max() > 1e-4 for one, two in zip(first, second, strict=True))
+    np.save(faces["u1"], np.load(faces["u1"]) + 1)
+    third = heads()
+    np.testing.assert_array_equal(third[0].face, second[0].face)
+    np.testing.assert_allclose(third[1].face, second[1].face + 1, atol=1e-5)
 
 
 def test_the_upper_bound_sends_poses_through_the_head_vae(tmp_path, experiment):

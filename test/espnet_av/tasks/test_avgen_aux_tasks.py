@@ -17,7 +17,7 @@ from avgen_aux_sets import make_head_set, make_token_set, spelled, train_command
 from espnet_av.avgen.aux_data import HeadPreprocessor, TextTokensPreprocessor, read_actor_tokens, token_statistics
 from espnet_av.avgen.head_vae import load_head_vae
 from espnet_av.avgen.text import TextFrontEnd
-from espnet_av.avgen.text_to_tokens import load_text_to_tokens
+from espnet_av.avgen.text_to_tokens import load_text_to_tokens, mel_rate_length
 from espnet_av.bin import avgen_head_vae_train, avgen_text_to_tokens, avgen_text_train
 from espnet_av.utils.errors import DataError, UsageError
 
@@ -78,12 +78,13 @@ def test_text_model_speaks(texts, tmp_path, capsys):
     assert {"loss", "loss_duration", "loss_prior", "loss_flow"} <= set(history(root)["valid"])
     out = tmp_path / "a" / "said.npy"
     options = ["-i", "the cat", "-c", str(root / "exp"), "-o", str(out), "--seed", "3", "--device", "cpu"]
-    avgen_text_to_tokens.main(options)
+    avgen_text_to_tokens.main([*options, "--rate", "mel"])
     said = np.load(out)
     assert said.dtype == np.float32 and np.array_equal(said[0], model.generate("the cat", seed=3).numpy())
     assert str(said.shape) in capsys.readouterr().out
-    avgen_text_to_tokens.main([*options, "--rate", "token"])
+    avgen_text_to_tokens.main(options)
     assert len(np.load(out)[0]) == pytest.approx(len(said[0]) * 50 / 86.13, abs=1)
+    assert mel_rate_length(len(np.load(out)[0])) == pytest.approx(len(said[0]), abs=2)  # as readers take it
 
 
 def test_wrong_options_of_the_command_line(texts, tmp_path):

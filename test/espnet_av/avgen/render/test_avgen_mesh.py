@@ -176,6 +176,7 @@ def decoder(monkeypatch):
     module = types.ModuleType("own_decoder")
     module.build, module.slow = build, lambda: lambda *given: np.zeros((1, 64, 64, 3), np.uint8)
     module.grey = lambda: lambda *given: np.zeros((3, 64, 64), np.uint8)
+    module.idle, module.path, module.number = lambda: lambda *given: None, lambda: "/", 5
     monkeypatch.setitem(sys.modules, "own_decoder", module)
 
 
@@ -186,7 +187,11 @@ def test_a_decoder_of_a_user_draws(decoder, monkeypatch):
     assert [frame[0, 0, 0] for frame in frames] == [10, 20, 30] and frames[0].shape == (64, 32, 3)
     monkeypatch.setenv(VARIABLE, "own_decoder:build")
     assert len(list(build_renderer("codec")(sample))) == 3
-    for name, hint in (("slow", "another number of pictures.*3"), ("grey", "no pictures")):
+    for name, hint in (
+        ("slow", "another number of pictures.*3"),
+        ("grey", "no pictures"),
+        ("idle", "no pictures.*None"),
+    ):
         with pytest.raises(DataError, match=hint):
             list(build_renderer("codec", codec=f"own_decoder:{name}")(sample))
 
@@ -200,6 +205,9 @@ def test_without_a_decoder_the_message_helps(decoder, monkeypatch):
     for name in ("no_such_decoder:build", "own_decoder:absent"):
         with pytest.raises(EnvironmentProblem, match=name):
             next(build_renderer("codec", codec=name)(make()))
+    for name, kind in (("path", "str"), ("number", "int")):
+        with pytest.raises(UsageError, match=f"own_decoder:{name} builds no decoder.*{kind}.*callable"):
+            next(build_renderer("codec", codec=f"own_decoder:{name}")(make()))
 
 
 def test_many_samples_make_rows(tmp_path, mesh):
