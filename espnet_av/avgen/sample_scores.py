@@ -21,7 +21,7 @@ SAME_LENGTH = 0.02  # share by which a sample may be longer or shorter and still
 SAME_LENGTH_FRAMES = 3
 OPENING, WIDTH = 0, 1
 ENERGY_SIGMA = 4.0  # frames: slow enough that a nod is one event
-FLOOR = 1e-8
+FLOOR = 1e-10  # power of no sound
 POSE_DIM, QUATERNION = 7, 4
 SMALLEST_STD = 1e-4  # below, a value of a pose does not move
 

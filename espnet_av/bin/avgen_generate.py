@@ -6,7 +6,7 @@
     espnet-av generate --model exp/avgen/pack --audio speech.wav --num_samples 3 --out samples/
 
 ``--out NAME.mp4`` is a video with sound, ``NAME.wav`` sound alone; with several samples the second is ``NAME_1.mp4``
-and so on. Anything else is a folder, which gets ``<number>/{audio.wav,motion.npz,mel.npy,video.mp4}``.
+and so on. A name without a suffix is a folder, which gets ``<number>/{audio.wav,motion.npz,mel.npy,video.mp4}``.
 """
 
 import argparse
@@ -95,6 +95,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.text is None and args.audio is None and args.tokens is None:
         usage_error("there is nothing to say", fix="pass --text, --audio or --tokens")
     suffix = args.out.suffix.lower()
+    if suffix not in (VIDEO, SOUND) and suffix[1:2].isalpha() and not args.out.is_dir():  # cfg_0.5 is a folder
+        known = [f"NAME{VIDEO}", f"NAME{SOUND}", "a folder"]
+        usage_error(
+            "--out is of no known kind", str(args.out), known, "make a folder of this name first, if you want one"
+        )
     if suffix == VIDEO and args.renderer == "none":
         usage_error("a video needs pictures", args.renderer, fix="pass another --renderer, or --out NAME.wav")
     if suffix == SOUND and args.vocoder == "none":

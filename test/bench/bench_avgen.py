@@ -1,15 +1,18 @@
 # Copyright 2026 espnet_av authors
 # SPDX-License-Identifier: Apache-2.0
-"""What generating costs: banded against dense attention, real-time factor of the generator, latency of the first chunk.
+"""What generating costs: banded against dense attention, real-time factors of generator and vocoders, first chunks.
 
 ``dense`` masks the scores inside torch's fused attention; ``square`` writes the whole square of scores down, masks it
 and takes the softmax, as published. The kinds of attention take turns in one process. Times are CPU seconds of this
-process, so that other work on the machine counts little; on a GPU they are wall-clock seconds.
+process, so that other work on the machine counts little; on a GPU they are wall-clock seconds. Vocoders: ``bigvgan``
+has the published size, ``hifigan`` 128 channels; the weights are random, which costs the same.
 
 OMP_NUM_THREADS=1 python test/bench/bench_avgen.py [--preset base small lowlat] [--seconds 4 20 60] [--steps 8]
+python test/bench/bench_avgen.py --quick --preset small        # half a minute, to see that it runs
 """
 
 import argparse
+import functools
 import os
 import statistics
 import sys
@@ -22,8 +25,15 @@ import torch
 from espnet_av.avgen import flow_transformer
 from espnet_av.avgen.choices import build_model
 from espnet_av.avgen.clock import MEL_RATE
+from espnet_av.avgen.griffin_lim import GriffinLim
+from espnet_av.avgen.mel import MelConfig
 from espnet_av.avgen.model import AVGenModel
 from espnet_av.avgen.sampler import ChunkRules, SolverRules
+from espnet_av.avgen.vocoder import Vocoder
+from espnet_av.avgen.vocoder_choices import build_generator
+
+VOCODERS = {"bigvgan": {}, "hifigan": {"preset": "small"}, "griffinlim": {}}
+NEW_FRAMES = 64  # of a chunk
 
 
 def make(preset: str, attention: str, device: str) -> AVGenModel:
@@ -34,6 +44,14 @@ def make(preset: str, attention: str, device: str) -> AVGenModel:
         if "norm.linear.weight" in name:
             torch.nn.init.normal_(parameter, std=0.02)
     return model.eval().to(device)
+
+
+def make_vocoder(name: str, device: str) -> Vocoder:
+    """Return a vocoder with random weights, folded as those of loaded ones are."""
+    torch.manual_seed(0)
+    plain = name == "griffinlim"
+    network = GriffinLim() if plain else build_generator(name, {**VOCODERS[name], "weight_norm": False})
+    return Vocoder(network, MelConfig(), device, name=name)
 
 
 def square_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -89,30 +107,60 @@ def compare_attention(preset: str, seconds: float, repeats: int, device: str) ->
     )
 
 
-def real_time(preset: str, seconds: float, steps: int, repeats: int, device: str) -> None:
-    """Print the real-time factor of the generator, whole and by chunks, and the latency of the first chunk."""
+def vocoder_real_time(vocoder: Vocoder, seconds: float, repeats: int, device: str) -> float:
+    """Print and return the real-time factor of a vocoder."""
+    mel = torch.randn(1, vocoder.num_mels, round(seconds * MEL_RATE), device=device) - 5
+    vocoder(mel)
+    factor = statistics.median(seconds_of(lambda: vocoder(mel), device) for _ in range(repeats)) / seconds
+    values = sum(parameter.numel() for parameter in vocoder.network.parameters())
+    sys.stdout.write(f"{vocoder.name:10} {seconds:4g} s  {values / 1e6:.1f} M values  real-time factor {factor:.3f}\n")
+    return factor
+
+
+def real_time(
+    preset: str, seconds: float, steps: int, repeats: int, device: str, vocoders: dict[Vocoder, float]
+) -> None:
+    """Print real-time factors of the generator, whole, by chunks and with each vocoder, and latencies of first chunks.
+
+    Args:
+        preset: Of the generator.
+        seconds: Length of the tokens.
+        steps: Of the solver.
+        repeats: Of each measurement.
+        device: Where to compute.
+        vocoders: With their real-time factors.
+    """
     model = make(preset, "banded", device)
     tokens = torch.randn(round(seconds * MEL_RATE), 29, device=device)
     rules = SolverRules(steps)
     before, after = model.transformer.reach
-    chunks = ChunkRules(before + 64 + after, before, after)
+    chunks = ChunkRules(before + NEW_FRAMES + after, before, after)
 
-    def first_chunk() -> object:
-        return next(iter(model.stream(tokens, solver=rules, chunks=chunks)))
+    def first_chunk(vocoder: Vocoder | None = None) -> None:
+        _, frames = next(iter(model.stream(tokens, solver=rules, chunks=chunks)))
+        if vocoder is not None:
+            vocoder(model.decode(frames)[2][:, :NEW_FRAMES].transpose(1, 2))
 
-    first_chunk()
-    whole = statistics.median(seconds_of(lambda: model.generate(tokens, solver=rules), device) for _ in range(repeats))
-    pieces = statistics.median(
-        seconds_of(lambda: model.generate(tokens, solver=rules, chunks=chunks), device) for _ in range(repeats)
-    )
-    latency = statistics.median(seconds_of(first_chunk, device) for _ in range(repeats))
-    needed = (64 + after) / MEL_RATE
+    def median(action: Callable[[], object]) -> float:
+        action()
+        return statistics.median(seconds_of(action, device) for _ in range(repeats))
+
+    whole = median(lambda: model.generate(tokens, solver=rules)) / seconds
+    pieces = median(lambda: model.generate(tokens, solver=rules, chunks=chunks)) / seconds
+    needed = (NEW_FRAMES + after) / MEL_RATE
     sys.stdout.write(
-        f"{preset:7} {seconds:4g} s  {steps} steps  real-time factor {whole / seconds:.3f} whole, "
-        f"{pieces / seconds:.3f} by chunks of 64 new frames\n"
-        f"{'':7} first chunk: {1000 * latency:.0f} ms of computing for {needed:.2f} s of tokens, "
+        f"{preset:10} {seconds:4g} s  {steps} steps  real-time factor {whole:.3f} whole, "
+        f"{pieces:.3f} by chunks of {NEW_FRAMES} new frames\n"
+        f"{'':10} first chunk: {1000 * median(first_chunk):.0f} ms of computing for {needed:.2f} s of tokens, "
         f"looking {1000 * after / MEL_RATE:.0f} ms ahead\n"
     )
+    for vocoder, factor in vocoders.items():
+        latency = median(functools.partial(first_chunk, vocoder))
+        final = "none" if vocoder.reach is None else NEW_FRAMES - vocoder.reach
+        sys.stdout.write(
+            f"{'':10} with {vocoder.name}: real-time factor {whole:.3f} + {factor:.3f} = {whole + factor:.3f}, "
+            f"first chunk {1000 * latency:.0f} ms, {final} of {NEW_FRAMES} frames of its sound are final\n"
+        )
 
 
 def main() -> int:
@@ -123,17 +171,23 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--vocoder", nargs="*", default=list(VOCODERS), choices=list(VOCODERS))
+    parser.add_argument("--quick", action="store_true", help="one measurement of two seconds: a trial, no figures")
     parser.add_argument("--skip_attention", action="store_true", help="only the real-time factors")
     parser.add_argument("--skip_real_time", action="store_true", help="only the kinds of attention")
     args = parser.parse_args()
+    if args.quick:
+        args.seconds, args.repeats = [2], 1
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     kind = "CPU" if args.device == "cpu" else "wall-clock"
     sys.stdout.write(f"{kind} seconds, median of {args.repeats}, {args.device}, OMP_NUM_THREADS {threads}\n")
+    used = [] if args.skip_real_time else [make_vocoder(name, args.device) for name in args.vocoder]
+    vocoders = {each: vocoder_real_time(each, args.seconds[0], args.repeats, args.device) for each in used}
     for preset in args.preset:
         for seconds in args.seconds if not args.skip_attention else []:
             compare_attention(preset, seconds, args.repeats, args.device)
         if not args.skip_real_time:
-            real_time(preset, args.seconds[0], args.steps, args.repeats, args.device)
+            real_time(preset, args.seconds[0], args.steps, args.repeats, args.device, vocoders)
     return 0
 
 

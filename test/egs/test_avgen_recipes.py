@@ -78,6 +78,22 @@ def test_what_is_compared(tmp_path):
     assert f"--model {tmp_path}/other " in found["avgen_infer"][4]
 
 
+def test_what_draws(tmp_path):
+    mesh = tmp_path / "my mesh.obj"
+    mesh.touch()
+    for words in (["none"], ["plots"], ["mesh"], ["mesh", "--mesh", mesh], ["codec", "--codec", "mine:build"]):
+        found = commands(
+            succeed(tmp_path, "mini_av", "--dry_run", "--stage", 8, "--stop_stage", 8, "--renderer", *words)
+        )
+        assert ("avgen_videos" in found) == (words != ["none"])
+        assert words == ["none"] or f"--renderer {words[0]} --num_videos 4" in found["avgen_videos"][0]
+    assert found["avgen_videos"][0].rstrip().endswith("--codec mine:build")
+    done = run(tmp_path, "mini_av", "--renderer", "mesh", "--mesh", tmp_path / "none.obj", "--list")
+    assert done.returncode == 3 and f"--mesh: no file or folder {tmp_path}/none.obj" in done.stderr
+    shown = succeed(tmp_path, "mini_av", "--dry_run", "--stage", 8, "--renderer", "mesh", "--mesh", mesh)
+    assert f"--mesh {str(mesh).replace(' ', chr(92) + ' ')}" in shown
+
+
 def test_settings_go_to_the_generator_alone(tmp_path):
     words = ["--set", "model=cascade", "--set", "model_conf.audio_weight=3", "--max_steps", 7, "--batch_size", 4]
     words += ["--vocoder", "own"]
@@ -144,7 +160,11 @@ def test_published_recipes_take_the_published_generator(tmp_path, name):
     [
         (["--vad", "webrtc"], "--vad is none or energy"),
         (["--face_statistics", "all"], "--face_statistics is per_value, flat or none"),
-        (["--renderer", "codec"], "--renderer is auto, plots or sketch"),
+        (["--renderer", "oil"], "--renderer is auto, none, plots, sketch, mesh or codec; got 'oil'"),
+        (["--renderer", "codec"], "--renderer codec needs a decoder of yours, none comes with this package: --codec"),
+        (["--renderer", "codec", "--codec", "mine"], "--codec takes MODULE:CALLABLE; got 'mine'"),
+        (["--codec", "mine:build"], "--codec needs --renderer codec; got 'auto'"),
+        (["--renderer", "sketch", "--mesh", "/dev/null"], "--mesh needs --renderer mesh; got 'sketch'"),
         (["--steps", "8 many"], "--steps takes whole numbers above 0; got 'many'"),
         (["--inputs", "speech"], "--inputs are audio and text; got 'speech'"),
         (["--inputs", " "], "--inputs takes audio, text, or both"),
@@ -162,7 +182,7 @@ def test_published_recipes_take_the_published_generator(tmp_path, name):
     ],
 )
 def test_wrong_options(tmp_path, words, message):
-    done = run(tmp_path, "mini_av", *words, "--list")
+    done = run(tmp_path, "mini_av", *words, "--list", environ={"ESPNET_AV_CODEC_RENDERER": ""})
     assert done.returncode == 2 and message in done.stderr
 
 

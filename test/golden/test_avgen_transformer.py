@@ -102,6 +102,27 @@ def test_every_layer(golden, attention):
         torch.testing.assert_close(seen[name], data[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_streams_in_the_wrong_order_are_seen(golden):
+    _, data, _ = golden
+    network, given = build(golden, "actor"), condition(data, "actor")
+    for highway in network.highways:  # weights of a highway that takes and gives [visual, audio]
+        dim = highway.out_features // 2
+        weight, bias = highway.weight.data.clone(), highway.bias.data.clone()
+        highway.weight.data.copy_(weight.roll(dim, dims=1))
+        assert not gives_the_golden(network, data, given), "the order of what goes in"
+        highway.weight.data.copy_(weight.roll(dim, dims=0))
+        highway.bias.data.copy_(bias.roll(dim))
+        assert not gives_the_golden(network, data, given), "the order of what comes out"
+        highway.weight.data.copy_(weight)
+        highway.bias.data.copy_(bias)
+    assert gives_the_golden(network, data, given)
+
+
+@torch.no_grad()
+def gives_the_golden(network: FlowTransformer, data: dict[str, Tensor], given: Tensor) -> bool:
+    return torch.allclose(run(network, data["x"], data["t"], given), data["out_actor"], **CLOSE)
+
+
 def test_window_and_rotation(golden):
     _, data, _ = golden
     for name in [name for name in data if name.startswith("window_mask_")]:

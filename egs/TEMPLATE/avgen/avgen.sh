@@ -132,8 +132,12 @@ score() {
 }
 
 draw_and_report() {
-  run_job videos --num_threads "${nj}" -- python -m espnet_av.bin.avgen_videos --exp_dir "${exp}" \
-    --data_dirs "${tests[@]}" --renderer "${renderer}" --num_videos "${num_videos}" "${basis[@]}"
+  local -a more=("${basis[@]}")
+  [[ -z ${mesh} ]] || more+=(--mesh "${mesh}")
+  [[ -z ${codec} ]] || more+=(--codec "${codec}")
+  [[ ${renderer} == none ]] ||
+    run_job videos --num_threads "${nj}" -- python -m espnet_av.bin.avgen_videos --exp_dir "${exp}" \
+      --data_dirs "${tests[@]}" --renderer "${renderer}" --num_videos "${num_videos}" "${more[@]}"
   report
 }
 
@@ -176,7 +180,8 @@ stage 6 infer infer group: eval in: "${infer_config}" "${model_in[@]}" "${tests[
   out: "${made[@]}" options: seed num_samples inputs steps partners compare infer_args
 stage 7 score score group: eval in: "${made[@]}" "${score_config}" "${tests[@]}" \
   out: "${exp}/results.json" "${exp}/RESULTS.md" options: asr score_args
-stage 8 report draw_and_report group: eval in: "${exp}/results.json" out: "${exp}/report.html" options: renderer num_videos
+stage 8 report draw_and_report group: eval in: "${exp}/results.json" ${mesh:+"${mesh}"} out: "${exp}/report.html" \
+  options: renderer num_videos mesh codec
 if [[ -z ${download_model} ]]; then
   stage 9 pack pack group: pack in: "${exp}/config.yaml" "${exp}/checkpoint.pth" "${vocoder_in[@]}" "${text_in[@]}" \
     out: "${exp}/pack" options: model_licence

@@ -27,7 +27,7 @@ partners=own
 compare=""
 num_samples=1
 num_videos=4
-renderer=auto
+renderer=auto mesh="" codec=""
 asr=""
 token_args="" head_vae_args="" text_args="" vocoder_args="" train_args="" infer_args="" score_args=""
 model_licence=Apache-2.0
@@ -61,7 +61,10 @@ ${recipe_help}Of this task:
   --compare 'NAME=DIR...'  other experiments to generate with and to compare with, e.g. cascade=exp/train_model-cascade
   --num_samples N          samples of each recording (default: ${num_samples})
   --num_videos N           recordings of each set that are drawn, beside those of the report; 0: none (default: ${num_videos})
-  --renderer NAME          auto, plots or sketch (default: ${renderer})
+  --renderer NAME          of videos: none, plots, sketch, mesh, codec, or auto: sketch where it is known what face codes mean,
+                           else plots (default: ${renderer})
+  --mesh FILE              .obj or .npz that --renderer mesh moves (default: the head of this package)
+  --codec MODULE:CALLABLE  your decoder, for --renderer codec (default: that of ESPNET_AV_CODEC_RENDERER)
   --score_config FILE      scoring configuration (default: ${score_config})
   --asr MODEL              recogniser of the word error rate: a folder of avsr, ctc:MODEL, or none (default: the one that
                            makes the tokens)
@@ -94,7 +97,7 @@ check_options() {
   [[ ${vad} =~ ^(none|energy)$ ]] || die 2 "--vad is none or energy; got '${vad}'"
   [[ ${face_statistics} =~ ^(per_value|flat|none)$ ]] ||
     die 2 "--face_statistics is per_value, flat or none; got '${face_statistics}'"
-  [[ ${renderer} =~ ^(auto|plots|sketch)$ ]] || die 2 "--renderer is auto, plots or sketch; got '${renderer}'"
+  check_renderer
   for name in min_sec max_sec max_missing_share max_dropped_share; do
     [[ ${!name} =~ ^[0-9]+(\.[0-9]*)?$|^\.[0-9]+$ ]] || die 2 "--${name} takes a number; got '${!name}'"
   done
@@ -116,11 +119,22 @@ check_options() {
     [[ ${name} =~ ^[A-Za-z][A-Za-z0-9_-]*=.+$ ]] || die 2 "--compare takes NAME=FOLDER; got '${name}'"
     [[ -d ${name#*=} || ${dry_run} == true || ${list} == true ]] || die 3 "--compare: no folder ${name#*=}; train it first"
   done
-  for name in face_basis token_model head_vae text_model vocoder download_model; do check_source "${name}"; done
+  for name in face_basis mesh token_model head_vae text_model vocoder download_model; do check_source "${name}"; done
   [[ ${participant} == false ]] || set+=(model_conf.participant_cond=true)
   kind=joint
   [[ $(configured model) != cascade ]] || kind=cascade
   hub_check
+}
+
+# what draws the videos is known, and has what it needs
+check_renderer() {
+  [[ ${renderer} =~ ^(auto|none|plots|sketch|mesh|codec)$ ]] ||
+    die 2 "--renderer is auto, none, plots, sketch, mesh or codec; got '${renderer}'"
+  [[ -z ${mesh} || ${renderer} == mesh ]] || die 2 "--mesh needs --renderer mesh; got '${renderer}'"
+  [[ -z ${codec} || ${renderer} == codec ]] || die 2 "--codec needs --renderer codec; got '${renderer}'"
+  [[ -z ${codec} || ${codec} =~ ^[^:]+:[^:]+$ ]] || die 2 "--codec takes MODULE:CALLABLE; got '${codec}'"
+  [[ ${renderer} != codec || -n ${codec}${ESPNET_AV_CODEC_RENDERER:-} ]] ||
+    die 2 "--renderer codec needs a decoder of yours, none comes with this package: --codec MODULE:CALLABLE"
 }
 
 # check_source NAME: the value of --NAME is a word that it knows, or a path

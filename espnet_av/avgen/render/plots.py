@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from espnet_av.avgen.score_files import FaceBasis
 
 WIDTH, PANEL_HEIGHT, MARGIN = 640, 150, 22
-COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189))
+COLOURS = (
+    *((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189)),
+    *((140, 86, 75), (227, 119, 194), (23, 190, 207), (188, 189, 34)),
+)
+NAME_WIDTH, TITLE_WIDTH = 90, 300
+NUM_ANGLES = 4  # of joints; poses of another width are values of a latent that nobody decoded
 GREY = (90, 90, 90)
 NUM_DIRECTIONS = 3
 
@@ -48,11 +53,7 @@ class Plots:
         """Return the picture without the line, uint8 ``(H, W, 3)``."""
         curves, names = self._face(sample)
         title = "mouth" if self.face_basis is not None else "directions of the face code (not a face)"
-        head = sample.head
-        head_names: Sequence[str] = [f"angle {number}" for number in range(1, head.shape[1] + 1)]
-        if sample.head_R is not None:
-            head, head_names = head_angles(sample.head_R), ("yaw", "pitch", "roll")
-        panels = [draw_mel(sample.mel), draw_curves(curves, names, title), draw_curves(head, head_names, "head")]
+        panels = [draw_mel(sample.mel), draw_curves(curves, names, title), draw_curves(*head_curves(sample))]
         return np.concatenate(panels)
 
     def _face(self, sample: "Generated") -> tuple[np.ndarray, Sequence[str]]:
@@ -62,6 +63,16 @@ class Plots:
         _, _, directions = np.linalg.svd(centred, full_matrices=False)
         curves = centred @ directions[:NUM_DIRECTIONS].T
         return curves, tuple(str(number + 1) for number in range(curves.shape[1]))
+
+
+def head_curves(sample: "Generated") -> tuple[np.ndarray, Sequence[str], str]:
+    """Return what the head does ``(F, K)``, the names of its curves, and a title."""
+    if sample.head_R is not None:
+        return head_angles(sample.head_R), ("yaw", "pitch", "roll"), "head"
+    numbers = range(1, sample.head.shape[1] + 1)
+    if len(numbers) == NUM_ANGLES:
+        return sample.head, [f"angle {number}" for number in numbers], "head"
+    return sample.head, [str(number) for number in numbers], "head latent (no pose)"
 
 
 def draw_mel(mel: np.ndarray) -> np.ndarray:
@@ -79,12 +90,13 @@ def draw_curves(curves: np.ndarray, names: Sequence[str], title: str) -> np.ndar
     across = np.linspace(0, WIDTH - 1, len(curves))
     room = PANEL_HEIGHT - MARGIN - 6
     cv2.putText(picture, f"{title}  [{low:.2f}, {high:.2f}]", (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, GREY, 1)
-    left = WIDTH - 90 * len(names)
+    step = min(NAME_WIDTH, (WIDTH - TITLE_WIDTH) // len(names))
+    left = WIDTH - step * len(names)
     for number, name in enumerate(names):
         colour = COLOURS[number % len(COLOURS)]
         down = PANEL_HEIGHT - 4 - (curves[:, number] - low) / max(high - low, 1e-9) * room
         points = np.stack((across, down), axis=1).round().astype(np.int32)
         cv2.polylines(picture, [points], False, colour, 1, cv2.LINE_AA)
-        cv2.putText(picture, name, (left + 90 * number, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1)
+        cv2.putText(picture, name, (left + step * number, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1)
     cv2.line(picture, (0, 0), (WIDTH - 1, 0), GREY, 1)
     return picture

@@ -273,5 +273,15 @@ def test_bad_input_is_named_with_what_would_be_right(model, tmp_path, monkeypatc
     assert not (tmp_path / "x.mp4").exists()
 
 
+def test_a_kind_of_file_that_is_not_written_is_refused(model, tmp_path):
+    with pytest.raises(UsageError, match=r"t\.avi.*NAME\.mp4, NAME\.wav, a folder"):
+        run(model, tmp_path / "t.avi", "--text", "HELLO")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "take.one").mkdir()
+    for name in ("take.one", "cfg_0.5"):
+        run(model, tmp_path / name, "--text", "HELLO", "--renderer", "none")
+        assert (tmp_path / name / "0" / "motion.npz").is_file()
+
+
 def test_help_needs_no_torch():
     assert "--partner_audio" in avgen_generate.get_parser().format_help()

@@ -6,10 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 from avgen_score_sets import basis, make_data, make_samples
 
 from espnet_av.avgen.heard import load_recogniser
-from espnet_av.avgen.sample_scores import HeadScale, spoken_visemes
+from espnet_av.avgen.sample_scores import HeadScale, score_item, spoken_visemes
 from espnet_av.avgen.score_files import find_basis, find_samples, load_sample, load_truth, read_truths
 from espnet_av.avgen.scoring import RealSet, ScoreOptions, compare_sets, score_set
 from espnet_av.avgen.upper_bound import UpperBound, resynthesise
@@ -72,6 +73,16 @@ def test_real_recordings_and_upper_bound_stand_beside_them(results):
     assert bound["fd_head"] < 1e-4
     assert "listening_level_db" in real
     assert real["listening_level_db"] < -10
+
+
+def test_silence_while_listening_is_far_below_quiet_speech(tmp_path):
+    data = tmp_path / "data"
+    make_data(data, count=1)
+    wave, rate = soundfile.read(data / "u0.wav")
+    wave[len(wave) // 2 :, 0] = 0
+    soundfile.write(data / "u0.wav", 0.02 * wave, rate, subtype="FLOAT")
+    found = score_item((read_truths(data)["u0"], None), basis=None, threshold=0.15)
+    assert found.ratios["listening_level_db"][0] < -45
 
 
 def test_what_is_not_known_is_skipped_with_its_reason(results, experiment):

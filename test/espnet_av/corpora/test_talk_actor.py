@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from espnet_av.avgen.face.controls import CONTROLS, head_to_pose
+from espnet_av.avgen.sample_scores import score_item
 from espnet_av.avgen.score_files import find_basis, read_truths
 from espnet_av.corpora import fifty_hours, talk_actor
 from espnet_av.data.data_dir import read_scp, read_text
@@ -62,6 +63,15 @@ def test_the_mouth_is_open_where_the_actor_speaks(actor, recordings):
         own, other = np.corrcoef(opening, loud[:, 0])[0, 1], np.corrcoef(opening, loud[:, 1])[0, 1]
         assert own > 0.4
         assert other < 0.2
+
+
+def test_who_listens_is_40_db_below_the_own_speech(actor, recordings):
+    truths = read_truths(actor)
+    for each in recordings:
+        scores = score_item((truths[each.uid], None), basis=find_basis(actor), threshold=0.15)
+        level, count = scores.ratios["listening_level_db"]
+        assert count == 1
+        assert level < -41
 
 
 def test_brows_and_head_answer_the_partner_late(actor, recordings):

@@ -14,7 +14,7 @@ from espnet_av.avgen.face.visemes import ARTICULATION
 from espnet_av.avgen.output import Generated
 from espnet_av.avgen.render import build_renderer
 from espnet_av.avgen.render.head_angles import head_angles
-from espnet_av.avgen.render.plots import draw_curves
+from espnet_av.avgen.render.plots import COLOURS, MARGIN, draw_curves, head_curves
 from espnet_av.avgen.render.sketch import BLOCK_FRAMES, Sketch
 from espnet_av.avgen.render.video import write_grid_video, write_sample, write_sample_video
 from espnet_av.avgen.score_files import FaceBasis, load_sample
@@ -101,6 +101,25 @@ def test_a_rising_curve_rises():
     dark = picture[20:].min(axis=2) < 200
     rows = [np.nonzero(dark[:, column])[0].mean() for column in (40, 320, 600)]
     assert np.all(np.diff(rows) < -20)
+
+
+@pytest.mark.parametrize(
+    ("head", "names", "title"),
+    [
+        (STILL, ["yaw", "pitch", "roll"], "head"),
+        ((0.1, 0.2, 0.3, 0.4), ["angle 1", "angle 2", "angle 3", "angle 4"], "head"),
+        (range(8), [str(number) for number in range(1, 9)], "head latent (no pose)"),
+    ],
+    ids=["pose", "angles", "latent"],
+)
+def test_curves_of_the_head_have_names_of_their_own(head, names, title):
+    curves, found, shown = head_curves(make(9, head=head))
+    assert (list(found), shown) == (names, title)
+    line = draw_curves(100 * curves, found, shown)[1 : MARGIN - 4].astype(int)
+    drawn = [np.nonzero((np.abs(line - colour).max(axis=2) < 30).any(axis=0))[0] for colour in COLOURS[: len(names)]]
+    grey = np.nonzero(((np.ptp(line, axis=2) < 9) & (line.max(axis=2) < 160)).any(axis=0))[0]
+    ends = [grey.max(), *(columns.max() for columns in drawn)]
+    assert all(columns.min() > end + 2 for columns, end in zip(drawn, ends, strict=False)), "texts overlap"
 
 
 def test_a_renderer_is_chosen_by_what_is_known():
