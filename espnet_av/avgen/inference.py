@@ -142,6 +142,7 @@ class AVGenerator(Pretrained):
         silence: str | os.PathLike | None = None,
         head_vae: str | os.PathLike | None = None,
         statistics: str | os.PathLike | None = None,
+        model_conf: Mapping[str, Any] | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike | None = None,
     ) -> "AVGenerator":
@@ -162,7 +163,9 @@ class AVGenerator(Pretrained):
             vad: See :class:`~espnet_av.avgen.tokens.TokenExtractor`; as in training.
             silence: ``.npy`` file with the vector of silence. None: ``silence.npy`` beside the recogniser, if any.
             head_vae: Of a published checkpoint, which has none; without it, latents are given as head poses.
-            statistics: The same for the statistics of its data; in models of ours they replace those of training.
+            statistics: The same for the statistics of its data, a ``.npz`` file or a folder in the 50h layout; in
+                models of ours they replace those of training.
+            model_conf: The same for what its tensors do not tell, e.g. ``{transformer_conf: {window_per_layer: ...}}``.
             revision: Branch, tag or commit of the hub.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
 
@@ -173,11 +176,7 @@ class AVGenerator(Pretrained):
         """
         path = locate_model(source, revision, cache_dir)
         device = resolve_device(device)
-        model = load_model(path, weights, head_vae=head_vae)
-        if statistics is not None:
-            from espnet_av.avgen.model_statistics import read_statistics
-
-            model.set_statistics(read_statistics(statistics))
+        model = load_model(path, weights, head_vae=head_vae, statistics=statistics, model_conf=model_conf)
         folder = path if path.is_dir() else path.parent
         text_source = find_part(folder, TEXT, text_to_tokens)
         sound_source = find_part(folder, TOKENS, tokens)

@@ -28,6 +28,7 @@ import numpy as np
 
 from espnet_av.avgen.layouts import RecordingLayout
 from espnet_av.avgen.participant import PARTNER, PARTNER_RANGE, PARTS
+from espnet_av.avgen.pose import HEAD_STATISTICS
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.avgen.score_files import BASIS
@@ -47,7 +48,6 @@ from espnet_av.utils.untrusted import load_npy
 
 logger = logging.getLogger(__name__)
 AUDIO, FACE, HEAD = "audio", "expression_codes", "headpose"
-HEAD_STATISTICS = f"{HEAD}/headpose_normstats"
 #: Tokens whose silence was cut by an activity detector come first, as in the published training.
 TOKEN_DIRS = ("wav2vec2_fairseq_base_ls960_asr_ls960_vad100", "wav2vec2_fairseq_base_ls960_asr_ls960")
 HEAD_SIZES = {"translation": 3, "qvec": 4}  # values of the statistics of the head
