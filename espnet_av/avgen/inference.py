@@ -341,7 +341,7 @@ class AVGenerator(Pretrained):
             return
         source = f"'{given}'" if isinstance(given, (str, os.PathLike)) else "what is given"
         got, allowed = f"{len(stream) / MEL_RATE:.2f} s", f"{num_frames / MEL_RATE:.2f} s or more"
-        fix = "give as much of the partner, cut the actor (max_seconds), or let the partner be silent then (pad)"
+        fix = "give as much of the partner, cut the actor (max_seconds), or pass --pad_partner (pad=True): silence then"
         raise DataError(describe(f"the partner is shorter than the actor: {source}", got, allowed, fix))
 
     # ---------------------------------------------------------------- generation

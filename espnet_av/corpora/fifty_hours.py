@@ -265,7 +265,7 @@ def write_sets(
     report = Path(output_dir) / "layout_report.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, drops.summary())
-    drops.check(max_dropped_share, report)
+    drops.check(max_dropped_share, report, "--max_wrong_share")
     if len(drops):
         logger.warning("%s; see %s", drops.one_line(), report)
     found = find_segments(root, token_dir=token_dir, leave_out=drops)
@@ -307,9 +307,10 @@ def main(cmd: Sequence[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path, default=Path("data"), help="gets the data folders")
     parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
     parser.add_argument("--licence", help="of the recordings; a model that was trained on them has to keep it")
-    parser.add_argument("--max_dropped_share", type=float, default=0.05, help="more wrong segments are an error")
+    share = ("--max_wrong_share", "--max_dropped_share")
+    parser.add_argument(*share, type=float, default=0.05, help="more wrong segments are an error")
     args = parser.parse_args(cmd)
-    options = {"licence": args.licence, "max_dropped_share": args.max_dropped_share}
+    options = {"licence": args.licence, "max_dropped_share": args.max_wrong_share}
     counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir, **options)
     sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
     return 0

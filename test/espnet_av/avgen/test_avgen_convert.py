@@ -3,6 +3,7 @@
 """Published files of the generator and its parts into ours and back, and files that are refused."""
 
 import json
+import shutil
 
 import avgen_trees
 import pytest
@@ -114,6 +115,19 @@ def test_what_a_generator_lacks_is_told(published, tmp_path, caplog):
     (root / "headpose/headpose_normstats/head_qvec_std.npy").unlink()
     with pytest.raises(MissingDataError, match="head_qvec_std"):
         main([*convert_one, "--statistics", str(root)])
+
+
+def test_the_command_of_the_recipe_makes_a_whole_generator(published, tmp_path, repo_root, caplog):
+    folder, *_ = published
+    page = (repo_root / "egs/av50h/avgen/README.md").read_text()
+    (command,) = [line for line in page.splitlines() if line.startswith("espnet-av convert")]
+    root = avgen_trees.make_50h(tmp_path / "DIR")
+    (root / "head_vae").mkdir()
+    shutil.copy(folder / "vae.pt", root / "head_vae" / "iter-0500000.pt")
+    shutil.copy(folder / "av_flow.pt", root / "av_flow_ckpt_50h.pt")
+    main([word.replace("DIR", str(root)).replace("OUT", str(tmp_path / "OUT")) for word in command.split()[2:]])
+    config = yaml.safe_load((tmp_path / "OUT/config.yaml").read_text())
+    assert config["model_conf"]["input_head_dim"] == 7 and not caplog.records
 
 
 def test_windows_of_another_number_of_layers_are_refused(published):
