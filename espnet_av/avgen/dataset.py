@@ -319,7 +319,8 @@ def _check_partner(recording: Recording) -> None:
     missing = [name for name, path in streams.items() if path is None]
     if missing:
         places = f"{PARTNER}/{recording.uid}--{{{','.join(PARTS)}}}.npy, or other_expression.scp and other_head.scp"
-        raise MissingDataError(describe(f"'{recording.uid}' has no face of its partner", missing, places, fix))
+        got = f"no {', no '.join(missing)}"
+        raise MissingDataError(describe(f"'{recording.uid}' has no face of its partner", got, places, fix))
     shape = _load(recording.uid, recording.tokens).shape
     if len(shape) != 3 or shape[0] < 2:
         what = f"the tokens of '{recording.uid}' have no channel of its partner ({recording.tokens})"

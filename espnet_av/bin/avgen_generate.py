@@ -83,8 +83,10 @@ def _add_models(group: Any) -> None:
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside --model")
     group.add_argument("--vad", choices=("none", "energy"), default="none", help="of tokens of sound, as in training")
     group.add_argument("--silence", type=Path, default=None, help=".npy file of the tokens of silence")
-    group.add_argument("--head_vae", default=None, help="of a published checkpoint")
-    group.add_argument("--statistics", default=None, help=".npz file, of a published checkpoint")
+    group.add_argument("--head_vae", default=None, help="of a published checkpoint, beside its data")
+    group.add_argument(
+        "--statistics", default=None, help="of a published checkpoint: its data in the 50h layout, or .npz file"
+    )
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

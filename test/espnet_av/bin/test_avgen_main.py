@@ -320,10 +320,11 @@ def test_settings_of_a_published_checkpoint_count(root, bare, tmp_path):
     heads = "diffusion_module.kwargs.num_heads=2"
     found = {}
     for name, words in {"plain": (), "windows": (windows,), "heads": (heads,)}.items():
-        run("-o", tmp_path / name, *options, *words)
+        run("-o", tmp_path / "elsewhere", *options, *words, f"artifacts_dir={tmp_path / name}")
         (path,) = (tmp_path / name / "results" / "viz").iterdir()
         with np.load(path) as motion:
             found[name] = motion["face"]
+    assert not (tmp_path / "elsewhere").exists()
     assert np.abs(found["windows"] - found["plain"]).max() > 1e-4
     assert np.abs(found["heads"] - found["plain"]).max() > 1e-4
     for word in ("diffusion_module.kwargs.d_model=64", "diffusion_module.kwargs.hidden_dim=64", "other_dim=87"):
