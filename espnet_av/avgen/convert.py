@@ -22,6 +22,7 @@ from torch import Tensor
 from espnet_av.avgen.choices import DEFAULT_MODEL, MODEL_CLASSES, build_model
 from espnet_av.avgen.model import network_state
 from espnet_av.avgen.names import from_av_flow, to_av_flow
+from espnet_av.avgen.participant import PARTNER_RANGE
 from espnet_av.avgen.pose import HEAD_STATISTICS, POSE_DIM
 from espnet_av.avgen.presets import PARTNER_DIM
 from espnet_av.avgen.statistics import find_statistics
@@ -193,6 +194,12 @@ def _tell_missing(model: "AVGenModel") -> None:
             "no statistics of the head are given: its poses stay standardised, in no units, and scores of the head "
             "mean nothing; pass --statistics, the folder of the data (with %s) or a .npz file",
             HEAD_STATISTICS,
+        )
+    if model.participant_cond and (model.partner_min == -1).all() and (model.partner_max == 1).all():
+        logger.warning(
+            "no range of the partner's face is given: it is taken as scaled to [-1, 1] already, which SMIRK's is not; "
+            "pass --statistics, the folder of the data (with %s) or a .npz file",
+            PARTNER_RANGE,
         )
 
 

@@ -41,7 +41,7 @@ TRAINING_OPTIONS = {
 }
 ACTOR_OPTIONS = {
     *("--partner_audio", "--partner_tokens", "--partner_smirk", "--pad_partner", "--speed", "--max_seconds"),
-    *("--text_to_tokens", "--token_model"),
+    *("--text_to_tokens", "--token_model", "--tokens_rate", "--vad", "--silence"),
 }
 KINDS_OF_VOCODERS = ("bigvgan", "hifigan")
 PUBLISHED_VOCODER = "../bigvgan_base_22khz_80band"  # beside the data

@@ -98,7 +98,7 @@ def test_generator_with_head_vae_and_statistics(published, tmp_path):
 
 
 def test_what_a_generator_lacks_is_told(published, tmp_path, caplog):
-    folder, *_ = published
+    folder, *_, dyadic = published
     convert_one = ["av_flow", str(folder / "av_flow.pt"), str(tmp_path / "ours")]
     main(convert_one)
     assert "no head VAE is given: heads are 8 latents" in caplog.text
@@ -106,6 +106,7 @@ def test_what_a_generator_lacks_is_told(published, tmp_path, caplog):
     caplog.clear()
     main(convert_one)
     assert "no statistics of the head are given" in caplog.text
+    assert ("no range of the partner's face is given" in caplog.text) == dyadic
     caplog.clear()
     root = avgen_trees.make_50h(tmp_path / "root")
     main([*convert_one, "--statistics", str(root)])
