@@ -9,20 +9,23 @@ The published file holds the transformer alone. The head VAE and the statistics 
 with them the folder is a whole generator.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from espnet_av.avgen.choices import DEFAULT_MODEL, MODEL_CLASSES, build_model
 from espnet_av.avgen.model import network_state
-from espnet_av.avgen.model_statistics import read_statistics
 from espnet_av.avgen.names import from_av_flow, to_av_flow
+from espnet_av.avgen.participant import PARTNER_RANGE
+from espnet_av.avgen.pose import HEAD_STATISTICS, POSE_DIM
 from espnet_av.avgen.presets import PARTNER_DIM
+from espnet_av.avgen.statistics import find_statistics
 from espnet_av.train.conversion import Conversion, compare, find_checkpoint, save, write_folder
 from espnet_av.train.foreign_file import read_foreign
 from espnet_av.train.loading import LoadReport, load_weights
@@ -31,6 +34,10 @@ from espnet_av.utils.config import load_yaml
 from espnet_av.utils.errors import CheckpointError, describe, usage_error
 from espnet_av.utils.files import sha256_file
 
+if TYPE_CHECKING:
+    from espnet_av.avgen.model import AVGenModel
+
+logger = logging.getLogger(__name__)
 KIND = "av_flow"
 NUM_HEADS = 4  # of the published system; they leave no trace in the tensors
 REFERENCE_WINDOW = (16, 8)
@@ -98,9 +105,13 @@ def read_published(
     path = find_checkpoint(source)
     state, names = from_av_flow(read_foreign(path))
     conf = av_flow_conf(state)
+    told = conf["transformer_conf"]
     for key, value in (model_conf or {}).items():
         nested = isinstance(value, Mapping) and isinstance(conf.get(key), Mapping)
         conf[key] = {**conf[key], **value} if nested else value
+    layers, windows = len(told["window_per_layer"]), conf["transformer_conf"]["window_per_layer"]
+    if len(windows) != layers:
+        usage_error(f"window_per_layer must be as many as the layers of {path}", windows, f"{layers} pairs")
     converted = Conversion(
         kind=KIND,
         source=path,
@@ -138,8 +149,9 @@ def write_ours(
         converted: Result of :func:`read_published`.
         output: The folder. An earlier conversion there is replaced.
         head_vae: The head VAE that lies beside the data, for the width of its poses and its weights; None: the latent
-            itself is given as head pose.
-        statistics: ``.npz`` file of the data; see :func:`~espnet_av.avgen.model_statistics.read_statistics`.
+            itself is given as head pose, with a warning.
+        statistics: Of the data, a ``.npz`` file or the folder of a data set in the 50h layout; see
+            :func:`~espnet_av.avgen.statistics.find_statistics`. None: heads stay standardised, with a warning.
 
     Returns:
         The file with the weights.
@@ -164,9 +176,31 @@ def write_ours(
     if head_vae is not None:
         model.load_head_vae(head_vae)
     if statistics is not None:
-        model.set_statistics(read_statistics(statistics))
+        model.set_statistics(find_statistics(statistics))
+    _tell_missing(model)
     state = {**model.state_dict(), **{name: tensor.float() for name, tensor in converted.state.items()}}
     return write_folder(output, converted, {"model": converted.model, "model_conf": conf}, state)
+
+
+def _tell_missing(model: "AVGenModel") -> None:
+    """Warn of heads that are no poses, or poses in no units."""
+    if model.head_vae is None:
+        logger.warning(
+            "no head VAE is given: heads are %d latents, no poses, which cannot be scored or drawn; pass --head_vae",
+            model.dims["head"],
+        )
+    elif model.input_head_dim == POSE_DIM and not model.head_mean.any() and (model.head_std == 1).all():
+        logger.warning(
+            "no statistics of the head are given: its poses stay standardised, in no units, and scores of the head "
+            "mean nothing; pass --statistics, the folder of the data (with %s) or a .npz file",
+            HEAD_STATISTICS,
+        )
+    if model.participant_cond and (model.partner_min == -1).all() and (model.partner_max == 1).all():
+        logger.warning(
+            "no range of the partner's face is given: it is taken as scaled to [-1, 1] already, which SMIRK's is not; "
+            "pass --statistics, the folder of the data (with %s) or a .npz file",
+            PARTNER_RANGE,
+        )
 
 
 def is_ours(source: str | os.PathLike) -> bool:
@@ -208,7 +242,12 @@ def original_names(kind: str | None, state: Mapping[str, Tensor]) -> tuple[str, 
     """
     if kind not in (None, KIND):
         usage_error("a generator has no such form", got=kind, allowed=[KIND])
-    return KIND, to_av_flow(state)
+    renamed = to_av_flow(state)
+    latent = state.get("head_vae.fc_mu.bias", state.get("head_mean"))
+    if latent is not None and len(latent) != HEADVEC_DIM:
+        fix = "the published form cannot tell other widths; train with a head VAE of 8 values"
+        raise CheckpointError(describe("the generator has no published form: its head", len(latent), HEADVEC_DIM, fix))
+    return KIND, renamed
 
 
 def write_published(path: Path, state: Mapping[str, Tensor]) -> None:

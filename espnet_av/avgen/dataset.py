@@ -22,6 +22,7 @@ import torch
 from espnet_av.avgen.clock import WINDOW_FRAMES
 from espnet_av.avgen.layouts import find_layout
 from espnet_av.avgen.mel import REFERENCE_GAIN, MelSpectrogram, resample
+from espnet_av.avgen.participant import PARTNER, PARTS
 from espnet_av.avgen.pose import pose_to_vector
 from espnet_av.avgen.recordings import (
     Extent,
@@ -175,19 +176,19 @@ class Windows:
         if gaps is not None and not gaps.valid.any():
             raise DataError(f"the face of '{recording.uid}' was never seen")
         if self.participant:
-            tokens = _load(recording.uid, recording.tokens)
-            if not recording.has_partner or tokens.ndim != 3 or len(tokens) < 2:
-                fix = "train without participant_cond, or add the partner's files"
-                raise MissingDataError(describe(f"'{recording.uid}' has no partner", tokens.shape, fix=fix))
+            _check_partner(recording)
         return extent
 
     def _report(self, total: int, max_share: float) -> None:
-        if not self.dropped and total:
+        if not total:
+            raise DataError(describe("there are no recordings in this part of the data", fix="check folder and subset"))
+        if not self.dropped:
             return
-        first = next(iter(self.dropped.values()), "there are none")
+        first = next(iter(self.dropped.values()))
         if not self.recordings or len(self.dropped) > max_share * total:
             what = f"{len(self.dropped)} of {total} recordings cannot be used, the first because: {first}"
-            raise DataError(describe(what, fix="mend the data, or raise dataset_conf.max_dropped_share"))
+            fix = "mend the data, or raise max_dropped_share" if self.recordings else "mend the data"
+            raise DataError(describe(what, allowed=f"a share of {max_share:g} (max_dropped_share)", fix=fix))
         logger.warning("%d of %d recordings are left out; the first: %s", len(self.dropped), total, first)
 
     def _face(self, recording: Recording, extent: Extent, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -240,7 +241,7 @@ def open_windows(
     Args:
         folder: The folder.
         train: Whether to draw starts at random.
-        participant: Give the partner too; recordings without one are left out.
+        participant: Give the partner too; recordings without one cannot be used.
         seed: Of the starts.
         subset: Recordings of a published layout: ``train``, ``valid``, ``test`` or ``all``; None: as ``train`` says.
             A data folder is taken whole.
@@ -259,8 +260,6 @@ def open_windows(
     recordings, reference = find_recordings(folder, subset=subset, split=split, token_dir=token_dir)
     if reference is not None:
         options.setdefault("head_reference", reference)
-    if participant:
-        recordings = [recording for recording in recordings if recording.has_partner]
     try:
         return Windows(recordings, train=train, participant=participant, seed=seed, **options)
     except TypeError as error:
@@ -312,6 +311,21 @@ def _read_data_dir(data: DataDir) -> list[Recording]:
             )
         )
     return found
+
+
+def _check_partner(recording: Recording) -> None:
+    """Refuse a recording whose partner's face or voice is not known, with the names of the files."""
+    fix = "add the partner's files, or train without participant_cond"
+    streams = {name: getattr(recording, name) for name in ("other_expression", "other_head")}
+    missing = [name for name, path in streams.items() if path is None]
+    if missing:
+        places = f"{PARTNER}/{recording.uid}--{{{','.join(PARTS)}}}.npy, or other_expression.scp and other_head.scp"
+        got = f"no {', no '.join(missing)}"
+        raise MissingDataError(describe(f"'{recording.uid}' has no face of its partner", got, places, fix))
+    shape = _load(recording.uid, recording.tokens).shape
+    if len(shape) != 3 or shape[0] < 2:
+        what = f"the tokens of '{recording.uid}' have no channel of its partner ({recording.tokens})"
+        raise MissingDataError(describe(what, shape, "(2, M, 29)", fix))
 
 
 def _load(uid: str, path: str | None) -> np.ndarray:

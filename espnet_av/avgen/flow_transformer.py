@@ -243,6 +243,9 @@ class FlowTransformer(nn.Module):
             usage_error("unknown attention", attention, ATTENTION)
         if highway not in HIGHWAYS:
             usage_error("unknown highway", highway, HIGHWAYS)
+        if num_heads < 1 or hidden_dim < 1 or not 0 <= dropout <= 1:
+            allowed = "1 or more, 1 or more, 0 to 1"
+            usage_error("num_heads, hidden_dim or dropout is out of range", (num_heads, hidden_dim, dropout), allowed)
         if d_model % (2 * num_heads) or d_model < 16 or d_model % 8:
             usage_error("d_model must be a multiple of 8 and of twice the heads", (d_model, num_heads), "16 or more")
         self.visual_dim, self.audio_dim, self.condition_dim = visual_dim, audio_dim, condition_dim

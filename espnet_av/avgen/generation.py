@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generation with a trained model: conditions, guidance, samples, chunks."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -181,6 +182,9 @@ class Generation(nn.Module):
         self, tokens: Tensor, partner: Mapping[str, Tensor] | None, cfg: float, partner_cfg: float
     ) -> list[tuple[Tensor, float]]:
         """Return the full condition, and those to lead away from with their weights."""
+        for name, weight in (("cfg", cfg), ("partner_cfg", partner_cfg)):
+            if not 0 <= weight < math.inf:
+                usage_error(f"{name} is out of range", weight, "0 (no guidance) or more")
         everything = torch.ones(tokens.shape[0], dtype=torch.bool, device=tokens.device)
         conditions = [(self.condition(tokens, partner), 1.0)]
         if cfg:

@@ -42,7 +42,12 @@ CONFIG_KEYS = ("model", "model_conf", "mel_conf", "preprocessor_conf")  # of a t
 
 
 def load_model(
-    path: Path, weights: str | os.PathLike | None = None, *, head_vae: str | os.PathLike | None = None
+    path: Path,
+    weights: str | os.PathLike | None = None,
+    *,
+    head_vae: str | os.PathLike | None = None,
+    statistics: str | os.PathLike | None = None,
+    model_conf: Mapping[str, Any] | None = None,
 ) -> "AVGenModel":
     """Load the network and all that lies in its checkpoint.
 
@@ -50,6 +55,8 @@ def load_model(
         path: See :meth:`~espnet_av.avgen.inference.AVGenerator.from_pretrained`.
         weights: Likewise.
         head_vae: Likewise.
+        statistics: Likewise.
+        model_conf: Likewise.
 
     Raises:
         MissingDataError: There is no such model.
@@ -59,8 +66,11 @@ def load_model(
         allowed = ["an experiment or pack of avgen_train", "a converted model", "a checkpoint of AV-Flow"]
         raise MissingDataError(describe("no such generator", str(path), allowed, "run stage 5, or give another"))
     folder = path if path.is_dir() else path.parent
-    if path.is_file() and not (folder / "config.yaml").is_file():
-        return _load_published(path, head_vae)
+    if is_bare(path):
+        return _load_published(path, head_vae, statistics, model_conf)
+    for name, value in (("head_vae", head_vae), ("model_conf", model_conf)):
+        if value:
+            logger.warning("%s is ignored: %s says what this generator is", name, folder / "config.yaml")
     config = load_yaml(folder / "config.yaml")
     if not isinstance(config.get("model_conf"), dict):
         raise CheckpointError(describe(f"{folder}/config.yaml tells no model", sorted(config)[:5], "model_conf"))
@@ -71,7 +81,16 @@ def load_model(
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
     load_into(model, state, strict=True, source=str(checkpoint))
+    if statistics is not None:
+        from espnet_av.avgen.statistics import find_statistics
+
+        model.set_statistics(find_statistics(statistics))
     return model
+
+
+def is_bare(path: Path) -> bool:
+    """Tell whether a path is a checkpoint as it is published, a file without a configuration beside it."""
+    return path.is_file() and not (path.parent / "config.yaml").is_file()
 
 
 def find_checkpoint(path: Path, weights: str | os.PathLike | None = None) -> Path:
@@ -86,15 +105,20 @@ def find_checkpoint(path: Path, weights: str | os.PathLike | None = None) -> Pat
     return find_weights(folder, weights, load_yaml(folder / "config.yaml").get("best_model_criterion"))
 
 
-def _load_published(path: Path, head_vae: str | os.PathLike | None) -> "AVGenModel":
+def _load_published(
+    path: Path,
+    head_vae: str | os.PathLike | None,
+    statistics: str | os.PathLike | None,
+    model_conf: Mapping[str, Any] | None,
+) -> "AVGenModel":
     """Load a published checkpoint by way of a conversion that nobody keeps."""
     import tempfile
 
     from espnet_av.avgen.convert import KIND, read_published, write_ours
 
-    converted = read_published(KIND, path)
+    converted = read_published(KIND, path, model_conf)
     with tempfile.TemporaryDirectory() as folder:
-        write_ours(converted, Path(folder) / KIND, head_vae=head_vae)
+        write_ours(converted, Path(folder) / KIND, head_vae=head_vae, statistics=statistics)
         return load_model(Path(folder) / KIND)
 
 

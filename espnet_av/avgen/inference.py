@@ -151,6 +151,7 @@ class AVGenerator(Pretrained):
         silence: str | os.PathLike | None = None,
         head_vae: str | os.PathLike | None = None,
         statistics: str | os.PathLike | None = None,
+        model_conf: Mapping[str, Any] | None = None,
         revision: str | None = None,
         cache_dir: str | os.PathLike | None = None,
         token: str | None = None,
@@ -175,7 +176,9 @@ class AVGenerator(Pretrained):
             silence: ``.npy`` file with the vector of silence. None: that of the pack, if it says how silence was put
                 in; else ``silence.npy`` beside the recogniser, if any.
             head_vae: Of a published checkpoint, which has none; without it, latents are given as head poses.
-            statistics: The same for the statistics of its data; in models of ours they replace those of training.
+            statistics: The same for the statistics of its data, a ``.npz`` file or a folder in the 50h layout; in
+                models of ours they replace those of training.
+            model_conf: The same for what its tensors do not tell, e.g. ``{transformer_conf: {window_per_layer: ...}}``.
             revision: Branch, tag or commit of the hub.
             cache_dir: Where files of the hub are kept; None: where its own programs keep them.
             token: Access token of the hub; None: that of ``hf auth login`` or ``HF_TOKEN``.
@@ -187,11 +190,7 @@ class AVGenerator(Pretrained):
         """
         path = locate_model(source, revision, cache_dir, token)
         device = resolve_device(device)
-        model = load_model(path, weights, head_vae=head_vae)
-        if statistics is not None:
-            from espnet_av.avgen.model_statistics import read_statistics
-
-            model.set_statistics(read_statistics(statistics))
+        model = load_model(path, weights, head_vae=head_vae, statistics=statistics, model_conf=model_conf)
         folder = path if path.is_dir() else path.parent
         text_source = find_part(folder, TEXT, text_to_tokens)
         sound_source = find_part(folder, TOKENS, tokens)
@@ -365,7 +364,7 @@ class AVGenerator(Pretrained):
             return
         source = f"'{given}'" if isinstance(given, (str, os.PathLike)) else "what is given"
         got, allowed = f"{len(stream) / MEL_RATE:.2f} s", f"{num_frames / MEL_RATE:.2f} s or more"
-        fix = "give as much of the partner, cut the actor (max_seconds), or let the partner be silent then (pad)"
+        fix = "give as much of the partner, cut the actor (max_seconds), or pass --pad_partner (pad=True): silence then"
         raise DataError(describe(f"the partner is shorter than the actor: {source}", got, allowed, fix))
 
     # ---------------------------------------------------------------- generation

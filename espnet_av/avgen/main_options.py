@@ -7,6 +7,7 @@ others is refused rather than ignored.
 """
 
 import copy
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from espnet_av.utils.errors import MissingDataError, describe, usage_error
 
 FIFTY_HOURS, PHOTOREAL = "50h", "Audio2Photoreal"
 SUBJECTS = ("PXB184", "RLW104", "TXB805", "GQS883")
+KWARGS = "diffusion_module.kwargs"
 MODULE = "windowed_diffusion_transformer_audiovisual"
 OTHER_DIM = PARTNER_DIMS["expression"] + PARTNER_DIMS["head"] + PARTNER_DIMS["tokens"]  # 87
 NONE = "none"
+MAX_DROPPED_SHARE = 0.1
 
 #: Every key with its value; None: it follows from the others.
 DEFAULTS: dict[str, Any] = {
@@ -85,7 +88,22 @@ _CHOICES = {
     "output_audio_sample_rate": (SAMPLE_RATE,),
     "dataset.input_head_dim": (4, 7),
     "other_dim": (0, OTHER_DIM),
+    "melspec_dim": (80,),
 }
+_SIZES = ("d_model", "hidden_dim", "num_heads")
+_ABOVE_0 = {"face_dim", "headvec_dim", "token_dim", "dataset.input_audio_sample_rate"}
+_ABOVE_0 |= {f"trainer.{name}" for name in ("batch_size", "val_batch_size", "learning_rate", "num_iterations")}
+_ABOVE_0 |= {"trainer.val_frequency", "trainer.nfe_steps", *(f"diffusion_module.kwargs.{name}" for name in _SIZES)}
+_FROM_0 = {f"trainer.{name}" for name in ("num_workers", "save_frequency", "weight_decay", "noise_temperature")}
+_FROM_0 |= {"trainer.headpose_weight", "trainer.audio_weight"}
+#: Range of a setting: least value, whether it is allowed itself, and the greatest.
+_RANGES = dict.fromkeys(_ABOVE_0, (0, False, sys.float_info.max)) | dict.fromkeys(
+    _FROM_0, (0, True, sys.float_info.max)
+)
+_RANGES |= {"trainer.sigma_min": (0, True, 1), "diffusion_module.kwargs.dropout": (0, True, 1)}
+_RANGES |= {"dataset.segment_length": (2, True, sys.float_info.max)}
+#: Settings of the trainer that count when samples are made.
+_OF_SAMPLES = {f"trainer.{name}" for name in ("nfe_steps", "noise_temperature", "vocoder_ckpt_path")}
 _KINDS = {"other_dim": int, "dataset.body": bool, "dataset.input_head_dim": int}
 _KINDS |= {f"diffusion_module.kwargs.{name}_dim": int for name in ("visual", "audio", "condition")}
 
@@ -135,6 +153,11 @@ def _checked(key: str, default: Any, value: Any) -> Any:
         usage_error(f"{key} has no such value", value, _CHOICES[key])
     if key == "dataset.frame_rate" and abs(value - MEL_RATE) > 1e-3:
         usage_error("dataset.frame_rate follows from sound and hop", value, MEL_RATE)
+    if key in _RANGES:
+        low, included, high = _RANGES[key]
+        if not (low < value <= high or (included and value == low)):
+            least = f"{low} or more" if included else f"above {low}"
+            usage_error(f"{key} is out of range", value, least if high > 1 else f"{least}, at most {high}")
     return value
 
 
@@ -156,14 +179,22 @@ def build_config(
     for key, value in overrides.items():
         set_nested(config, key, value)
     photoreal = config["dataset_name"] == PHOTOREAL
+    if photoreal:
+        config["subject"] = _subject(config, overrides)
     partner = config["participant_cond"] or bool(config["other_dim"])
     if config["participant_cond"] is False and "participant_cond" in overrides:
         partner = False
+    head_dim = 4 if photoreal else 7
+    if config["trainer"]["head_vae_ckpt_path"] == NONE:
+        if overrides.get("headvec_dim", head_dim) != head_dim:
+            fix = f"leave it out, or write headvec_dim={head_dim}"
+            usage_error("without a head VAE the head itself is learnt", overrides["headvec_dim"], head_dim, fix)
+        config["headvec_dim"] = head_dim
     follow = {
         "participant_cond": partner,
         "other_dim": OTHER_DIM if partner else 0,
         "dataset.body": photoreal,
-        "dataset.input_head_dim": 4 if photoreal else 7,
+        "dataset.input_head_dim": head_dim,
         "diffusion_module.kwargs.visual_dim": config["face_dim"] + config["headvec_dim"],
         "diffusion_module.kwargs.audio_dim": config["melspec_dim"],
         "diffusion_module.kwargs.condition_dim": config["token_dim"] + (OTHER_DIM if partner else 0),
@@ -176,6 +207,25 @@ def build_config(
     return config
 
 
+def _subject(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
+    """Return whose recordings are meant: the one that is named, else the one whose folder ``asset_dir`` is."""
+    subject, folder = str(config["subject"]), Path(config["asset_dir"] or "").resolve()
+    if folder.name not in SUBJECTS or folder.name == subject or (folder / subject).is_dir():
+        return subject
+    if "subject" in overrides:
+        usage_error("subject is not that of the folder", subject, folder.name, "name the folder above it with -i")
+    return folder.name
+
+
+def _roots(config: Mapping[str, Any]) -> list[Path]:
+    """Return the folders that hold a data set or what lies beside it: the subject's, where there is one, and ``-i``."""
+    if config["asset_dir"] is None:
+        return []
+    root = Path(config["asset_dir"])
+    own = root / config["subject"]
+    return [own, root] if config["dataset_name"] == PHOTOREAL and own.is_dir() else [root]
+
+
 def data_folder(config: Mapping[str, Any]) -> Path:
     """Return the data set: ``asset_dir``, or the subject's folder below it.
 
@@ -184,10 +234,7 @@ def data_folder(config: Mapping[str, Any]) -> Path:
     """
     if config["asset_dir"] is None:
         usage_error("the data set is not named", fix="pass -i FOLDER")
-    root = Path(config["asset_dir"])
-    photoreal = config["dataset_name"] == PHOTOREAL
-    if photoreal and (root / config["subject"]).is_dir():
-        root = root / config["subject"]
+    root, photoreal = _roots(config)[0], config["dataset_name"] == PHOTOREAL
     there = any(root.glob("*_face_expression.npy")) if photoreal else (root / "expression_codes").is_dir()
     if not there:
         wanted = "*_face_expression.npy" if photoreal else "expression_codes/"
@@ -202,7 +249,7 @@ def beside(config: Mapping[str, Any], key: str, *names: str) -> Path | None:
     Args:
         config: All settings.
         key: Of the trainer; empty: none.
-        *names: Places below the data set; ``../`` is beside it.
+        *names: Places below the data set, or below the folder of all subjects; ``../`` is beside it.
 
     Raises:
         MissingDataError: What the setting names is not there.
@@ -210,15 +257,16 @@ def beside(config: Mapping[str, Any], key: str, *names: str) -> Path | None:
     given = config["trainer"][key] if key else None
     if given is not None:
         if given != NONE and not Path(given).exists():
-            raise MissingDataError(describe(f"trainer.{key} is not there", given, fix=f"correct it: {key}=PATH"))
+            fix = f"correct it: trainer.{key}=PATH"
+            raise MissingDataError(describe(f"trainer.{key} is not there", given, fix=fix))
         return Path(given)
-    if config["asset_dir"] is None:
-        return None
-    places = [Path(config["asset_dir"]).resolve() / name for name in names]
+    places = (root.resolve() / name for name in names for root in _roots(config))
     return next((place for place in places if place.exists()), None)
 
 
-def training_options(config: Mapping[str, Any], *, statistics: Path, split: str, gpus: int) -> list[str]:
+def training_options(
+    config: Mapping[str, Any], *, statistics: Path, split: str, gpus: int, max_dropped_share: float = MAX_DROPPED_SHARE
+) -> list[str]:
     """Return the options of the training command that the settings stand for.
 
     Args:
@@ -226,6 +274,7 @@ def training_options(config: Mapping[str, Any], *, statistics: Path, split: str,
         statistics: File of statistics.
         split: Rule that divides Audio2Photoreal.
         gpus: Devices to train on.
+        max_dropped_share: More recordings that cannot be used than this share are an error.
 
     Raises:
         MissingDataError: There is no head VAE where one is wanted, or no data set.
@@ -247,6 +296,8 @@ def training_options(config: Mapping[str, Any], *, statistics: Path, split: str,
         },
     }
     dataset_conf: dict[str, Any] = {"segment_length": config["dataset"]["segment_length"]}
+    if max_dropped_share != MAX_DROPPED_SHARE:
+        dataset_conf["max_dropped_share"] = max_dropped_share
     if config["dataset_name"] == PHOTOREAL:
         dataset_conf["split"] = split
     every = trainer["val_frequency"]
@@ -275,25 +326,63 @@ def training_options(config: Mapping[str, Any], *, statistics: Path, split: str,
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
+def published_conf(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a published generator that leave no trace in its tensors, as far as settings give them."""
+    names = ("window_per_layer", "num_heads")
+    sizes = {name: overrides[f"{KWARGS}.{name}"] for name in names if f"{KWARGS}.{name}" in overrides}
+    conf: dict[str, Any] = {"transformer_conf": sizes} if sizes else {}
+    return conf | ({"sigma_min": overrides["trainer.sigma_min"]} if "trainer.sigma_min" in overrides else {})
+
+
 def check_model(overrides: Mapping[str, Any], model: Any) -> None:
     """Refuse settings of a network that is another one than the checkpoint's.
 
     Raises:
         UsageError: One differs.
     """
+    network = model.transformer
+    block = network.audio_blocks[0]
     found = {
         "face_dim": model.dims["face"],
         "headvec_dim": model.dims["head"],
         "melspec_dim": model.dims["mel"],
         "token_dim": model.token_dim,
         "participant_cond": model.participant_cond,
+        "other_dim": OTHER_DIM if model.participant_cond else 0,
         "dataset.input_head_dim": model.input_head_dim,
-        "diffusion_module.kwargs.visual_dim": model.dims["face"] + model.dims["head"],
-        "diffusion_module.kwargs.audio_dim": model.dims["mel"],
+        f"{KWARGS}.visual_dim": model.dims["face"] + model.dims["head"],
+        f"{KWARGS}.audio_dim": model.dims["mel"],
+        f"{KWARGS}.condition_dim": network.condition_dim,
+        f"{KWARGS}.d_model": network.audio_in.out_features,
+        f"{KWARGS}.hidden_dim": block.feedforward[0].out_features,
+        f"{KWARGS}.num_heads": block.attention.num_heads,
+        f"{KWARGS}.window_per_layer": [list(window) for window in network.windows],
+        "trainer.sigma_min": model.sigma_min,
     }
     for key, value in found.items():
         if key in overrides and overrides[key] != value:
             usage_error(f"{key} is not that of the checkpoint", overrides[key], value, "leave it out")
+
+
+def ignored_settings(overrides: Mapping[str, Any], mode: str) -> dict[str, list[str]]:
+    """Return the settings that have no effect, by the reason.
+
+    Args:
+        overrides: Those that were given.
+        mode: ``train``, ``test`` or ``generate``.
+    """
+    if mode == "train":
+        unused = _OF_SAMPLES
+    else:
+        kept = {*_OF_SAMPLES, "trainer.head_vae_ckpt_path", "trainer.sigma_min"}
+        unused = {key for key in overrides if key.startswith("trainer.")} - kept
+        unused |= {f"{KWARGS}.dropout"} | ({"dataset.segment_length"} if mode == "generate" else set())
+    return {
+        "it has no meaning when a generator is trained" if mode == "train" else "it is of trainings alone": sorted(
+            unused
+        ),
+        "files of sound tell their rate": ["dataset.input_audio_sample_rate"],
+    }
 
 
 def _inline(conf: Mapping[str, Any]) -> str:

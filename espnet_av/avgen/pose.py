@@ -24,6 +24,7 @@ from espnet_av.utils.untrusted import load_npy, open_npz
 
 POSE_DIM = 7  # 4 of the quaternion, 3 of the translation
 ANGLE_DIM = 4  # neck and head, of data that holds joint angles
+HEAD_STATISTICS = "headpose/headpose_normstats"  # of the 50h layout
 STATISTICS_FILES = ("head_qvec_mean", "head_qvec_std", "head_translation_mean", "head_translation_std")
 _SMALLEST_STD = 1e-6
 

@@ -288,7 +288,8 @@ def head_vectors(pose: np.ndarray, source: str) -> np.ndarray:
         pose = pose[:, ANGLES]
     if pose.ndim != 2 or pose.shape[1] not in (4, 7):
         allowed = "(frames, 3, 4), (frames, 7), (frames, 4) or body poses (frames, 104)"
-        raise DataError(describe(f"{source} holds no head poses", pose.shape, allowed))
+        fix = "make it again; a published generator is converted with --head_vae"
+        raise DataError(describe(f"{source} holds no head poses", pose.shape, allowed, fix))
     if pose.shape[1] == 7:
         signs = align_signs(torch.from_numpy(pose[:, :4])).numpy()
         pose = np.concatenate([signs, pose[:, 4:]], axis=1)

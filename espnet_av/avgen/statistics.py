@@ -159,3 +159,24 @@ def published_range(folders: Sequence[str | os.PathLike]) -> tuple[np.ndarray, n
         except MissingDataError:
             continue
     return None
+
+
+def find_statistics(source: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the statistics of a ``.npz`` file, or those that lie in a data set of the 50h layout.
+
+    Args:
+        source: The file, or the folder of the data: its statistics of the head, and of the partner's face if any.
+
+    Raises:
+        MissingDataError: There is no such file, or the folder has no statistics of the head.
+        DataError: A file is damaged.
+    """
+    from espnet_av.avgen.model_statistics import read_statistics
+    from espnet_av.avgen.pose import HEAD_STATISTICS, HeadStatistics
+
+    if not Path(source).is_dir():
+        return read_statistics(source)
+    head = HeadStatistics.from_file(Path(source) / HEAD_STATISTICS)
+    found = {"head_mean": head.mean.numpy(), "head_std": head.std.numpy()}
+    ranges = published_range([source])
+    return found if ranges is None else {**found, "partner_min": ranges[0], "partner_max": ranges[1]}

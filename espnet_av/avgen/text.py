@@ -77,7 +77,11 @@ class TextFrontEnd:
         strange = sorted({character for character in cleaned if character not in self.numbers})
         if strange:
             allowed = "letters A-Z, apostrophes, gaps" if self.symbols == "characters" else "phonemes of Matcha-TTS"
-            fix = "spell out numbers and signs" if self.symbols == "characters" else "pass --g2p espeak for plain text"
+            fix = (
+                "pass --g2p espeak for plain text"
+                if self.symbols != "characters" and self.g2p == "none"
+                else "spell out numbers and signs"
+            )
             usage_error(f"characters that cannot be spoken in {text!r}", "".join(strange), allowed, fix)
         return cleaned
 
@@ -116,7 +120,10 @@ def phonemes(text: str) -> str:
     """
     program = shutil.which("espeak-ng") or shutil.which("espeak")
     if program is None:
-        fix = "install espeak-ng (apt-get install espeak-ng), write phonemes and pass --g2p none, or use characters"
+        fix = (
+            "install espeak-ng (apt-get install espeak-ng), use a text model of characters, or let "
+            "avgen_text_to_tokens --g2p none make tokens of phonemes that you write"
+        )
         raise EnvironmentProblem(describe("phonemes need the program espeak-ng", fix=fix))
     parts = _MARKS.split(text)  # text, marks, text, ...
     return "".join(part if index % 2 else _spoken(program, part) for index, part in enumerate(parts))

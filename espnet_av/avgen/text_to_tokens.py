@@ -233,6 +233,10 @@ class TextToTokens(nn.Module):
     def _pieces(self, text: str | Sequence[int], g2p: str | None) -> list[list[int]]:
         if isinstance(text, str):
             front_end = TextFrontEnd(self.symbols, g2p)
+            if self.n_vocab < len(front_end):
+                what = f"the text model knows fewer symbols than the table {self.symbols}"
+                fix = "convert it again with --model_conf symbols=..., or give numbers of symbols"
+                usage_error(what, self.n_vocab, f"{len(front_end)} or more", fix)
             front_end.clean(text)  # complain about the whole text, not about a piece
             return [front_end.encode(piece) for piece in front_end.pieces(text, LONGEST_PIECE)]
         ids = [int(number) for number in text]
@@ -329,6 +333,8 @@ def conf_from_state(state: Mapping[str, Tensor], heads: int = 2) -> dict[str, An
         state: A bare state dict.
         heads: Of attention in both networks; they leave no trace in the tensors.
 
+    A model with as many symbols as there are characters is one of ours, which counts frames in another way.
+
     Raises:
         CheckpointError: It is of another network.
     """
@@ -338,11 +344,12 @@ def conf_from_state(state: Mapping[str, Tensor], heads: int = 2) -> dict[str, An
 
     unet = "decoder.estimator."
     try:
+        ours = state["encoder.emb.weight"].shape[0] == len(TABLES["characters"])
         first = state["encoder.encoder.ffn_layers.0.conv_1.weight"]
         width = state[f"{unet}down_blocks.0.1.0.attn1.to_q.weight"].shape[0]
         stages = count(f"{unet}down_blocks.", 3)
         conf: dict[str, Any] = {
-            "symbols": "matcha",
+            "symbols": "characters" if ours else "matcha",
             "n_vocab": state["encoder.emb.weight"].shape[0],
             "n_feats": state["encoder.proj_m.weight"].shape[0],
             "encoder": {
@@ -360,9 +367,9 @@ def conf_from_state(state: Mapping[str, Tensor], heads: int = 2) -> dict[str, An
                 "head_dim": width // heads,
                 "blocks": count(f"{unet}down_blocks.0.1.", 5),
                 "mid_blocks": count(f"{unet}mid_blocks.", 3),
-                "additive_mask_quirk": True,
+                "additive_mask_quirk": not ours,
             },
-            "rounding": "ceil",
+            "rounding": "cumulative" if ours else "ceil",
         }
     except KeyError as error:
         raise CheckpointError(describe(f"these are no weights of a text-to-tokens model: no {error}")) from error

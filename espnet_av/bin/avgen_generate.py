@@ -85,8 +85,10 @@ def _add_models(group: Any) -> None:
     group.add_argument("--token_model", default=None, help="wav2vec2 or a folder; by default beside --model")
     group.add_argument("--vad", choices=("none", "energy"), default=None, help="of --audio; by default as the pack")
     group.add_argument("--silence", type=Path, default=None, help=".npy file of the tokens of silence")
-    group.add_argument("--head_vae", default=None, help="of a published checkpoint")
-    group.add_argument("--statistics", default=None, help=".npz file, of a published checkpoint")
+    group.add_argument("--head_vae", default=None, help="of a published checkpoint, beside its data")
+    group.add_argument(
+        "--statistics", default=None, help="of a published checkpoint: its data in the 50h layout, or .npz file"
+    )
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
@@ -104,6 +106,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         usage_error("a video needs pictures", args.renderer, fix="pass another --renderer, or --out NAME.wav")
     if suffix == SOUND and args.vocoder == "none":
         usage_error("sound needs a vocoder", args.vocoder, fix="pass another --vocoder")
+    if args.grid and (suffix == SOUND or args.renderer == "none"):
+        usage_error("a grid is a video", (str(args.out), args.renderer), fix="leave --grid out, or draw something")
+    tell_what_is_ignored(args)
     import torch
 
     from espnet_av.avgen.render import build_renderer
@@ -122,6 +127,18 @@ def main(cmd: Sequence[str] | None = None) -> None:
     logger.info("%d samples of %.2f s in %.2f s", len(samples), seconds, time.monotonic() - start)
     for path in write(samples, args, renderer):
         sys.stdout.write(f"{path}\n")
+
+
+def tell_what_is_ignored(args: argparse.Namespace) -> None:
+    """Warn of options that have no effect beside the others."""
+    from espnet_av.avgen import ignored_options
+
+    rules = {**ignored_options.rules_of_input(args), **ignored_options.rules_of_pictures(args)}
+    if args.out.suffix.lower() == SOUND:
+        rules["a file of sound has no pictures"] = ["--renderer", "--face_basis"]
+    if not args.grid:
+        rules["it is of --grid"] = ["--grid_sound"]
+    ignored_options.tell_ignored(ignored_options.given_options(get_parser(), args), rules)
 
 
 def load_generator(args: argparse.Namespace) -> "AVGenerator":

@@ -19,16 +19,14 @@ Settings are ``key=value`` with the published names (``espnet_av/avgen/main_opti
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_av.utils.cli import run_main
-from espnet_av.utils.errors import MissingDataError, describe, usage_error
+from espnet_av.utils.errors import CheckpointError, DataError, EspnetAVError, MissingDataError, describe, usage_error
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from espnet_av.avgen.inference import AVGenerator, Partner
     from espnet_av.avgen.output import Generated
     from espnet_av.avgen.render import Renderer
@@ -37,6 +35,16 @@ logger = logging.getLogger(__name__)
 SETTINGS, STATISTICS = "main_config.yaml", "statistics.npz"
 NUM_SAMPLES = 3
 RENDERERS = ("auto", "none", "plots", "sketch", "mesh", "codec")
+TRAINING_OPTIONS = {
+    *("--input_dir", "--output_dir", "--ckpt_path", "--overrides", "--device", "--seed", "--split"),
+    "--max_dropped_share",
+}
+ACTOR_OPTIONS = {
+    *("--partner_audio", "--partner_tokens", "--partner_smirk", "--pad_partner", "--speed", "--max_seconds"),
+    *("--text_to_tokens", "--token_model", "--tokens_rate", "--vad", "--silence"),
+}
+KINDS_OF_VOCODERS = ("bigvgan", "hifigan")
+PUBLISHED_VOCODER = "../bigvgan_base_22khz_80band"  # beside the data
 SMIRK = ("--expression.npy", "--headpose.npy")
 
 
@@ -75,6 +83,12 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--vad", choices=("none", "energy"), default=None, help="of --audio; by default as the pack")
     group.add_argument("--silence", default=None, metavar="NPY", help="tokens of silence; by default those of the pack")
     group.add_argument("--split", choices=("a2p", "avflow"), default="a2p", help="of Audio2Photoreal (%(default)s)")
+    group.add_argument(
+        "--max_dropped_share",
+        type=float,
+        default=0.1,
+        help="more recordings that cannot be trained on than this share are an error (%(default)s)",
+    )
     group = parser.add_argument_group("the other person of a conversation")
     group.add_argument("--partner_audio", default=None, metavar="WAV", help="the voice; of two channels the second")
     group.add_argument("--partner_tokens", default=None, metavar="NPY", help="tokens of it; likewise")
@@ -91,6 +105,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     overrides = read_overrides(args.overrides)
     config = build_config(overrides, args.input_dir, args.output_dir)
     told = args.text is not None or args.audio is not None or args.tokens is not None
+    tell_what_is_ignored(overrides, config, args, "generate" if told else "test" if args.test else "train")
     if not (args.test or told):
         train(config, args)
         return
@@ -98,6 +113,36 @@ def main(cmd: Sequence[str] | None = None) -> None:
         usage_error("to generate, a checkpoint is needed", fix="pass -c CHECKPOINT")
     paths = generate(config, overrides, args) if told else run_test(config, overrides, args)
     sys.stdout.write("".join(f"{path}\n" for path in paths))
+
+
+def tell_what_is_ignored(
+    overrides: Mapping[str, Any], config: Mapping[str, Any], args: argparse.Namespace, mode: str
+) -> None:
+    """Warn of settings and options that have no effect in ``train``, ``test`` or ``generate``."""
+    from espnet_av.avgen import ignored_options
+    from espnet_av.avgen.main_options import PHOTOREAL, ignored_settings
+
+    given = ignored_options.given_options(get_parser(), args)
+    rules: dict[str, Iterable[str]] = {**ignored_settings(overrides, mode)}
+    if mode == "train":
+        rules["a generator is trained; samples need --test, --text, --audio or --tokens"] = given - TRAINING_OPTIONS
+    else:
+        rules["it is of trainings alone"] = [*rules.get("it is of trainings alone", []), "--max_dropped_share"]
+        rules |= ignored_options.rules_of_pictures(args)
+        if args.nfe is not None:
+            rules["--nfe goes before it"] = ["trainer.nfe_steps"]
+        if args.temperature is not None:
+            rules["--temperature goes before it"] = ["trainer.noise_temperature"]
+        if args.vocoder not in (None, "auto", "bigvgan", "hifigan"):
+            rules["--vocoder goes before it"] = ["trainer.vocoder_ckpt_path"]
+    if mode == "generate":
+        rules |= ignored_options.rules_of_input(args)
+        rules["it has a meaning with --test"] = ["--split"] + ([] if not args.test else ["--test"])
+    elif mode == "test":
+        rules["--test takes actor and partner from the data"] = given & ACTOR_OPTIONS
+    if config["dataset_name"] != PHOTOREAL:
+        rules[f"it is of dataset_name={PHOTOREAL}"] = ["subject", "--split"]
+    ignored_options.tell_ignored(given | set(overrides), rules)
 
 
 # -------------------------------------------------------------------- training
@@ -115,17 +160,29 @@ def train(config: Mapping[str, Any], args: argparse.Namespace) -> None:
     output, root = Path(config["artifacts_dir"]), data_folder(config)
     gpus = 0 if resolve_device(args.device).type == "cpu" else 1
     statistics = output / STATISTICS
-    options = training_options(config, statistics=statistics, split=args.split, gpus=gpus)
+    share = args.max_dropped_share
+    options = training_options(config, statistics=statistics, split=args.split, gpus=gpus, max_dropped_share=share)
     options += ["--seed", str(args.seed), "--resume", "true", "--ema_decay", "0"]
     if args.ckpt_path is not None:
         options += ["--model_name_or_path", args.ckpt_path]
     if not statistics.is_file():
         dyadic = ["--participant"] if config["participant_cond"] else []
-        length = f"dataset_conf.segment_length={config['dataset']['segment_length']}"
-        avgen_statistics.main([str(root), str(statistics), "--set", length, *dyadic])
+        conf = [f"segment_length={config['dataset']['segment_length']}", f"max_dropped_share={share}"]
+        settings = [word for pair in conf for word in ("--set", f"dataset_conf.{pair}")]
+        avgen_statistics.main([str(root), str(statistics), *settings, *dyadic])
     with atomic_write(output / SETTINGS) as stream:
         yaml.safe_dump(config, stream, sort_keys=False)
-    avgen_train.main(options)
+    try:
+        avgen_train.main(options)
+    except EspnetAVError as error:
+        raise type(error)(_own_names(str(error))) from error
+
+
+def _own_names(message: str) -> str:
+    """Return a message of the training command with the options of this one."""
+    for theirs, ours in (("--init_param", "-c CHECKPOINT"), ("--output_dir", "-o")):
+        message = message.replace(theirs, ours)
+    return message
 
 
 # -------------------------------------------------------------------- generation
@@ -133,50 +190,59 @@ def train(config: Mapping[str, Any], args: argparse.Namespace) -> None:
 
 def load_generator(config: Mapping[str, Any], overrides: Mapping[str, Any], args: argparse.Namespace) -> "AVGenerator":
     """Load the checkpoint with the models that lie beside it or beside the data set."""
+    from espnet_av.avgen.generator_parts import is_bare
     from espnet_av.avgen.inference import AVGenerator
-    from espnet_av.avgen.main_options import NONE, beside, check_model
+    from espnet_av.avgen.main_options import NONE, beside, check_model, published_conf
+    from espnet_av.avgen.pose import HEAD_STATISTICS
 
-    folder = Path(args.ckpt_path) if Path(args.ckpt_path).is_dir() else Path(args.ckpt_path).parent
-    bare = Path(args.ckpt_path).is_file() and not (folder / "config.yaml").is_file()  # as published
-    vae = beside(config, "head_vae_ckpt_path", "head_vae/iter-0500000.pt", "head_vae") if bare else None
-    vocoder = args.vocoder
-    if vocoder is None:
-        named = config["trainer"]["vocoder_ckpt_path"] is not None or not (folder / "vocoder").is_dir()
-        found = beside(config, "vocoder_ckpt_path", "../bigvgan_base_22khz_80band") if named else None
-        vocoder = "auto" if found is None else str(found)
+    path = Path(args.ckpt_path)
+    folder = path if path.is_dir() else path.parent
+    bare = is_bare(path)
+    places = ("head_vae/iter-0500000.pt", "head_vae") if bare else ()
+    vae = beside(config, "head_vae_ckpt_path", *places)
     text = args.text_to_tokens
     if text is None and not (folder / "text_to_tokens").is_dir():
         text = beside(config, "", "../text_to_tokens.pth")
+    statistics = beside(config, "", HEAD_STATISTICS) if bare else None
     generator = AVGenerator.from_pretrained(
         args.ckpt_path,
         args.device,
-        vocoder=vocoder,
+        vocoder=choose_vocoder(config, args, folder),
         text_to_tokens=text,
         tokens=args.token_model,
         vad=args.vad,
         silence=args.silence,
         head_vae=None if str(vae) == NONE else vae,
+        statistics=None if statistics is None else statistics.parents[1],
+        model_conf=published_conf(overrides) if bare else None,
     )
     check_model(overrides, generator.model)
-    if bare and config["asset_dir"] is not None:
-        generator.model.set_statistics(published_statistics(Path(config["asset_dir"])))
     return generator
 
 
-def published_statistics(root: Path) -> "dict[str, np.ndarray]":
-    """Return the statistics that lie in a data set of the 50h layout; empty where there are none."""
-    import numpy as np
+def choose_vocoder(config: Mapping[str, Any], args: argparse.Namespace, folder: Path) -> str:
+    """Return what turns mels into sound: a kind of vocoder is looked for beside model and data, and where it is named.
 
-    from espnet_av.avgen.statistics import published_range
-    from espnet_av.corpora.fifty_hours import HEAD_STATISTICS
+    Raises:
+        CheckpointError: The one that is named is of another kind.
+    """
+    from espnet_av.avgen.main_options import beside
 
-    found: dict[str, np.ndarray] = {}
-    for name in ("mean", "std"):
-        files = [root / HEAD_STATISTICS / f"head_{part}_{name}.npy" for part in ("qvec", "translation")]
-        if all(file.is_file() for file in files):
-            found[f"head_{name}"] = np.concatenate([np.load(file).reshape(-1) for file in files]).astype(np.float32)
-    ranges = published_range([root])
-    return found if ranges is None else {**found, "partner_min": ranges[0], "partner_max": ranges[1]}
+    if args.vocoder not in (None, "auto", *KINDS_OF_VOCODERS):
+        return str(args.vocoder)
+    named = config["trainer"]["vocoder_ckpt_path"] is not None
+    found = (
+        beside(config, "vocoder_ckpt_path", PUBLISHED_VOCODER) if named or not (folder / "vocoder").is_dir() else None
+    )
+    if found is None:
+        return args.vocoder or "auto"
+    if args.vocoder in KINDS_OF_VOCODERS:
+        from espnet_av.avgen.vocoder import load_vocoder
+
+        kind = type(load_vocoder(found).network).__name__.lower()
+        if kind != args.vocoder:
+            raise CheckpointError(describe(f"{found} is another kind of vocoder", kind, [args.vocoder]))
+    return str(found)
 
 
 def sampling(config: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -193,7 +259,7 @@ def generate(config: Mapping[str, Any], overrides: Mapping[str, Any], args: argp
     """Generate samples of the input and return their videos, sounds or motions."""
     partner = read_partner(args)
     generator = load_generator(config, overrides, args)
-    renderer = choose_renderer(generator, args)
+    renderer = choose_renderer(generator, config, args)
     samples = generator(
         args.text,
         audio=args.audio,
@@ -206,7 +272,7 @@ def generate(config: Mapping[str, Any], overrides: Mapping[str, Any], args: argp
     )
     source = args.audio or (None if args.text is not None else args.tokens)
     name = "text" if source is None else Path(source).stem
-    folder = Path(args.output_dir) / "results" / "viz"
+    folder = Path(config["artifacts_dir"]) / "results" / "viz"
     return write(samples, folder, f"sample-{checkpoint_name(generator)}_{name}", renderer)
 
 
@@ -220,18 +286,25 @@ def run_test(config: Mapping[str, Any], overrides: Mapping[str, Any], args: argp
 
     root = data_folder(config)
     generator = load_generator(config, overrides, args)
-    options = {"segment_length": config["dataset"]["segment_length"], "split": args.split}
+    length = config["dataset"]["segment_length"]
+    options: dict[str, Any] = {"segment_length": length, "split": args.split, "max_dropped_share": 1.0}
     windows = open_windows(root, train=False, subset="test", participant=generator.in_conversation, **options)
     key, item = windows[(0, windows.keys[0])]
+    model = generator.model
+    for name, width in (("face", model.dims["face"]), ("head", model.input_head_dim)):
+        if item[name].shape[1] != width:
+            what = f"the {name} of {key} is not what the model of {args.ckpt_path} was trained on"
+            fix = "give -i the kind of data, and dataset_name, that the checkpoint was trained with"
+            raise DataError(describe(what, f"{item[name].shape[1]} values", f"{width} values", fix))
     streams = {name: torch.from_numpy(value) for name, value in item.items() if value.dtype.kind == "f"}
     partner = {name: value for name, value in streams.items() if name.startswith("other_")}
-    model, device = generator.model, generator.device
+    device = generator.device
     samples = model.generate(streams["tokens"], partner or None, vocoder=generator.vocoder, **sampling(config, args))
     real = [streams[name].unsqueeze(0).to(device) for name in ("face", "head", "mel")]
     recorded = finish(model, model.encode(*real), vocoder=generator.vocoder)
     segment = key.rpartition("#")[0]
-    folder = Path(args.output_dir) / "test" / segment / "viz"
-    renderer = choose_renderer(generator, args)
+    folder = Path(config["artifacts_dir"]) / "test" / segment / "viz"
+    renderer = choose_renderer(generator, config, args)
     paths = write(recorded, folder, "gt_recon-", renderer)
     return paths + write(samples, folder, f"sample-{checkpoint_name(generator)}_{segment}", renderer)
 
@@ -261,12 +334,13 @@ def read_partner(args: argparse.Namespace) -> "Partner | None":
     return Partner(args.partner_audio, args.partner_tokens, expression, head, args.pad_partner, args.tokens_rate)
 
 
-def choose_renderer(generator: "AVGenerator", args: argparse.Namespace) -> "Renderer | None":
+def choose_renderer(generator: "AVGenerator", config: Mapping[str, Any], args: argparse.Namespace) -> "Renderer | None":
     """Return what draws the samples."""
     from espnet_av.avgen.render import build_renderer
     from espnet_av.avgen.score_files import find_basis
 
-    places = [generator.folder or Path(args.ckpt_path), *([Path(args.input_dir)] if args.input_dir else [])]
+    data = config["asset_dir"]
+    places = [generator.folder or Path(args.ckpt_path), *([] if data is None else [Path(data)])]
     found = (find_basis(place, args.face_basis) for place in places)
     basis = next((basis for basis in found if basis is not None), None)
     return build_renderer(args.renderer, basis, mesh=args.mesh, codec=args.codec)

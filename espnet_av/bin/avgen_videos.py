@@ -3,8 +3,8 @@
 """Stage 8 of generation: draw videos of samples that were generated before, each with its own sound.
 
 Drawn are the recordings that the report shows and the first --num_videos of each set, by every system, and the real
-recording beside them, into decode/real_videos/<set>/<recording>.mp4. What is there is kept, unless another renderer drew
-it: see decode/videos.json.
+recording beside them, into decode/real_videos/<set>/<recording>.mp4. What is there is kept, unless another renderer
+drew it: see decode/videos.json.
 """
 
 import argparse

@@ -9,7 +9,7 @@ espnet-av convert rtfsnet best_model.pth models/rtfsnet12 --model_conf repeats=1
 espnet-av convert activesep ckpt.746.pth models/near_target
 espnet-av convert lipreading lrw_resnet18_dctcn_video_boundary.pth lips.safetensors
 espnet-av convert lrac LRAC2025_Track1_baseline_model.pth models/lrac_track1
-espnet-av convert av_flow av_flow_ckpt_50h.pt models/av_flow --head_vae head_vae/iter-0500000.pt
+espnet-av convert av_flow av_flow_ckpt_50h.pt models/av_flow --head_vae head_vae/iter-0500000.pt --statistics DATA
 """
 
 import argparse
@@ -64,7 +64,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="what the tensors do not tell, e.g. encoder_conf.num_heads=12 or repeats=12",
     )
     parser.add_argument("--head_vae", default=None, help="of av_flow: the head VAE that lies beside its data")
-    parser.add_argument("--statistics", default=None, help="of av_flow: .npz file of statistics of its data")
+    parser.add_argument("--statistics", default=None, help="of av_flow: its data in the 50h layout, or .npz file")
     parser.add_argument("--report", type=Path, default=None, help="JSON file that names every tensor, also of a misfit")
     return parser
 

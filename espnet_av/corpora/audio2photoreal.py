@@ -169,7 +169,7 @@ def write_sets(
     report = output_dir / "layout_report.json"
     (output_dir / "head").mkdir(parents=True, exist_ok=True)
     write_json(report, drops.summary())
-    drops.check(max_dropped_share, report)
+    drops.check(max_dropped_share, report, "--max_wrong_share")
     if len(drops):
         logger.warning("%s; see %s", drops.one_line(), report)
     scenes = {each.uid: each for each in find_scenes(root, token_dir=token_dir, leave_out=drops)}
@@ -277,7 +277,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="a2p", help=f"how scenes are divided: {' or '.join(SPLITS)}")
     parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
     parser.add_argument("--licence", help="of the recordings; a model that was trained on them has to keep it")
-    parser.add_argument("--max_dropped_share", type=float, default=0.1, help="more wrong scenes are an error")
+    share = ("--max_wrong_share", "--max_dropped_share")
+    parser.add_argument(*share, type=float, default=0.1, help="more wrong scenes are an error")
     args = parser.parse_args(cmd)
     counts = write_sets(
         args.root,
@@ -285,7 +286,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
         split=args.split,
         token_dir=args.token_dir,
         licence=args.licence,
-        max_dropped_share=args.max_dropped_share,
+        max_dropped_share=args.max_wrong_share,
     )
     sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
     return 0

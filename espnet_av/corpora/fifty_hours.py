@@ -28,6 +28,7 @@ import numpy as np
 
 from espnet_av.avgen.layouts import RecordingLayout
 from espnet_av.avgen.participant import PARTNER, PARTNER_RANGE, PARTS
+from espnet_av.avgen.pose import HEAD_STATISTICS
 from espnet_av.avgen.presets import PARTNER_DIMS
 from espnet_av.avgen.recordings import Recording
 from espnet_av.avgen.score_files import BASIS
@@ -47,7 +48,6 @@ from espnet_av.utils.untrusted import load_npy
 
 logger = logging.getLogger(__name__)
 AUDIO, FACE, HEAD = "audio", "expression_codes", "headpose"
-HEAD_STATISTICS = f"{HEAD}/headpose_normstats"
 #: Tokens whose silence was cut by an activity detector come first, as in the published training.
 TOKEN_DIRS = ("wav2vec2_fairseq_base_ls960_asr_ls960_vad100", "wav2vec2_fairseq_base_ls960_asr_ls960")
 HEAD_SIZES = {"translation": 3, "qvec": 4}  # values of the statistics of the head
@@ -265,7 +265,7 @@ def write_sets(
     report = Path(output_dir) / "layout_report.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, drops.summary())
-    drops.check(max_dropped_share, report)
+    drops.check(max_dropped_share, report, "--max_wrong_share")
     if len(drops):
         logger.warning("%s; see %s", drops.one_line(), report)
     found = find_segments(root, token_dir=token_dir, leave_out=drops)
@@ -307,9 +307,10 @@ def main(cmd: Sequence[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path, default=Path("data"), help="gets the data folders")
     parser.add_argument("--token_dir", help="folder of the tokens below the root (default: the usual ones)")
     parser.add_argument("--licence", help="of the recordings; a model that was trained on them has to keep it")
-    parser.add_argument("--max_dropped_share", type=float, default=0.05, help="more wrong segments are an error")
+    share = ("--max_wrong_share", "--max_dropped_share")
+    parser.add_argument(*share, type=float, default=0.05, help="more wrong segments are an error")
     args = parser.parse_args(cmd)
-    options = {"licence": args.licence, "max_dropped_share": args.max_dropped_share}
+    options = {"licence": args.licence, "max_dropped_share": args.max_wrong_share}
     counts = write_sets(args.root, args.output_dir, token_dir=args.token_dir, **options)
     sys.stdout.write(", ".join(f"{args.output_dir / name}: {count}" for name, count in counts.items()) + "\n")
     return 0

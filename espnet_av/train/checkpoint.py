@@ -403,16 +403,21 @@ class CheckpointStore:
                 stream.write(f"{kept}  {PREVIOUS}\n")
 
 
-def differing_keys(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """List the settings that differ, each as ``key: saved -> current``."""
+def differing_keys(saved: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """List the settings that differ, each as ``key: saved -> current``; of nested ones the keys within."""
     lines = []
-    for key in sorted({*saved, *current}):
+    for key in sorted({*saved, *current}, key=str):
         before, now = saved.get(key, "<absent>"), current.get(key, "<absent>")
-        if before != now:
-            lines.append(f"{key}: {_short(before)} -> {_short(now)}")
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            lines += differing_keys(before, now, f"{prefix}{key}.")
+        elif before != now:
+            lines.append(f"{prefix}{key}: {' -> '.join(_short(repr(before), repr(now)))}")
     return lines
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _short(*texts: str) -> list[str]:
+    """Cut long texts so that what differs between them is seen."""
+    same = len(os.path.commonprefix(texts))
+    start = same - 20 if same > 60 else 0
+    lead, stop = "..." if start else "", start + 74
+    return [lead + (text[start:] if len(text) <= stop + 3 else f"{text[start:stop]}...") for text in texts]

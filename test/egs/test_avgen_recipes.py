@@ -208,6 +208,16 @@ def test_av50h_until_its_data_are_checked(tmp_path):
     (root / "headpose" / f"{avgen_trees.SEGMENTS[0]}--headpose.npy").unlink()
     done = run(tmp_path, "av50h", *words)
     assert done.returncode == 5 and "missing_file" in done.stderr and "layout_report.json" in done.stderr
+    assert "raise --max_wrong_share" in done.stderr
+
+
+def test_audio2photoreal_allows_more_wrong_scenes(tmp_path):
+    root = avgen_trees.make_a2p(tmp_path / "root" / "PXB184")
+    (root / "scene02_body_pose.npy").unlink()
+    words = ["--a2p_root", tmp_path / "root", "--stop_stage", 1]
+    done = run(tmp_path, "audio2photoreal", *words)
+    assert done.returncode == 5 and "raise --max_wrong_share" in done.stderr
+    succeed(tmp_path, "audio2photoreal", *words, "--max_wrong_share", "0.25")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ exec bash ../../TEMPLATE/avgen/avgen.sh --called_as "$0" "${folder}" "$#" \
   --recipe_option subject PXB184 "the person: PXB184, RLW104, TXB805 or GQS883" \
   --recipe_option split a2p "which scenes are tests: a2p (as the data say), or avflow (as AV-Flow took them)" \
   --recipe_option token_dir "" "folder of the tokens in the person's folder; the first of the usual ones when not given" \
+  --recipe_option max_wrong_share 0.1 "more scenes than this that differ from the layout are an error" \
   --token_model given \
   --text_model none \
   --min_sec 4.1 \

@@ -3,7 +3,9 @@
 """Published files of the generator and its parts into ours and back, and files that are refused."""
 
 import json
+import shutil
 
+import avgen_trees
 import pytest
 import torch
 import yaml
@@ -18,7 +20,7 @@ from espnet_av.avgen.vocoder import load_vocoder
 from espnet_av.avgen.vocoder_parts import published_names
 from espnet_av.bin.convert import main
 from espnet_av.train.loading import load_weights
-from espnet_av.utils.errors import CheckpointError, UsageError
+from espnet_av.utils.errors import CheckpointError, MissingDataError, UsageError
 
 SIZES = {"d_model": 32, "hidden_dim": 48, "num_heads": 4, "window_per_layer": [[16, 8], [16, 8]]}
 VOCODER = {
@@ -95,6 +97,46 @@ def test_generator_with_head_vae_and_statistics(published, tmp_path):
     assert same(convert.original_names("av_flow", ours)[1], state)
 
 
+def test_what_a_generator_lacks_is_told(published, tmp_path, caplog):
+    folder, *_, dyadic = published
+    convert_one = ["av_flow", str(folder / "av_flow.pt"), str(tmp_path / "ours")]
+    main(convert_one)
+    assert "no head VAE is given: heads are 8 latents" in caplog.text
+    convert_one += ["--head_vae", str(folder / "vae.pt")]
+    caplog.clear()
+    main(convert_one)
+    assert "no statistics of the head are given" in caplog.text
+    assert ("no range of the partner's face is given" in caplog.text) == dyadic
+    caplog.clear()
+    root = avgen_trees.make_50h(tmp_path / "root")
+    main([*convert_one, "--statistics", str(root)])
+    assert not caplog.records
+    state = load_weights(tmp_path / "ours/model.safetensors")
+    assert state["head_mean"].tolist() == [1, 0, 0, 0, 1, 0, 0] and (state["partner_max"] == 3).all()
+    (root / "headpose/headpose_normstats/head_qvec_std.npy").unlink()
+    with pytest.raises(MissingDataError, match="head_qvec_std"):
+        main([*convert_one, "--statistics", str(root)])
+
+
+def test_the_command_of_the_recipe_makes_a_whole_generator(published, tmp_path, repo_root, caplog):
+    folder, *_ = published
+    page = (repo_root / "egs/av50h/avgen/README.md").read_text()
+    (command,) = [line for line in page.splitlines() if line.startswith("espnet-av convert")]
+    root = avgen_trees.make_50h(tmp_path / "DIR")
+    (root / "head_vae").mkdir()
+    shutil.copy(folder / "vae.pt", root / "head_vae" / "iter-0500000.pt")
+    shutil.copy(folder / "av_flow.pt", root / "av_flow_ckpt_50h.pt")
+    main([word.replace("DIR", str(root)).replace("OUT", str(tmp_path / "OUT")) for word in command.split()[2:]])
+    config = yaml.safe_load((tmp_path / "OUT/config.yaml").read_text())
+    assert config["model_conf"]["input_head_dim"] == 7 and not caplog.records
+
+
+def test_windows_of_another_number_of_layers_are_refused(published):
+    folder, *_ = published
+    with pytest.raises(UsageError, match=r"as many as the layers.*2 pairs"):
+        convert.read_published("av_flow", folder / "av_flow.pt", {"transformer_conf": {"window_per_layer": [[1, 1]]}})
+
+
 def test_wrong_generators_are_refused(published, tmp_path):
     folder, _, state, _ = published
     torch.save({"model_state_dict": {**state, "extra.weight": torch.zeros(1)}}, tmp_path / "extra.pt")
@@ -133,6 +175,25 @@ def test_text_to_tokens_there_and_back(tmp_path):
     assert same(load_text_to_tokens(tmp_path / "ours").state_dict(), model.state_dict())
     main(["ours", str(tmp_path / "ours"), str(tmp_path / "back.pth")])
     assert same(torch.load(tmp_path / "back.pth", weights_only=True), model.state_dict())
+
+
+def test_a_text_model_of_characters_stays_one(tmp_path):
+    torch.manual_seed(0)
+    model = TextToTokens(symbols="characters", preset="tiny").eval()
+    torch.save(model.state_dict(), tmp_path / "text_to_tokens.pth")
+    main(["text_to_tokens", str(tmp_path / "text_to_tokens.pth"), str(tmp_path / "ours")])
+    expected = model.generate("HELLO", steps=2)
+    for path in (tmp_path / "text_to_tokens.pth", tmp_path / "ours"):
+        torch.testing.assert_close(load_text_to_tokens(path).generate("HELLO", steps=2), expected)
+    few = TextToTokens(symbols="matcha", n_vocab=30, preset="tiny")
+    with pytest.raises(UsageError, match="fewer symbols than the table matcha; got 30"):
+        few.generate("HELLO", g2p="none")
+
+
+def test_a_generator_whose_head_is_no_latent_has_no_published_form(tmp_path):
+    model = build_model("avflow", {"transformer_conf": SIZES, "face_dim": 20, "head_vae": False})
+    with pytest.raises(CheckpointError, match="no published form.*got 7; allowed: 8"):
+        convert.original_names("av_flow", model.state_dict())
 
 
 @pytest.mark.parametrize("weight_norm", [True, False])

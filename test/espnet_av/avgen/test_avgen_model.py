@@ -224,6 +224,9 @@ def test_guidance():
         make(condition_drop=0.0).generate(tokens, solver=FAST, cfg=1.0)
     with pytest.raises(UsageError, match="partner"):
         make().generate(tokens, solver=FAST, partner_cfg=1.0)
+    for name in ("cfg", "partner_cfg"):
+        with pytest.raises(UsageError, match=f"^{name} is out of range"):
+            model.generate(tokens, other, solver=FAST, **{name: -3.0})
 
 
 def test_told_frames():

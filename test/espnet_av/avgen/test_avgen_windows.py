@@ -159,6 +159,26 @@ def test_bad_recordings_are_left_out_and_counted(tmp_path):
         measure(bad)
 
 
+def test_recordings_without_a_partner_are_counted(tmp_path):
+    both = [write_recording(tmp_path, f"b{number}", seed=number) for number in range(3)]
+    alone = write_recording(tmp_path, "alone", partner=False)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "none").mkdir()
+    some = write_data_dir(tmp_path / "some", [*both, alone])
+    with pytest.raises(DataError, match=r"1 of 4 .*'alone'.*alone--\{expression,headpose\}\.npy.*max_dropped_share"):
+        open_windows(some, train=True, participant=True)
+    windows = open_windows(some, train=True, participant=True, max_dropped_share=0.25)
+    assert list(windows.dropped) == ["alone"] and "participant_cond" in windows.dropped["alone"]
+    assert len(open_windows(some, train=True).recordings) == 4
+    with pytest.raises(DataError, match="1 of 1 .*no face of its partner"):
+        open_windows(write_data_dir(tmp_path / "none", [alone]), train=True, participant=True, max_dropped_share=1)
+    with pytest.raises(DataError, match="there are no recordings"):
+        Windows([], train=True)
+    np.save(both[0].tokens, np.load(both[0].tokens)[:1])
+    with pytest.raises(DataError, match=r"b0\.tokens\.npy"):
+        Windows(both, train=True, participant=True)
+
+
 def test_wrong_folders_and_options_are_refused(tmp_path):
     with pytest.raises(MissingDataError, match="wav.scp"):
         open_windows(tmp_path, train=True)

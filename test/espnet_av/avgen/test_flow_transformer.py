@@ -148,6 +148,9 @@ def test_low_latency_looks_104_ms_ahead():
         {"window_per_layer": []},
         {"window_per_layer": [[3]]},
         {"d_model": 36},
+        {"num_heads": 0},
+        {"hidden_dim": -1},
+        {"dropout": 2.0},
         {"window_per_layer": [[3, -1]]},
     ],
 )

@@ -138,6 +138,36 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(model, tmp_path, opt
     assert not list(tmp_path.iterdir())
 
 
+def test_what_has_no_effect_is_told_by_name(model, tmp_path, caplog):
+    tokens = ("--tokens", model / "tokens.npy", "--max_seconds", 0.2)
+    vain = ("--speed", 2, "--token_model", model / "text_to_tokens", "--pad_partner", "--grid_sound", 1)
+    pictures = ("--renderer", "none", "--mesh", "a.obj", "--codec", "a:b", "--head_vae", "vae.pt")
+    run(model, tmp_path / "a.wav", *tokens, *vain, *pictures)
+    told = {
+        record.getMessage().split(" is ignored")[0] for record in caplog.records if "ignored" in record.getMessage()
+    }
+    names = {str(word) for word in (*vain, *pictures) if str(word).startswith("--")}
+    assert told == names - {"--head_vae"} | {"head_vae"}
+    caplog.clear()
+    run(model, tmp_path / "b.wav", *tokens)
+    assert not [record for record in caplog.records if "ignored" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "hint"),
+    [
+        ("x.wav", ("--grid",), "a grid is a video"),
+        ("x", ("--grid", "--renderer", "none"), "a grid is a video"),
+        ("x", ("--partner_audio", "a.wav", "--partner_tokens", "a.npy"), "given twice"),
+        ("x", ("--cfg", "-3", "--vocoder", "none"), "cfg is out of range; got -3"),
+    ],
+)
+def test_options_that_exclude_each_other(model, tmp_path, name, options, hint):
+    with pytest.raises(UsageError, match=hint):
+        run(model, tmp_path / name, "--tokens", model / "tokens.npy", *options)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def experiment(model, tmp_path_factory):
     """The same generator as an experiment with its parts in other places, and a basis of its codes."""

@@ -224,3 +224,11 @@ def test_differing_keys_are_listed_with_both_values():
     lines = differing_keys({"seed": 1, "same": [1], "old": "x"}, {"seed": 2, "same": [1], "new": "y" * 200})
     assert lines[0].startswith("new: '<absent>' -> 'yyy") and lines[0].endswith("...")
     assert lines[1:] == ["old: 'x' -> '<absent>'", "seed: 1 -> 2"]
+
+
+def test_long_settings_show_where_they_differ():
+    saved = {"conf": {"first": "x" * 90, "sizes": {"width": 3, "depth": 2}}, "name": "y" * 100 + "old" + "z" * 100}
+    now = {"conf": {"first": "x" * 90, "sizes": {"width": 4, "depth": 2}}, "name": "y" * 100 + "new" + "z" * 100}
+    width, name = differing_keys(saved, now)
+    assert width == "conf.sizes.width: 3 -> 4"
+    assert "old" in name and "new" in name and len(name) < 200

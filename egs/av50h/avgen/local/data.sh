@@ -26,4 +26,4 @@ more=()
 [[ -z ${token_dir} ]] || more+=(--token_dir "${token_dir}")
 
 exec python -m espnet_av.corpora.fifty_hours --root "${av50h_root}" --output_dir "${output_dir}" \
-  --licence CC-BY-NC-4.0 --max_dropped_share "${max_wrong_share}" "${more[@]}"
+  --licence CC-BY-NC-4.0 --max_wrong_share "${max_wrong_share}" "${more[@]}"
