@@ -3,6 +3,7 @@
 """How every command line of the package starts and ends."""
 
 import argparse
+import atexit
 import contextlib
 import errno
 import logging
@@ -11,6 +12,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from espnet_av.utils.errors import EXIT_BAD_ENVIRONMENT, EXIT_OK, EspnetAVError, describe
 from espnet_av.utils.files import is_disk_full
@@ -54,6 +56,36 @@ def run_main(
     program = program or os.path.basename(sys.argv[0])
     if logs:
         set_up_logging()
+    try:
+        code = _run(main, cmd, program)
+    except SystemExit as end:
+        if not _among_others():
+            raise
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    if _among_others():
+        end_process(code)
+    return code
+
+
+def end_process(code: int) -> NoReturn:
+    """End as Python does, but leave the interpreter where it is.
+
+    Threads of PyTorch's process groups outlive the group. One that asks for the interpreter while that is taken apart
+    aborts the process, whose work is done (``terminate called without an active exception``).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _among_others() -> bool:
+    """Tell whether this is one of several processes that ``torchrun`` has started for a training."""
+    return "torch.distributed" in sys.modules and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _run(main: Callable[[Sequence[str] | None], int | None], cmd: Sequence[str] | None, program: str) -> int:
     try:
         try:
             code = main(cmd) or EXIT_OK

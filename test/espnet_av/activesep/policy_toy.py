@@ -18,6 +18,7 @@ from espnet_av.activesep.episodes import write_episodes
 from espnet_av.activesep.learner import ActiveSeparationLearner
 from espnet_av.activesep.runner import build_training, train
 from espnet_av.activesep.separators import PassiveSeparator
+from espnet_av.utils.cli import run_main
 
 MODEL = {
     "memory": {"channels": 1, "num_layers": 1, "num_heads": 2, "ffn_dim": 16},
@@ -100,4 +101,4 @@ def main(words: list[str]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1:])
+    sys.exit(run_main(lambda words: main(list(words or ())), sys.argv[1:], logs=False))

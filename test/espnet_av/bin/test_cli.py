@@ -164,3 +164,27 @@ def test_path_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture)
 
     with pytest.raises(PermissionError):
         run_main(main)
+
+
+@pytest.mark.parametrize(("ending", "code"), [("return 3", 3), ("raise SystemExit(99)", 99), ("pass", 0)])
+def test_one_of_several_processes_ends_without_taking_python_apart(ending, code):
+    """Threads of PyTorch's process groups that ask for the interpreter at that time abort the process."""
+    program = f"""
+import atexit, sys, threading, time, torch.distributed
+from espnet_av.utils.cli import run_main
+class Tail:
+    def __del__(self):
+        sys.stderr.write("taken apart")
+tail = Tail()
+tail.itself = tail
+def main(words):
+    atexit.register(lambda: sys.stdout.write("at the end"))
+    sys.stdout.write("worked, ")
+    {ending}
+sys.exit(run_main(main))
+"""
+    environ = {**os.environ, "RANK": "1", "WORLD_SIZE": "2"}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "worked, at the end", "")
+    alone = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (code, "worked, at the end", "taken apart")

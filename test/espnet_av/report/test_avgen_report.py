@@ -84,7 +84,7 @@ def test_real_recordings_stand_beside_the_generated_ones(experiment, tmp_path):
 
 def test_real_recordings_are_drawn_for_all_that_the_page_shows(experiment, tmp_path, monkeypatch):
     exp = shutil.copytree(experiment / "exp", tmp_path / "exp")
-    monkeypatch.setattr("espnet_av.avgen.render.build_renderer", lambda *names: object())
+    monkeypatch.setattr("espnet_av.avgen.render.build_renderer", lambda *names, **more: object())
     monkeypatch.setattr("espnet_av.avgen.score_files.find_basis", lambda *names: None)
     monkeypatch.setattr("espnet_av.avgen.render.video.write_sample_video", lambda path, *more: path.write_bytes(b""))
     words = ["--num_videos", "0", "--num_worst", "1", "--num_typical", "1"]

@@ -68,7 +68,10 @@ def trained(tmp_path_factory):
     torch.save({"model_state_dict": HeadVAE(window=None).state_dict()}, root / "vae.pt")
     np.savez(root / "stats.npz", mel_mean=-3.0, mel_std=2.0, face_std=np.full(12, 0.5), count=7)
     command = ["--config", str(root / "train.yaml"), "--output_dir", str(root / "exp")]
-    command += ["--train_dir", "train", "--valid_dir", "valid"]
+    for name in ("train", "valid"):
+        (root / name).mkdir()
+        (root / name / "wav.scp").write_text("a a.wav\n")
+    command += ["--train_dir", str(root / "train"), "--valid_dir", str(root / "valid")]
     command += ["--head_vae", str(root / "vae.pt"), "--statistics", str(root / "stats.npz")]
     avgen_train.main(command)
     return root, command

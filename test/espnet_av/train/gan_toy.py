@@ -17,6 +17,7 @@ from trainer_toy import DIM, ToyFactory, distributed
 
 from espnet_av.train.distributed import World, leaving_processes
 from espnet_av.train.gan import GANTrainer, GANTrainerOptions
+from espnet_av.utils.cli import run_main
 
 GENERATOR_RATE, DISCRIMINATOR_RATE = 0.05, 0.02
 
@@ -124,4 +125,4 @@ def main(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(run_main(lambda words: main(*words or ()), sys.argv[1:], logs=False))

@@ -19,6 +19,7 @@ from torch import nn
 from espnet_av.train.optim import WarmupLinearLR, build_adamw
 from espnet_av.train.options import AVTrainerOptions
 from espnet_av.train.rng import derive_seed
+from espnet_av.utils.cli import run_main
 
 DIM = 6
 
@@ -239,4 +240,4 @@ def main(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(run_main(lambda words: main(*words or ()), sys.argv[1:], logs=False))
