@@ -28,7 +28,8 @@ SETTINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
     ),
     (("token", "bpemodel", "g2p", "cleaner"), 78, "other tokens"),
     (("train_data_path",), 70, "other files to train on"),
-    (("reward", "convolution", "max_steps", "memory_size", "refine"), 70, "another task for the agent"),
+    (("reward", "convolution", "memory_size", "refine"), 70, "another task for the agent"),
+    (("max_steps",), 70, "another length, of the training or of an agent's episodes"),
     (("loss", "ctc", "lambda", "criterion"), 65, "another thing is minimised"),
     (("optim", "scheduler", "lr", "accum_grad", "grad_clip", "weight_decay"), 60, "other steps of the training"),
     (("preprocessor", "augment", "specaug", "speed_perturb", "chunk", "segment"), 60, "the network sees other input"),
@@ -55,7 +56,7 @@ BORROWED = {
     "codec": ("espnet_av/avsr/", "espnet_av/avss/"),
     "avgen": ("espnet_av/avsr/", "espnet_av/codec/", "espnet_av/tasks/codec"),
 }
-REPORT_PARTS = ("complexity", "experiment", "results", "scores", "scoring", "session_results", "timeline")
+REPORT_PARTS = ("complexity", "results", "scores", "separation_results", "session_results", "timeline")
 #: Programs that show, pack or look up what others computed, and how jobs are started.
 ONLY_SHOWN = ("cli", "data_doctor", "doctor", "new_recipe", "pack", "report", "show_results", "stage")
 ONLY_STARTED = ("run", "slurm", "_slurm", "_jobs", "preflight", "new_recipe")
