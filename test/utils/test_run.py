@@ -229,10 +229,11 @@ def test_job_that_ignores_sigterm_is_killed_with_what_left_its_session(run):
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent")
 def test_runner_killed_hard_takes_its_job_along(run):
     runner = subprocess.Popen([run.tool, "x.log", "sleep", "322.5"], cwd=run.folder)
-    wait_until(lambda: processes_with("322.5"))
+    wait_until(lambda: len(processes_with("322.5")) == 2)  # the runner has the word, too
     runner.kill()
-    runner.wait()
+    assert runner.wait() == -signal.SIGKILL
     wait_until(lambda: not processes_with("322.5"))
+    assert "# Ended" not in (run.folder / "x.log").read_text()  # nobody was left to write it
 
 
 def test_saved_state_on_sigterm_gives_the_requeue_code(run):
