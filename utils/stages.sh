@@ -213,7 +213,7 @@ _stage_run() {
   STAGE_ID=${id} STAGE_NAME=${name} STAGE_BEGAN=${SECONDS} STAGE_WHERE=""
   _stage_preflight
   rm -f "${mark}.done" "${STAGE_LOGS}/.failed" "${STAGE_LOGS}/.usage"
-  printf '%s %s %s\n' "$(uname -n)" "$$" "$(date +%Y-%m-%dT%H:%M:%S%z)" >"${mark}.started"
+  printf '%s %s %s %s\n' "$(uname -n)" "$$" "$(_process_birth "$$")" "$(date +%Y-%m-%dT%H:%M:%S%z)" >"${mark}.started"
   _stage_conditions >"${mark}.started.conditions"
   "${work}"
   for path in "${STAGE_OUT[@]}"; do
@@ -233,12 +233,26 @@ _stage_run() {
 
 # Two runs must not write into the same folders.
 _stage_refuse_second() {
-  local host pid rest
+  local host pid birth rest
   [[ -f $1 ]] || return 0
-  read -r host pid rest <"$1" || return 0
-  if [[ ${host} == "$(uname -n)" && ${pid} != "$$" ]] && kill -0 "${pid}" 2>/dev/null; then
+  read -r host pid birth rest <"$1" || return 0
+  if [[ ${host} == "$(uname -n)" && ${pid} != "$$" && $(_process_birth "${pid}") == "${birth}" ]]; then
     die 5 "stage $2 \"$3\" is being run by process ${pid} since ${rest}; wait for it, or end it with: kill ${pid}"
   fi
+}
+
+# When a process began, in a form to compare; "ended" where it has. Its number alone says little: after a restart it is some
+# other process's, and a killed one stays as a zombie where nobody asks for its end (a container without an init).
+_process_birth() {
+  local line=""
+  local -a fields
+  if [[ ! -r /proc/self/stat ]]; then
+    if kill -0 "$1" 2>/dev/null; then printf 'unknown'; else printf 'ended'; fi
+    return
+  fi
+  read -r line 2>/dev/null <"/proc/$1/stat" || true
+  read -r -a fields <<<"${line##*) }" # "PID (NAME) STATE ...", where a name may have blanks; proc(5)
+  if [[ ${fields[0]:-Z} == [ZX] ]]; then printf 'ended'; else printf '%s' "${fields[19]}"; fi
 }
 
 _stage_banner() {
