@@ -24,8 +24,7 @@ pack_model() {
 }
 
 upload() {
-  [[ ${dry_run} == true ]] || command -v hf >/dev/null || die 4 "no command 'hf'; fix: pip install huggingface_hub"
-  run_job 1 -- hf upload "${hub_repo}" "${exp}/pack"
+  run_job 1 -- python -m espnet_av.bin.upload "${exp}/pack" "${hub_repo}"
 }
 
 # Declare stage 9a where the user named a place for the model.

@@ -24,11 +24,12 @@ from espnet_av.avgen.recordings import MOST_DRIFT_SEC, token_drift
 from espnet_av.avgen.score_files import BASIS
 from espnet_av.avgen.token_labels import NUM_LABELS
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.format_set import copy_tables
 from espnet_av.data.parallel import map_items
 from espnet_av.data.types import load_npy
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
 #: Tables that every recording needs, and those that only some sets have.
@@ -303,7 +304,7 @@ def copy_set(
     failed = output.with_name(f"{output.name}.{report}")
     if drops.share > max_share or len(drops) >= drops.total:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(failed, content)
+        write_json(failed, content, sort_keys=True)
         drops.check(max_share, failed)
     failed.unlink(missing_ok=True)
     keep = {uid for uid in (data.read("wav.scp") if among is None else among) if uid not in drops}
@@ -313,7 +314,7 @@ def copy_set(
         basis = find_basis_file(data.path)
         if basis is not None:
             shutil.copyfile(basis, folder / BASIS)
-        write_json(new / report, content)
+        write_json(new / report, content, sort_keys=True)
         yield new
 
 

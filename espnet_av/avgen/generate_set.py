@@ -32,8 +32,9 @@ from espnet_av.avgen.sampler import ChunkRules, SolverRules
 from espnet_av.avgen.score_files import AUDIO, MEL, MOTION
 from espnet_av.avgen.set_input import PARTNERS, TASKS, SetInput, Told
 from espnet_av.avgen.solvers import evaluations
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.utils.errors import DataError, UsageError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress
@@ -172,7 +173,9 @@ class SetGenerator:
                     stream.flush()
         logger.info("%s: %d recordings, %d of them now", output_dir, len(wanted) - len(bad), len(work) - len(bad))
         if len(bad):
-            bad.check(self.options.max_bad_share, write_json(output_dir / BAD, bad.summary()), "max_bad_share")
+            bad.check(
+                self.options.max_bad_share, write_json(output_dir / BAD, bad.summary(), sort_keys=True), "max_bad_share"
+            )
         return self._finish({uid: rows[uid] for uid in wanted if uid in rows}, len(bad), output_dir, source)
 
     # ---------------------------------------------------------------- one group
@@ -254,7 +257,7 @@ class SetGenerator:
             for name in (STATE, ROWS):
                 (folder / name).unlink(missing_ok=True)
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / STATE, state)
+            write_json(folder / STATE, state, sort_keys=True)
         for name in (FACTS, BAD):
             (folder / name).unlink(missing_ok=True)
         rows = _read_rows(folder / ROWS)
@@ -301,7 +304,7 @@ class SetGenerator:
             "command": self.command,
         }
         facts = {name: value for name, value in facts.items() if value is not None}
-        write_json(folder / FACTS, facts)
+        write_json(folder / FACTS, facts, sort_keys=True)
         return facts
 
 

@@ -36,9 +36,9 @@ from espnet_av.avsr.session_files import (
 from espnet_av.avsr.session_scoring import spoken
 from espnet_av.avsr.vtt import Caption, write_vtt
 from espnet_av.data.av_clock import AVClock
-from espnet_av.data.drops import write_json
 from espnet_av.data.video_io import iter_frames, probe, read_audio_track
 from espnet_av.utils.errors import DataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 
 if TYPE_CHECKING:
     from espnet_av.avsr.inference import AVSR, Hypotheses
@@ -179,8 +179,8 @@ class SessionTranscriber:
         noted = {*session.problems, *(problem for found in results.values() for problem in found.problems)}
         problems = tuple(sorted(noted, key=lambda problem: (problem.where, problem.reason, problem.detail)))
         result = SessionResult(session.name, results, clusters, problems, num_decoded)
-        write_json(output / "speaker_to_cluster.json", clusters)
-        write_json(output / "session.json", self._facts(session, result))
+        write_json(output / "speaker_to_cluster.json", clusters, sort_keys=True)
+        write_json(output / "session.json", self._facts(session, result), sort_keys=True)
         return result
 
     def transcribe_speaker(self, session: Session, speaker: Speaker) -> SpeakerResult:
@@ -394,7 +394,7 @@ def _write_state(output: Path, speaker: str, digest: str, result: SpeakerResult)
         "chunks": [dataclasses.asdict(chunk) for chunk in result.chunks],
         "problems": [dataclasses.asdict(problem) for problem in result.problems],
     }
-    write_json(_state_path(output, speaker), content)
+    write_json(_state_path(output, speaker), content, sort_keys=True)
 
 
 def _read_state(output: Path, speaker: str, digest: str) -> SpeakerResult | None:

@@ -19,11 +19,11 @@ import numpy as np
 from espnet_av.avsr.asd import ActiveSpeakerDetector, TrackScorer, score_tracks, write_scores
 from espnet_av.avsr.mouth_motion import MouthMotionScorer
 from espnet_av.avsr.session_files import Session, Speaker, Track, is_session, read_session
-from espnet_av.data.drops import write_json
 from espnet_av.data.face_tracks import FaceFinder, FaceTrack
 from espnet_av.data.video_io import probe, read_audio_track
 from espnet_av.data.video_tracks import TrackOptions, file_identity, find_tracks, read_json_or_none
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def prepare_video(
     key = {"scorer": type(scorer).__name__, "key": scorer_key(scorer)}
     if scorer is not None and read_json_or_none(folder / "scores_from.json") != key:
         score_tracks(tracks, read_audio_track(video), scorer)
-        write_json(folder / "scores_from.json", key)
+        write_json(folder / "scores_from.json", key, sort_keys=True)
     return read_session(folder)
 
 
@@ -155,7 +155,7 @@ def _scored(
             session.note(where, "not_scored", str(error), skipped=False)
             return track
         write_scores(path, scores, track.first_frame)
-        write_json(made, key)
+        write_json(made, key, sort_keys=True)
     return dataclasses.replace(track, asd=path)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, doctor_drops, write_json
+from espnet_av.data.drops import Drops, doctor_drops
 from espnet_av.data.mixture_dir import (
     MOUTH_SUFFIXES,
     SAMPLE_RATE,
@@ -28,6 +28,7 @@ from espnet_av.data.mixture_dir import (
 )
 from espnet_av.data.parallel import map_items
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write, is_disk_full
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
@@ -235,10 +236,10 @@ def _write(
     failed.unlink(missing_ok=True)
     if drops.share > max_dropped or len(drops) == drops.total:
         failed.parent.mkdir(parents=True, exist_ok=True)
-        write_json(failed, {**drops.summary(), **notes})
+        write_json(failed, {**drops.summary(), **notes}, sort_keys=True)
         drops.check(max_dropped, failed)
     remove_leftovers(output)
     with atomic_folder(output) as folder:
         write_mixtures(folder, [result for result in results if isinstance(result, Mixture)], old.meta)
-        write_json(folder / report, {**drops.summary(), **notes})
+        write_json(folder / report, {**drops.summary(), **notes}, sort_keys=True)
     return drops.one_line()

@@ -26,9 +26,10 @@ import torch
 from espnet_av.avss.clip_embedder import ClipEmbedder, EmbedSettings
 from espnet_av.avss.lips import META_KEY, LipDescription, load_lips
 from espnet_av.data.data_dir import DataDir, Stream
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.format_set import copy_tables
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
 
@@ -103,7 +104,7 @@ def embed_set(
     failed_report = output.with_name(f"{output.name}.{REPORT}")
     failed_report.unlink(missing_ok=True)
     if drops.share > max_dropped_share or len(drops) == drops.total:
-        write_json(failed_report, report)
+        write_json(failed_report, report, sort_keys=True)
         drops.check(max_dropped_share, failed_report)
     _write_folder(data, output, mouths, targets, drops, description, report)
     return drops.one_line()
@@ -142,7 +143,7 @@ def open_cache(root: Path, description: LipDescription) -> Path:
     if not note.is_file():
         if folder.is_dir() and any(folder.glob("*/*.npy")):
             raise DataError(describe(f"{folder} holds embeddings of unknown origin", fix="remove it, then run again"))
-        write_json(note, description.to_dict())
+        write_json(note, description.to_dict(), sort_keys=True)
         return folder
     try:
         fields = json.loads(note.read_text(encoding="utf-8"))
@@ -272,4 +273,4 @@ def _write_folder(
         streams = [stream for stream in (data.streams if data.has("streams") else []) if stream.name not in lips]
         new.write_streams([*streams, *(Stream(f"{name}.scp", name, "npy") for name in lips)])
         new.write_meta({**data.meta, META_KEY: description.to_dict()})
-        write_json(new / REPORT, report)
+        write_json(new / REPORT, report, sort_keys=True)

@@ -30,9 +30,10 @@ from espnet_av.avss.lip_modes import LIPS_MODES, LipTables
 from espnet_av.avss.windowing import WindowRules, summarise_seams
 from espnet_av.data.audio_io import write_audio
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.mixture_dir import SAMPLE_RATE, SPEAKERS
 from espnet_av.utils.errors import DataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write, sha256_file
 from espnet_av.utils.progress import progress
 
@@ -129,7 +130,9 @@ class SetSeparator:
                 stream.flush()
         logger.info("%s: %d mixtures, %d of them now", output_dir, len(rows), len(rows) - len(wanted) + len(work))
         if len(bad):
-            bad.check(self.options.max_bad_share, write_json(output_dir / BAD, bad.summary()), "max_bad_share")
+            bad.check(
+                self.options.max_bad_share, write_json(output_dir / BAD, bad.summary(), sort_keys=True), "max_bad_share"
+            )
         seconds = seconds_before + time.perf_counter() - start
         return self._finish({uid: rows[uid] for uid in wanted if uid in rows}, seconds, output_dir)
 
@@ -146,7 +149,7 @@ class SetSeparator:
             for name in (*SPEAKERS, STATE, ROWS, FACTS, BAD):
                 _remove(folder / name)
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / STATE, state)
+            write_json(folder / STATE, state, sort_keys=True)
         _remove(folder / FACTS)
         rows = _read_rows(folder / ROWS)
         with atomic_write(folder / ROWS) as stream:  # without a half-written last line
@@ -222,7 +225,7 @@ class SetSeparator:
             "command": self.command,
         }
         facts = {name: value for name, value in facts.items() if value is not None}
-        write_json(folder / FACTS, facts)
+        write_json(folder / FACTS, facts, sort_keys=True)
         return facts
 
 

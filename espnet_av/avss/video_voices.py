@@ -25,11 +25,11 @@ from espnet_av.avss.inference import CLOCK, Lips, Separation, Separator, embed_c
 from espnet_av.avss.lips import check_mouth
 from espnet_av.avss.separate_set import write_voice
 from espnet_av.avss.windowing import summarise_seams
-from espnet_av.data.drops import write_json
 from espnet_av.data.face_tracks import FaceFinder, FaceTrack
 from espnet_av.data.video_io import probe, read_audio_track, read_video
 from espnet_av.data.video_tracks import TrackOptions, find_tracks
 from espnet_av.utils.errors import DataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -209,4 +209,4 @@ def _write_facts(
             for voice in voices
         },
     }
-    write_json(path, facts)
+    write_json(path, facts, sort_keys=True)

@@ -16,6 +16,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment, with test/<set>/<system>/seed<k>")
     parser.add_argument("--sets", nargs="+", required=True, help="test sets")
+    parser.add_argument(
+        "--data_dirs", nargs="*", default=[], help="folders of the episodes of these sets, of which rows keep a digest"
+    )
     parser.add_argument("--systems", nargs="*", default=[], help="take these only, in this order (default: all)")
     return parser
 
@@ -27,7 +30,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_av.activesep.scoring import score
     from espnet_av.report import activesep_results as shown
     from espnet_av.report.results import RESULTS_MARKDOWN, markdown_table, write_results
-    from espnet_av.train.provenance import config_digest, package_versions, source_commit, utc_now
+    from espnet_av.train.provenance import config_digest, note_references, package_versions, source_commit, utc_now
     from espnet_av.utils.experiment import read_config, read_stages
     from espnet_av.utils.files import atomic_write
 
@@ -47,6 +50,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         "versions": package_versions(),
         "command": f"espnet-av score activesep --exp_dir EXP {shlex.join(words)}",
     }
+    note_references(results["rows"], args.data_dirs)
     write_results(args.exp_dir, results)
     with atomic_write(args.exp_dir / RESULTS_MARKDOWN) as stream:
         stream.write(shown.results_markdown(results, read_stages(args.exp_dir), args.exp_dir.resolve().name))

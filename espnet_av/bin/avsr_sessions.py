@@ -144,7 +144,7 @@ def score_result(
         sys.stdout.write(f"{session.name}: {len(result.speakers)} people, {why}\n")
         return []
     from espnet_av.avsr.session_scoring import score_session
-    from espnet_av.data.drops import write_json
+    from espnet_av.utils.experiment import write_json
 
     labels = {name: session.captions(name) for name in session.speakers}
     score = score_session(
@@ -155,7 +155,7 @@ def score_result(
         clusters=result.clusters,
         uem={name: speaker.uem for name, speaker in session.speakers.items()},
     )
-    write_json(output / "scores.json", score.as_dict())
+    write_json(output / "scores.json", score.as_dict(), sort_keys=True)
     sys.stdout.write(f"{session.name}: {_line(score.as_dict())}\n")
     return [score]
 
@@ -170,9 +170,9 @@ def report(scores: "Sequence[SessionScore]", drops: Any, args: argparse.Namespac
         sys.stdout.write(f"all {len(scores)} sessions: {_line(results)}\n")
     sys.stdout.write(f"tracks: {drops.one_line()}\n")
     if args.results is not None:
-        from espnet_av.data.drops import write_json
+        from espnet_av.utils.experiment import write_json
 
-        write_json(args.results, results)
+        write_json(args.results, results, sort_keys=True)
         sys.stdout.write(f"results: {args.results}\n")
     if len(drops):
         drops.check(args.max_dropped_share, args.results or "the messages above")

@@ -53,6 +53,7 @@ VERBS = {
     "results": Verb("espnet_av.bin.show_results", "show the results of experiments"),
     "report": Verb("espnet_av.bin.report", "write the HTML report of an experiment"),
     "pack": Verb("espnet_av.bin.pack", "pack a trained model into a folder that loads anywhere"),
+    "upload": Verb("espnet_av.bin.upload", "put a packed model on the Hugging Face hub"),
     "convert": Verb("espnet_av.bin.convert", "turn a published checkpoint into a model of ours, or back"),
 }
 

@@ -114,13 +114,13 @@ def main(cmd: Sequence[str] | None = None) -> int:
     args = get_parser().parse_args(cmd)
     from espnet_av.data.doctor.examine import examine, to_json
     from espnet_av.data.doctor.findings import check_kinds
-    from espnet_av.data.drops import write_json
     from espnet_av.report.doctor_page import write_page
+    from espnet_av.utils.experiment import write_json
 
     bad, settings = check_kinds(args.fail_on, "--fail_on"), _settings(args)
     result = examine(args.data_dirs, settings)
     output = Path(args.output_dir)
-    write_json(output / "doctor.json", to_json(result, settings))
+    write_json(output / "doctor.json", to_json(result, settings), sort_keys=True)
     page = write_page(result, output / "doctor.html", title=args.title, num_examples=args.num_examples)
     for line in [*summary_lines(result), f"{page}"]:
         sys.stdout.write(f"{line}\n")

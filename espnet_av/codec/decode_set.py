@@ -25,8 +25,9 @@ import numpy as np
 
 from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir, write_scp
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.utils.errors import DataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write, sha256_file
 from espnet_av.utils.progress import progress
 
@@ -119,7 +120,7 @@ class SetDecoder:
             seconds += time.perf_counter() - start
             done[utt] = num_samples
         if len(bad):
-            report = write_json(output_dir / BAD, bad.summary())
+            report = write_json(output_dir / BAD, bad.summary(), sort_keys=True)
             bad.check(self.options.max_bad_share, report, "max_bad_share")
         return self._finish(done, seconds, output_dir)
 
@@ -135,7 +136,7 @@ class SetDecoder:
             for name in ("wav", "codec"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / STATE, state)
+            write_json(folder / STATE, state, sort_keys=True)
         for name in (FACTS, BAD, "wav/wav.scp", "codec/codec.scp"):
             (folder / name).unlink(missing_ok=True)
 
@@ -183,7 +184,7 @@ class SetDecoder:
             "command": self.command,
         }
         facts = {name: value for name, value in facts.items() if value is not None}
-        write_json(folder / FACTS, facts)
+        write_json(folder / FACTS, facts, sort_keys=True)
         return facts
 
 

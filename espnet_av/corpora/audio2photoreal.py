@@ -28,10 +28,11 @@ from espnet_av.avgen.recordings import Recording
 from espnet_av.corpora.actor_layouts import FACE_VALUES, WrongFile, check_array, check_sound, check_tokens
 from espnet_av.corpora.fifty_hours import pick_token_dir
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.types import load_npy
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 
 logger = logging.getLogger(__name__)
 PEOPLE = ("PXB184", "RLW104", "TXB805", "GQS883")
@@ -168,7 +169,7 @@ def write_sets(
     drops = check_layout(root, token_dir=token_dir)
     report = output_dir / "layout_report.json"
     (output_dir / "head").mkdir(parents=True, exist_ok=True)
-    write_json(report, drops.summary())
+    write_json(report, drops.summary(), sort_keys=True)
     drops.check(max_dropped_share, report, "--max_wrong_share")
     if len(drops):
         logger.warning("%s; see %s", drops.one_line(), report)

@@ -16,9 +16,9 @@ from typing import Any
 
 from espnet_av.avsr.vtt import parse_vtt
 from espnet_av.data.av_shards import AVShards, shard_splits
-from espnet_av.data.drops import write_json
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.hub import fetch_repository, is_hub_name
 from espnet_av.utils.progress import progress
 
@@ -98,7 +98,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     for video, entry in sets.items():
         for problem in entry["problems"]:
             logger.warning("%s: %s", video, problem)
-    write_json(output / "sets.json", sets)
+    write_json(output / "sets.json", sets, sort_keys=True)
     counts = ", ".join(f"{sum(entry[name] for entry in sets.values())} {name}" for name in CHUNKINGS)
     bad = sum(bool(entry["problems"]) for entry in sets.values())
     sys.stdout.write(f"{output / 'sets.json'}: {len(sets)} videos, {counts}; {bad} videos with problems\n")

@@ -27,7 +27,7 @@ import numpy as np
 from espnet_av.corpora.active_level import active_level_db
 from espnet_av.data.audio_io import read_audio
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.mixture_dir import (
     FPS,
     PAIR_KINDS,
@@ -40,6 +40,7 @@ from espnet_av.data.mixture_dir import (
 from espnet_av.data.types import load_video_npy
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
@@ -339,14 +340,16 @@ def make_set(
                 drops.add(pair.utt, "cannot_mix", str(error))
         if drops.share > max_dropped_share:
             report = output.with_name(output.name + ".mix_report.json")
-            write_json(report, drops.summary())
+            write_json(report, drops.summary(), sort_keys=True)
             drops.check(max_dropped_share, report)
     counts = Counter(mixture.facts["pair_kind"] for mixture in made)
     remove_leftovers(output)
     with atomic_folder(output) as folder:
         about = {"description": f"two-speaker mixtures of {clips.path.name}", "mix_sec": mix_sec, "seed": seed}
         write_mixtures(folder, made, {**clips.meta, **about})
-        write_json(folder / "mix_report.json", {**drops.summary(), "pair_kinds": dict(sorted(counts.items()))})
+        write_json(
+            folder / "mix_report.json", {**drops.summary(), "pair_kinds": dict(sorted(counts.items()))}, sort_keys=True
+        )
     return f"{drops.one_line()}; " + ", ".join(f"{kind} {counts[kind]}" for kind in PAIR_KINDS if counts[kind])
 
 

@@ -32,10 +32,11 @@ from espnet_av.corpora import codec_sets
 from espnet_av.corpora.codec_sets import SAMPLE_RATE, Recording
 from espnet_av.corpora.debian_packages import DebPackage, fetch_packages, read_files
 from espnet_av.data.audio_io import read_audio, resample_audio, write_audio
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.parallel import map_items
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -379,7 +380,7 @@ def prepare(
     for name, why in reader.bad.items():
         drops.add(name, "unreadable", why)
     if len(drops):
-        drops.check(0.02, write_json(media_dir / "bad.json", drops.summary()), "--max_clips")
+        drops.check(0.02, write_json(media_dir / "bad.json", drops.summary(), sort_keys=True), "--max_clips")
     _write_folders(output_dir, media_dir, spoken, lists, seed)
     minutes = {name: sum(r.num_samples for r in items.values()) / SAMPLE_RATE / 60 for name, items in spoken.items()}
     return {
@@ -520,7 +521,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
             return 0
     record.unlink(missing_ok=True)
     counts = prepare(args.output_dir, media_dir, debs, amounts, args.seed, args.nj)
-    write_json(record, {"digest": digest, "licence": LICENCE, "packages": files, **counts})
+    write_json(record, {"digest": digest, "licence": LICENCE, "packages": files, **counts}, sort_keys=True)
     sys.stdout.write("".join(f"{name}: {value:.1f} min\n" for name, value in counts["minutes"].items()))
     return 0
 

@@ -41,9 +41,10 @@ from espnet_av.corpora.actor_layouts import (
     check_vectors,
 )
 from espnet_av.data.data_dir import DataDir, read_scp
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.untrusted import load_npy
 
 logger = logging.getLogger(__name__)
@@ -264,7 +265,7 @@ def write_sets(
     drops = check_layout(root, token_dir=token_dir)
     report = Path(output_dir) / "layout_report.json"
     report.parent.mkdir(parents=True, exist_ok=True)
-    write_json(report, drops.summary())
+    write_json(report, drops.summary(), sort_keys=True)
     drops.check(max_dropped_share, report, "--max_wrong_share")
     if len(drops):
         logger.warning("%s; see %s", drops.one_line(), report)

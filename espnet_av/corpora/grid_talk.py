@@ -272,8 +272,9 @@ def prepare(args: argparse.Namespace) -> dict[str, int]:
     import shutil
 
     from espnet_av.data.data_dir import write_scp
-    from espnet_av.data.drops import Drops, write_json
+    from espnet_av.data.drops import Drops
     from espnet_av.data.parallel import map_items
+    from espnet_av.utils.experiment import write_json
 
     rules = Rules(args.min_detected, args.max_gap, args.max_dropped_share)
     clips = choose_talker(args.grid_root, args.talker)
@@ -286,7 +287,7 @@ def prepare(args: argparse.Namespace) -> dict[str, int]:
         if outcome.reason:
             drops.add(outcome.utt, outcome.reason, outcome.detail)
             logger.warning("%s is left out: %s", outcome.utt, outcome.detail)
-    report = write_json(corpus / "report.json", drops.summary())
+    report = write_json(corpus / "report.json", drops.summary(), sort_keys=True)
     drops.check(rules.max_dropped_share, report)
     kept = {utt: work for utt, work in works.items() if utt not in drops}
     train = [clip.utt for clip in sets["train"] if clip.utt in kept]

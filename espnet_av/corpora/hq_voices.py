@@ -29,10 +29,10 @@ from espnet_av.corpora import codec_sets
 from espnet_av.corpora.codec_sets import SAMPLE_RATE, Recording
 from espnet_av.corpora.sentences import SentenceSource
 from espnet_av.data.audio_io import read_audio, write_audio
-from espnet_av.data.drops import write_json
 from espnet_av.data.parallel import map_items
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.optional import require
 
 logger = logging.getLogger(__name__)
@@ -214,7 +214,11 @@ def generate(output_dir: Path, corpus_dir: Path, size: HQSize, seed: int, nj: in
     lengths = list(map_items(speak, items, nj, "hq voices"))
     _write_sets(output_dir, corpus_dir, size, seed, items, lengths)
     seconds = sum(lengths) / SAMPLE_RATE
-    write_json(record, {**facts, "digest": digest, "versions": versions, "licence": LICENCE, "seconds": seconds})
+    write_json(
+        record,
+        {**facts, "digest": digest, "versions": versions, "licence": LICENCE, "seconds": seconds},
+        sort_keys=True,
+    )
     logger.info("%d utterances, %.1f min in %s", len(items), seconds / 60, corpus_dir)
     return True
 

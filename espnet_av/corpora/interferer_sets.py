@@ -22,9 +22,10 @@ import numpy as np
 from espnet_av.corpora.mixtures import TEST_SNRS_DB, InterfererPlan, mix_plan, plan_interferers, set_name
 from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.video_io import read_audio_track
 from espnet_av.utils.errors import DataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
 
@@ -114,7 +115,7 @@ def write_interferer_sets(
             _write_tables(new, tables, waves, plans[number], gains[name])
             meta = {"sample_rate": SAMPLE_RATE, "snr_db": snr, "description": f"{description}, {name}".lstrip(", ")}
             new.write_meta({**data.meta, **meta})
-            write_json(new / "prepare_report.json", drops.summary())
+            write_json(new / "prepare_report.json", drops.summary(), sort_keys=True)
     return dict.fromkeys(names.values(), drops.one_line())
 
 

@@ -27,10 +27,10 @@ from typing import Any
 
 from espnet_av.corpora.lrac_checks import Findings, check_speech, check_test
 from espnet_av.data.data_dir import read_scp, write_scp
-from espnet_av.data.drops import write_json
 from espnet_av.data.sound_lists import LISTS, locate, read_sound_table
 from espnet_av.utils.cli import run_main
 from espnet_av.utils.errors import DataError, MissingDataError, describe, usage_error
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder
 from espnet_av.utils.progress import progress
 
@@ -178,7 +178,7 @@ def prepare(
         "root": str(root),
         "sets": {name: {"errors": f.errors, "warnings": f.warnings, **f.facts} for name, f in results.items()},
     }
-    write_json(output_dir / REPORT, report)
+    write_json(output_dir / REPORT, report, sort_keys=True)
     for found in results.values():
         for warning in found.warnings:
             logger.warning("%s", warning)

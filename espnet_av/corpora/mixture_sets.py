@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.mixture_dir import Mixture, write_mixtures
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
 logger = logging.getLogger(__name__)
@@ -116,12 +117,12 @@ def write_sets(
         report.unlink(missing_ok=True)
         if plan.drops.share > max_dropped_share or not plan.mixtures:
             report.parent.mkdir(parents=True, exist_ok=True)
-            write_json(report, plan.drops.summary())
+            write_json(report, plan.drops.summary(), sort_keys=True)
             plan.drops.check(max_dropped_share, report)
             raise MissingDataError(describe(f"the set {name} has no mixtures", fix="check the folder of the corpus"))
         remove_leftovers(folder)
         with atomic_folder(folder) as temporary:
             write_mixtures(temporary, plan.mixtures, {**meta, "description": f"{meta['description']}, set {name}"})
-            write_json(temporary / "prepare_report.json", plan.drops.summary())
+            write_json(temporary / "prepare_report.json", plan.drops.summary(), sort_keys=True)
         lines.append(f"{folder}: {plan.drops.one_line()}")
     return lines

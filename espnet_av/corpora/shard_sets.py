@@ -12,7 +12,8 @@ from pathlib import Path
 
 from espnet_av.data.av_shards import AVShards, ShardSample
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
 
@@ -89,7 +90,7 @@ def write_shard_set(
     failed_report = folder.with_name(folder.name + ".shard_report.json")
     failed_report.unlink(missing_ok=True)
     if drops.share > max_dropped_share or not video:
-        write_json(failed_report, drops.summary())
+        write_json(failed_report, drops.summary(), sort_keys=True)
         drops.check(max_dropped_share, failed_report)
     remove_leftovers(folder)
     with atomic_folder(folder) as temporary:
@@ -99,7 +100,7 @@ def write_shard_set(
         data.write("utt2spk", {utt: utt for utt in video})
         data.write_streams([("video.scp", "mouth", "video_rgb"), ("text", "text", "text")])
         data.write_meta({"fps": 25, "licence": "of the data set", "description": description})
-        write_json(temporary / "shard_report.json", drops.summary())
+        write_json(temporary / "shard_report.json", drops.summary(), sort_keys=True)
     return drops.one_line()
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
@@ -93,7 +94,7 @@ def write_set(
     failed_report = folder.with_name(f"{folder.name}.{PREPARE_REPORT}")
     failed_report.unlink(missing_ok=True)
     if drops.share > max_dropped_share or not utterances:
-        write_json(failed_report, drops.summary())
+        write_json(failed_report, drops.summary(), sort_keys=True)
         drops.check(max_dropped_share, failed_report)
         raise DataError(describe(f"the set {folder.name} is empty", fix=f"read {failed_report}"))
     _refuse_duplicates(utterances)
@@ -106,7 +107,7 @@ def write_set(
         _write_tags(data, utterances)
         data.write_streams([("video.scp", "face", "video_rgb"), ("text", "text", "text")])
         data.write_meta(meta)
-        write_json(data / PREPARE_REPORT, drops.summary())
+        write_json(data / PREPARE_REPORT, drops.summary(), sort_keys=True)
     return drops.one_line()
 
 

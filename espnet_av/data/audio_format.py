@@ -18,9 +18,10 @@ import numpy as np
 
 from espnet_av.data.audio_io import read_audio, write_audio
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.parallel import map_items
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
 SUFFIXES = {"wav": ".wav", "flac": ".flac"}
@@ -338,11 +339,11 @@ def _new_set(output: Path, drops: Drops, max_dropped: float, name: str, report: 
     failed.unlink(missing_ok=True)
     if drops.share > max_dropped or len(drops) == drops.total:
         failed.parent.mkdir(parents=True, exist_ok=True)
-        write_json(failed, report)
+        write_json(failed, report, sort_keys=True)
         drops.check(max_dropped, failed)
     remove_leftovers(output)
     with atomic_folder(output) as folder:
-        write_json(folder / name, report)
+        write_json(folder / name, report, sort_keys=True)
         yield DataDir(folder)
 
 

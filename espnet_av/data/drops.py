@@ -5,12 +5,10 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from espnet_av.utils.errors import EXIT_STAGE_FAILED, DataError, MissingDataError, describe
-from espnet_av.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -134,11 +132,3 @@ def doctor_drops(report: str | os.PathLike, data_dir: str | os.PathLike) -> dict
         if set_name == name:
             drops.setdefault(utt, (kind, detail))
     return drops
-
-
-def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> Path:
-    """Write a JSON file with sorted keys, whole or not at all."""
-    with atomic_write(path) as stream:
-        json.dump(content, stream, indent=1, sort_keys=True, ensure_ascii=False)
-        stream.write("\n")
-    return Path(path)

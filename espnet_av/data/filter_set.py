@@ -9,10 +9,11 @@ from pathlib import Path
 
 from espnet_av.data.av_clock import AVClock
 from espnet_av.data.data_dir import DataDir
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.format_set import copy_tables
 from espnet_av.data.validate import validate_data_dir
 from espnet_av.utils.errors import MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 
 NOT_COPIED = {"spk2utt", "streams", "data.json"}
@@ -83,7 +84,7 @@ def filter_set(
     failed_report = output.with_name(output.name + ".filter_report.json")
     failed_report.unlink(missing_ok=True)
     if drops.share > max_dropped_share or len(drops) == drops.total:
-        write_json(failed_report, report)
+        write_json(failed_report, report, sort_keys=True)
         drops.check(max_dropped_share, failed_report)
     keep = {utt for utt in data.read("text", allow_empty=True) if utt not in drops}
     remove_leftovers(output)
@@ -93,7 +94,7 @@ def filter_set(
         new.write("utt2spk", new.read("utt2spk"))
         new.write_streams(data.streams)
         new.write_meta(data.meta)
-        write_json(folder / "filter_report.json", report)
+        write_json(folder / "filter_report.json", report, sort_keys=True)
     return drops.one_line()
 
 

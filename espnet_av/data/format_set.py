@@ -26,9 +26,10 @@ from espnet_av.data.clip_formatter import (
     FormattedClip,
 )
 from espnet_av.data.data_dir import DataDir, iter_lines
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.data.mouth_roi import CropRules
 from espnet_av.utils.errors import DataError, EnvironmentProblem, MissingDataError, UsageError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write, is_disk_full
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
@@ -103,13 +104,13 @@ def format_set(
     drops = _collect_drops(clips, text, utt2spk)
     report = _report(settings, clips, drops)
     if drops.share > max_dropped_share or len(drops) == drops.total:
-        write_json(failed_report, report)
+        write_json(failed_report, report, sort_keys=True)
         drops.check(max_dropped_share, failed_report)
     kept = {utt: clips[utt] for utt in sorted(clips) if utt not in drops}
     remove_leftovers(output)
     with atomic_folder(output) as folder:
         _write_data(DataDir(folder), data, kept, settings)
-        write_json(folder / "roi_report.json", report)
+        write_json(folder / "roi_report.json", report, sort_keys=True)
         if settings.roi != "none" and sheet_clips > 0:
             _write_sheet(folder / "roi_contact_sheet.png", kept, drops, sheet_clips)
     return drops.one_line()

@@ -11,8 +11,8 @@ from typing import Any
 
 from espnet_av.data.audio_io import probe_audio
 from espnet_av.data.data_dir import read_scp, write_scp
-from espnet_av.data.drops import write_json
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 
 logger = logging.getLogger(__name__)
 LISTS = ("noise", "noise_val", "rirs", "rirs_val")
@@ -111,5 +111,5 @@ def prepare_lists(lists_dir: Path, output_dir: Path) -> dict[str, Any]:
             logger.warning(
                 "%d sounds of %s_val.scp are in %s.scp too; training leaves them out", len(shared), kind, kind
             )
-    write_json(output_dir / "sound_lists.json", about)
+    write_json(output_dir / "sound_lists.json", about, sort_keys=True)
     return about

@@ -26,11 +26,11 @@ import cv2
 import numpy as np
 
 from espnet_av.data.av_clock import DEFAULT_SAMPLE_RATE, AVClock
-from espnet_av.data.drops import write_json
 from espnet_av.data.face_tracks import FaceTrack, FaceTracker, group_tracks
 from espnet_av.data.mouth_roi import ClipRejected, CropRules, crop_mouth, smooth_landmarks
 from espnet_av.data.video_io import iter_frames, probe, read_audio_track, write_video
 from espnet_av.utils.errors import DataError, MissingDataError, describe
+from espnet_av.utils.experiment import write_json
 from espnet_av.utils.files import atomic_write
 from espnet_av.utils.folders import atomic_folder, remove_leftovers
 from espnet_av.utils.progress import progress
@@ -318,8 +318,8 @@ def _write_description(folder: Path, track: FaceTrack) -> None:
         str(track.frame_start + row): {side: round(float(value), 2) for side, value in zip(_SIDES, box, strict=True)}
         for row, box in enumerate(track.boxes)
     }
-    write_json(stem.with_name(stem.name + ".json"), description)
-    write_json(stem.with_name(stem.name + "_bbox.json"), boxes)
+    write_json(stem.with_name(stem.name + ".json"), description, sort_keys=True)
+    write_json(stem.with_name(stem.name + "_bbox.json"), boxes, sort_keys=True)
     with atomic_write(stem.with_name(stem.name + "_landmarks.npy"), "wb") as stream:
         np.save(stream, track.landmarks, allow_pickle=False)
 
@@ -339,4 +339,4 @@ def _write_metadata(folder: Path, people: Sequence[Sequence[FaceTrack]], duratio
             stem = _stem(folder, track).relative_to(folder).as_posix()
             crops.append({kind: stem + suffix for kind, suffix in suffixes.items()})
         content[person[0].person] = {"central": {"uem": {"start": 0.0, "end": duration_sec}, "crops": crops}}
-    write_json(folder / "metadata.json", content)
+    write_json(folder / "metadata.json", content, sort_keys=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_av.data.drops import write_json
 from espnet_av.data.face_tracks import FaceFinder, FaceTrack, FaceTracker, TrackRules
 from espnet_av.data.track_files import read_tracks, track_faces
+from espnet_av.utils.experiment import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def find_tracks(
         return tracks
     tracker = FaceTracker(finder, rules=options.rules)
     tracks = track_faces(video, folder, tracker=tracker, max_absence_sec=options.max_absence_sec)
-    write_json(folder / "tracks_from.json", made)
+    write_json(folder / "tracks_from.json", made, sort_keys=True)
     logger.info("%d face tracks, %d dropped", len(tracks), tracker.num_dropped)
     return tracks
 

@@ -3,7 +3,7 @@
 """Examples in the report of active separation: maps with ways, spectrograms before and after, sound."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from espnet_av.activesep.scene_files import ScenePaths
 from espnet_av.activesep.world_layout import World
 from espnet_av.activesep.world_render import extent, top_view
 from espnet_av.report.activesep_plots import trajectory_map
-from espnet_av.report.activesep_results import title_of
+from espnet_av.report.activesep_results import sets_of, title_of
 from espnet_av.report.codec_plots import spectrogram_picture
 from espnet_av.report.media import data_uri, flac_bytes
 from espnet_av.report.room import Room
+from espnet_av.train.provenance import changed_sets, check_unchanged
 from espnet_av.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -76,9 +77,11 @@ class Maps:
     Args:
         world: Root and data set of the scenes; None: there are no maps.
         dump_dir: With ``episodes/v1/<set>``.
+        changed: Sets whose episodes are no longer those that were played.
     """
 
-    def __init__(self, world: tuple[Path, str] | None, dump_dir: Path) -> None:
+    def __init__(self, world: tuple[Path, str] | None, dump_dir: Path, changed: Collection[str] = ()) -> None:
+        self.changed = changed
         self.stores = Stores(*world) if world else None
         self.paths = ScenePaths.below(*world) if world else None
         self.folder = dump_dir / "episodes"
@@ -97,6 +100,7 @@ class Maps:
         if self.stores is None or self.paths is None:
             return None
         try:
+            check_unchanged(set_name, self.changed)
             store, episode = self.stores[record.scene], self.episode(set_name, record)
             plan = self.paths.metadata / record.scene / PLAN
             world = World.read(plan) if plan.is_file() else None
@@ -113,7 +117,7 @@ class Maps:
 
 
 def examples(
-    exp_dir: Path, dump_dir: Path, config: Mapping[str, Any] | None, sets: list[str], max_bytes: int
+    exp_dir: Path, dump_dir: Path, config: Mapping[str, Any] | None, results: Mapping[str, Any], max_bytes: int
 ) -> tuple[list[EpisodeExample], Room]:
     """Return examples of all sets whose sound was kept, and the room they took, which knows what was left out.
 
@@ -121,12 +125,12 @@ def examples(
         exp_dir: The experiment.
         dump_dir: Data folders.
         config: Its configuration.
-        sets: Test sets.
+        results: Content of ``results.json``.
         max_bytes: Room for sound and pictures.
     """
-    maps = Maps(find_world(config, dump_dir), dump_dir)
+    maps = Maps(find_world(config, dump_dir), dump_dir, changed_sets(results, dump_dir))
     found, room = [], Room(max_bytes)
-    for set_name, systems in read_played(exp_dir, sets).items():
+    for set_name, systems in read_played(exp_dir, sets_of(results["rows"])).items():
         played = systems.get(MAIN_REWARD) or next(iter(systems.values()))
         seed, result = next(iter(sorted(played.items())))
         system = MAIN_REWARD if MAIN_REWARD in systems else next(iter(systems))

@@ -132,7 +132,7 @@ def examples_section(
     if not results or not results["rows"]:
         return {"examples": [], "num_left_out": 0, "why_none": "No scored episodes: stage 7 (score) has not run."}
     try:
-        found, room = examples(exp_dir, dump_dir, config, sets_of(results["rows"]), max_bytes)
+        found, room = examples(exp_dir, dump_dir, config, results, max_bytes)
     except MissingDataError as error:
         return {"examples": [], "num_left_out": 0, "why_none": f"No episodes to show: {error}"}
     return {"examples": found, **room.section(), "why_none": "No episodes to show."}

@@ -116,7 +116,8 @@ def require_sharable(folder: str | Path, *, allow_unknown_licences: bool = False
             describe(
                 "the licence of training data is not known, so the model is not uploaded",
                 got="; ".join(unknown),
-                fix="check that the data allow it and pass allow_unknown_licences=True",
+                fix="check that the data allow it and pass allow_unknown_licences=True (espnet-av upload PACK ORG/NAME "
+                "--allow_unknown_licences)",
             )
         )
 

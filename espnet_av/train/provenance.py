@@ -27,7 +27,7 @@ dist_launcher multiprocessing_distributed unused_parameters sharded_ddp use_tens
 wandb_id wandb_entity wandb_name wandb_model_log_interval distributed create_graph_in_tensorboard version
 max_train_sec save_every_steps prefetch_factor git_commit data_digests espnet_av_version
 """
-SET_PLACES = ("", "raw", "filtered")  # below the folder of stage 3
+SET_PLACES = ("", "raw", "filtered", "episodes/v1")  # below the folder of stage 3
 UNCOUNTED_KEYS = frozenset(_UNCOUNTED.split())
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~])(?:~|file:/)?/(?:[\w.+@%~-]+/)+(?=[\w.+@%~-])")
 _SECRET_VALUE = re.compile(r"\b(hf_\w{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{12,})")

@@ -52,11 +52,12 @@ def read_json(path: str | Path, default: Any = None) -> Any:
         ) from error
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write JSON atomically; NaN and infinity become null."""
+def write_json(path: str | Path, content: Any, *, sort_keys: bool = False) -> Path:
+    """Write JSON, whole or not at all, and return where; NaN and infinity become null."""
     with atomic_write(path) as stream:
-        json.dump(without_nan(content), stream, indent=2, ensure_ascii=False, allow_nan=False)
+        json.dump(without_nan(content), stream, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
+    return Path(path)
 
 
 def without_nan(content: Any) -> Any:

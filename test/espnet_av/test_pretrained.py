@@ -17,6 +17,7 @@ from fake_hub import TOKEN, running_hub
 from small_models import TASKS, load, make_experiment, public_class
 
 import espnet_av
+from espnet_av.bin import upload
 from espnet_av.hub import Pretrained
 from espnet_av.report.packing import LicenceConflict, PackOptions, pack_experiment, verify_pack
 from espnet_av.utils.errors import CheckpointError, DataError, EnvironmentProblem, MissingDataError, UsageError
@@ -275,20 +276,33 @@ def test_public_names_are_loaded_when_they_are_used():
         assert kind.__name__ in done.stdout.split() and issubclass(kind, Pretrained) and kind.system_name == task
 
 
-def test_the_upload_stage_of_the_recipes(tmp_path, hub, repo_root):
-    exp = make_experiment("avss", tmp_path)
-    folder = pack_experiment(exp, exp / "pack", None, PackOptions())
+def run_upload_stage(repo_root, exp, hub, scratch):
     script = (
-        'set -euo pipefail; dry_run=false; warn() { :; }; die() { exit 1; }; run_job() { shift 2; "$@"; };'
+        'set -euo pipefail; run_job() { shift 2; "$@"; };'
         f"source '{repo_root}/utils/model_stages.sh'; exp='{exp}'; hub_repo=me/recipe; upload"
     )
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        **{"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "hf")},
+        **{"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(scratch / "hf")},
     }
-    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+    return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+
+
+def test_the_upload_stage_of_the_recipes(tmp_path, hub, repo_root):
+    exp = make_experiment("avss", tmp_path)
+    folder = pack_experiment(exp, exp / "pack", None, PackOptions())
+    done = run_upload_stage(repo_root, exp, hub, tmp_path)
     assert done.returncode == 0, done.stderr
     files = hub.repositories["me/recipe"].commits[hub.repositories["me/recipe"].heads["main"]]
     assert {path.name for path in folder.iterdir()} <= files.keys()
-    assert same(weights(load("avss", "me/recipe")), weights(load("avss", folder)))
+    assert same(weights(load("avss", done.stdout.removeprefix("uploaded: ").strip())), weights(load("avss", folder)))
+
+
+def test_the_upload_stage_asks_for_data_of_unknown_licence(tmp_path, hub, repo_root):
+    exp = make_experiment("avss", tmp_path, licence="not stated")
+    folder = pack_experiment(exp, exp / "pack", None, PackOptions(licence="MIT"))
+    done = run_upload_stage(repo_root, exp, hub, tmp_path)
+    assert done.returncode != 0 and "--allow_unknown_licences" in done.stderr and not hub.repositories
+    upload.main([str(folder), "me/recipe", "--private", "--revision", "trial", "--allow_unknown_licences"])
+    assert hub.repositories["me/recipe"].private and set(hub.repositories["me/recipe"].heads) == {"main", "trial"}

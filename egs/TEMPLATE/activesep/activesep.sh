@@ -169,7 +169,7 @@ infer() {
 
 score() {
   run_job 1 -- python -m espnet_av.bin.activesep_score --exp_dir "${exp}" --sets "${test_names[@]}" \
-    --systems "${systems[@]}"
+    --data_dirs "${test_names[@]/#/${dumpdir}/episodes/v1/}" --systems "${systems[@]}"
 }
 
 pack() {

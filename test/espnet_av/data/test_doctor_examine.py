@@ -15,11 +15,12 @@ from espnet_av.data.doctor.clips import name_sets, read_clips
 from espnet_av.data.doctor.examine import Settings, examine, to_json
 from espnet_av.data.doctor.measure import Depth
 from espnet_av.data.doctor.units import UnitRules
-from espnet_av.data.drops import doctor_drops, write_json
+from espnet_av.data.drops import doctor_drops
 from espnet_av.data.filter_set import FilterRules, filter_set
 from espnet_av.data.video_writer import write_video
 from espnet_av.report.doctor_page import write_page
 from espnet_av.utils.errors import DataError, MissingDataError, UsageError
+from espnet_av.utils.experiment import write_json
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_only_damage_is_left_out(found):
 def test_filter_takes_what_is_dropped(found, tmp_path):
     """Stage 3 leaves out what the doctor says, with its reason, and keeps what it only warns of."""
     root, result, _ = found
-    report = write_json(tmp_path / "doctor.json", to_json(result, Settings()))
+    report = write_json(tmp_path / "doctor.json", to_json(result, Settings()), sort_keys=True)
     rules = FilterRules(keep_empty_text=True, check_media=False, max_drift_frames=100)
     filter_set(root / "train", tmp_path / "out", rules, doctor_report=report)
     reasons = json.loads((tmp_path / "out" / "filter_report.json").read_text())["reasons"]

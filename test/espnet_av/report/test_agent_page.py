@@ -4,6 +4,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from activesep_worlds import make_clips, make_episodes, make_scene
 
 from espnet_av.activesep.agent import ActiveSeparationAgent
 from espnet_av.activesep.checkpoint_search import read_played
-from espnet_av.activesep.episodes import write_episodes
+from espnet_av.activesep.episodes import read_episodes, write_episodes
 from espnet_av.activesep.eval_results import EpisodeRecord, EvaluationResult
 from espnet_av.activesep.presets import get_preset
 from espnet_av.activesep.scoring import score
-from espnet_av.bin import show_results
+from espnet_av.bin import activesep_score, show_results
+from espnet_av.data.data_record import data_record
 from espnet_av.report.activesep_sections import headline_cards
 from espnet_av.report.packing import PackOptions, pack_experiment, verify_pack
 from espnet_av.report.page import ReportOptions, build_report
@@ -108,6 +110,18 @@ def test_page(experiment, tmp_path):
     assert "higher than &#39;stand&#39;" in page
     made = {path.name for path in tmp_path.iterdir()}
     assert made == {"returns.svg", "refinement.svg", "reward_curves.svg", "map.png", "spectrograms.png"}
+
+
+def test_page_of_other_episodes_than_those_that_were_played(experiment, tmp_path):
+    exp, dump = (shutil.copytree(place, tmp_path / place.name) for place in experiment)
+    folder = dump / "episodes" / "v1" / "test_heard"
+    activesep_score.main(["--exp_dir", str(exp), "--sets", "test_heard", "--data_dirs", str(folder)])
+    rows = json.loads((exp / "results.json").read_text())["rows"]
+    assert {row["data_digest"] for row in rows} == {data_record([folder])["tables"]}
+    assert 'alt="map of house0' in build_report(exp, dump)
+    write_episodes(dump / "episodes", "test_heard", read_episodes(dump / "episodes", "test_heard")[:2])
+    page = build_report(exp, dump)
+    assert "Not the data that were scored" in page and 'alt="map of house0' not in page and page.count("<audio") == 4
 
 
 @pytest.mark.parametrize(

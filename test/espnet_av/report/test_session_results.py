@@ -8,9 +8,10 @@ import pytest
 
 from espnet_av.avsr.session_scoring import score_session, summarize
 from espnet_av.avsr.vtt import Caption
-from espnet_av.data.drops import Drops, write_json
+from espnet_av.data.drops import Drops
 from espnet_av.report.session_results import HEADER, read_sessions, session_rows
 from espnet_av.utils.errors import DataError
+from espnet_av.utils.experiment import write_json
 
 
 def test_numbers_are_those_of_the_scorer(tmp_path):
@@ -23,7 +24,7 @@ def test_numbers_are_those_of_the_scorer(tmp_path):
     drops.add("s/a/track_00", "no_scores", "")
     path = tmp_path / "sessions" / "gold_chunk" / "results.json"
     path.parent.mkdir(parents=True)
-    write_json(path, {"tracks": drops.summary(), **summarize([score])})
+    write_json(path, {"tracks": drops.summary(), **summarize([score])}, sort_keys=True)
     (row,) = session_rows(read_sessions(tmp_path))
     table = dict(zip(HEADER, row, strict=True))
     assert table["segmentation"] == "gold_chunk" and table["WER (%)"] == "25.0" and table["tracks left out"] == 1
