@@ -121,8 +121,8 @@ class AVSR(Pretrained):
     def from_pretrained(
         cls,
         source: str | os.PathLike,
-        *,
         device: str | torch.device = "cpu",
+        *,
         revision: str | None = None,
         weights: str | os.PathLike | None = None,
         cache_dir: str | os.PathLike | None = None,
