@@ -3,9 +3,10 @@
 """What generating costs: banded against dense attention, real-time factors of generator and vocoders, first chunks.
 
 ``dense`` masks the scores inside torch's fused attention; ``square`` writes the whole square of scores down, masks it
-and takes the softmax, as published. The kinds of attention take turns in one process. Times are CPU seconds of this
-process, so that other work on the machine counts little; on a GPU they are wall-clock seconds. Vocoders: ``bigvgan``
-has the published size, ``hifigan`` 128 channels; the weights are random, which costs the same.
+and takes the softmax, as published. They take turns in one process: ``network`` is one evaluation of the generator,
+``attention`` that of one layer without its projections. Times are CPU seconds of this process, so that other work on the
+machine counts little; on a GPU they are wall-clock seconds. Vocoders: ``bigvgan`` has the published size, ``hifigan``
+128 channels; the weights are random, which costs the same.
 
 OMP_NUM_THREADS=1 python test/bench/bench_avgen.py [--preset base small lowlat] [--seconds 4 20 60] [--steps 8]
 python test/bench/bench_avgen.py --quick --preset small        # half a minute, to see that it runs
@@ -23,6 +24,7 @@ from unittest import mock
 import torch
 
 from espnet_av.avgen import flow_transformer
+from espnet_av.avgen.banded_attention import banded_attention, banded_mask, dense_mask
 from espnet_av.avgen.choices import build_model
 from espnet_av.avgen.clock import MEL_RATE
 from espnet_av.avgen.griffin_lim import GriffinLim
@@ -74,9 +76,43 @@ def seconds_of(action: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
+def compare(title: str, seconds: float, runs: dict[str, Callable[[], torch.Tensor]], repeats: int, device: str) -> None:
+    """Print the time of each kind of attention, taking turns, and how far the results are apart."""
+    results = {name: run() for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            times[name].append(seconds_of(run, device))
+    found = {name: statistics.median(each) for name, each in times.items()}
+    apart = max(float((results["banded"] - results[name]).abs().max()) for name in ("dense", "square"))
+    listed = "  ".join(f"{name} {1000 * each:.1f} ms" for name, each in found.items())
+    ratios = ", ".join(f"{name} / banded {found[name] / found['banded']:.2f}" for name in ("dense", "square"))
+    sys.stdout.write(
+        f"{title:17} {seconds:4g} s  {listed}  {ratios}  "
+        f"banded per second of sound {1000 * found['banded'] / seconds:.2f} ms  largest difference {apart:.1e}\n"
+    )
+
+
 @torch.inference_mode()
 def compare_attention(preset: str, seconds: float, repeats: int, device: str) -> None:
-    """Print the seconds of one evaluation with each kind of attention, and how far the results are apart."""
+    """Compare the kinds of attention alone: of one layer, for one stream."""
+    model = make(preset, "banded", device)
+    layer = model.transformer.visual_blocks[0].attention
+    frames, heads = round(seconds * MEL_RATE), layer.num_heads
+    shape = (1, frames, heads, layer.out.in_features // heads)
+    query, key, value = (torch.randn(shape, device=device) for _ in range(3))
+    masks = [make_mask(frames, layer.window, None, query.device) for make_mask in (banded_mask, dense_mask)]
+    runs: dict[str, Callable[[], torch.Tensor]] = {
+        "banded": lambda: banded_attention(query, key, value, masks[0], layer.window),
+        "dense": lambda: flow_transformer.dense_attention(query, key, value, masks[1]),
+        "square": lambda: square_attention(query, key, value, masks[1]),
+    }
+    compare(f"{preset:7} attention", seconds, runs, 5 * repeats, device)
+
+
+@torch.inference_mode()
+def compare_network(preset: str, seconds: float, repeats: int, device: str) -> None:
+    """Compare one evaluation of the generator with each kind of attention."""
     frames = round(seconds * MEL_RATE)
     banded, dense = make(preset, "banded", device), make(preset, "dense", device)
     dense.load_state_dict(banded.state_dict())
@@ -92,19 +128,7 @@ def compare_attention(preset: str, seconds: float, repeats: int, device: str) ->
         "dense": lambda: dense.network(x, t, condition),
         "square": run_square,
     }
-    results = {name: run() for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            times[name].append(seconds_of(run, device))
-    found = {name: statistics.median(each) for name, each in times.items()}
-    apart = max(float((results["banded"] - results[name]).abs().max()) for name in ("dense", "square"))
-    listed = "  ".join(f"{name} {each:.3f} s" for name, each in found.items())
-    ratios = ", ".join(f"{name} / banded {found[name] / found['banded']:.2f}" for name in ("dense", "square"))
-    sys.stdout.write(
-        f"{preset:7} {seconds:4g} s  {listed}  {ratios}  "
-        f"banded per second of sound {found['banded'] / seconds:.4f} s  largest difference {apart:.1e}\n"
-    )
+    compare(f"{preset:7} network", seconds, runs, repeats, device)
 
 
 def vocoder_real_time(vocoder: Vocoder, seconds: float, repeats: int, device: str) -> float:
@@ -186,6 +210,7 @@ def main() -> int:
     for preset in args.preset:
         for seconds in args.seconds if not args.skip_attention else []:
             compare_attention(preset, seconds, args.repeats, args.device)
+            compare_network(preset, seconds, args.repeats, args.device)
         if not args.skip_real_time:
             real_time(preset, args.seconds[0], args.steps, args.repeats, args.device, vocoders)
     return 0
