@@ -4,7 +4,7 @@
 
 ``dense`` masks the scores inside torch's fused attention; ``square`` writes the whole square of scores down, masks it
 and takes the softmax, as published. They take turns in one process: ``network`` is one evaluation of the generator,
-``attention`` that of one layer without its projections. Times are CPU seconds of this process, so that other work on the
+``attention`` that of one layer without its projections. Times are CPU seconds of the process, so that other work on the
 machine counts little; on a GPU they are wall-clock seconds. Vocoders: ``bigvgan`` has the published size, ``hifigan``
 128 channels; the weights are random, which costs the same.
 
