@@ -43,6 +43,12 @@ def shared_data():
     return find
 
 
+@pytest.fixture(scope="session", autouse=True)
+def torchrun_logs(tmp_path_factory):
+    """Keep the folders of logs that torchrun makes for each start where pytest removes them."""
+    os.environ["PET_LOG_DIR"] = str(tmp_path_factory.mktemp("torchrun"))
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """Return the folder of the checkout."""

@@ -263,7 +263,8 @@ def test_help(run, name):
 def start_torchrun(run, script: str) -> subprocess.Popen:
     pytest.importorskip("torch")
     command = [run.tool.with_name("torchrun"), "2", "bash", "-c", script]
-    environ = {**os.environ, "ESPNET_AV_PYTHON": sys.executable}
+    (run.folder / "scratch").mkdir()
+    environ = {**os.environ, "ESPNET_AV_PYTHON": sys.executable, "TMPDIR": str(run.folder / "scratch")}
     return subprocess.Popen(
         command,
         cwd=run.folder,
@@ -284,10 +285,12 @@ def test_torchrun_passes_the_requeue_code_on_when_all_saved(run, first, code):
     wait_until(lambda: (run.folder / "ready.0").exists() and (run.folder / "ready.1").exists(), 60)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == code
+    assert not list((run.folder / "scratch").iterdir())
 
 
 def test_torchrun_that_ends_by_itself(run):
     assert start_torchrun(run, "exit 0").wait(timeout=60) == 0
+    assert not list((run.folder / "scratch").iterdir())
 
 
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 2), (["0", "true"], 2), (["2"], 2)])
