@@ -3,12 +3,12 @@
 """The active separation recipes: a generated world and a tiny tree of SoundSpaces through the driver."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from run_recipe import output_of, run_recipe
 
 from espnet_av.activesep.classes import ClassTable
 from espnet_av.activesep.episode_generator import EpisodeRules, draw_episodes
@@ -26,19 +26,12 @@ CLASSES = ("7540", "3274", "music", "esc")
 SPLITS = {"train": "train_3", "valid_unheard": "val_2", "test_heard": "test_2", "test_unheard": "testUnheard_2"}
 
 
-def run(place, name, *words):
-    """Run a recipe with all its folders below ``place``."""
-    command = ["bash", str(ROOT / "egs" / name / "activesep" / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {**os.environ, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=900, check=False)
+def run(place, name, *words, **options):
+    return run_recipe(place, f"{name}/activesep", *words, **options)
 
 
 def succeed(place, name, *words):
-    done = run(place, name, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, f"{name}/activesep", *words)
 
 
 def make_tree(root):

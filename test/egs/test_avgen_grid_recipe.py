@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe that generates a real talker of GRID: what it runs, what it refuses, its data stages on real clips."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from run_recipe import output_of, run_recipe
 
 from espnet_av.data.data_dir import DataDir
 
@@ -18,18 +18,11 @@ FOLDER = ROOT / "egs" / "grid" / "avgen"
 
 
 def run(place, *words, **environ):
-    command = ["bash", str(FOLDER / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    clean = {key: value for key, value in os.environ.items() if key != "GRID_ROOT"}
-    environ = {**clean, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1", **environ}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=1500, check=False)
+    return run_recipe(place, "grid/avgen", *words, environ=environ)
 
 
 def shown(place, *words):
-    done = run(place, *words, "--dry_run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, "grid/avgen", *words, "--dry_run")
 
 
 def test_what_it_runs(tmp_path):

@@ -3,33 +3,25 @@
 """Recipes that generate talking faces: what they run, wrong options, published layouts on tiny trees, all stages."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import avgen_trees
 import numpy as np
 import pytest
 import yaml
+from run_recipe import output_of, run_recipe
 
 from espnet_av.data.data_dir import DataDir
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(place, name, *words, environ=None):
-    """Run a recipe with its folders in ``place``."""
-    command = ["bash", str(ROOT / "egs" / name / "avgen" / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {**os.environ, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1", **(environ or {})}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=1500, check=False)
+def run(place, name, *words, **options):
+    return run_recipe(place, f"{name}/avgen", *words, **options)
 
 
 def succeed(place, name, *words):
-    done = run(place, name, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, f"{name}/avgen", *words)
 
 
 def commands(shown):

@@ -3,8 +3,6 @@
 """The codec recipes: LRAC layouts, Debian packages and generated voices through the driver, and what it refuses."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import soundfile
 import yaml
 from debian_packages_tiny import make_packages
 from lrac_trees import make_2025, make_2026
+from run_recipe import output_of, run_recipe
 
 from espnet_av.data.data_dir import DataDir, read_scp
 
@@ -34,19 +33,12 @@ TINY = {
 SCORES = {"metrics": ["si_sdr", "mel_distance"], "opus_kbps": [], "score_input": False}
 
 
-def run(place, name, *words, environ=None):
-    """Run a recipe with all its folders below ``place``."""
-    command = ["bash", str(ROOT / "egs" / name / "codec" / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {**os.environ, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1", **(environ or {})}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=900, check=False)
+def run(place, name, *words, **options):
+    return run_recipe(place, f"{name}/codec", *words, **options)
 
 
 def succeed(place, name, *words):
-    done = run(place, name, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, f"{name}/codec", *words)
 
 
 @pytest.fixture()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from lrs_trees import make_auto_avsr, make_lrs2, make_lrs3, make_vox2
+from run_recipe import output_of
 
 from espnet_av.data.data_dir import DataDir
 
@@ -20,14 +21,7 @@ NINE = ["test", *(f"test_snr_{level}_interferer_{number}" for level in LEVELS fo
 
 
 def run(place, name, *words):
-    """Run a recipe with all its folders below ``place``."""
-    command = ["bash", str(ROOT / "egs" / name / "avsr" / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {**os.environ, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, f"{name}/avsr", *words)
 
 
 def test_lrs2_data_with_vox2(tmp_path):

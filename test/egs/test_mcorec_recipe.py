@@ -3,13 +3,13 @@
 """The recipe of MCoRec on tiny sessions in the layout of the corpus."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from run_recipe import run_recipe
 from session_tree import make_session
 
 from espnet_av.avsr.vtt import read_vtt
@@ -29,13 +29,7 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def run(place: Path, *words: object) -> subprocess.CompletedProcess:
-    """Run the recipe with all its folders below ``place``."""
-    command = ["bash", str(RECIPE / "run.sh"), "--nj", "1", "--token_type", "char", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {key: value for key, value in os.environ.items() if key != "MCOREC_ROOT"}
-    environ |= {"ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=900, check=False)
+    return run_recipe(place, "mcorec/avsr", "--token_type", "char", *words)
 
 
 def test_captions_are_cut_out(corpus, tmp_path):

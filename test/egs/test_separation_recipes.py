@@ -3,8 +3,6 @@
 """The recipes of speech separation: data stages on tiny corpora, what the driver refuses, and all stages."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import yaml
 from lrs_trees import write_clip
 from mixture_trees import CLIPS, make_layout, make_two_mix
+from run_recipe import output_of, run_recipe
 
 from espnet_av.data.data_dir import DataDir
 
@@ -33,19 +32,12 @@ TINY = {
 }  # fmt: skip
 
 
-def run(place, name, *words, environ=None):
-    """Run a recipe with all its folders below ``place``."""
-    command = ["bash", str(ROOT / "egs" / name / "avss" / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {**os.environ, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1", **(environ or {})}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=600, check=False)
+def run(place, name, *words, **options):
+    return run_recipe(place, f"{name}/avss", *words, **options)
 
 
 def succeed(place, name, *words):
-    done = run(place, name, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, f"{name}/avss", *words)
 
 
 @pytest.fixture()

@@ -3,14 +3,13 @@
 """The recipes of AVYT and AVCocktail on tiny shards."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from run_recipe import output_of, run_recipe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "espnet_av"))
 import shard_data as made
@@ -20,19 +19,12 @@ from espnet_av.data.data_dir import DataDir
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(place, name, *words):
-    """Run a recipe with all its folders below ``place``."""
-    command = ["bash", str(ROOT / "egs" / name / "avsr" / "run.sh"), "--nj", "1", *map(str, words)]
-    for folder in ("data", "dump", "exp"):
-        command += [f"--{folder}dir", str(place / folder)]
-    environ = {**os.environ, "ESPNET_AV_MIN_DISK_GB": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=600, check=False)
+def run(place, name, *words, **options):
+    return run_recipe(place, f"{name}/avsr", *words, **options)
 
 
 def succeed(place, name, *words):
-    done = run(place, name, *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(place, f"{name}/avsr", *words)
 
 
 def make_avcocktail(root):
