@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from espnet_av.avgen.frame_memory import FrameMemory
 from espnet_av.avgen.generation import guided
 from espnet_av.avgen.model import AVGenModel
 from espnet_av.avgen.noise import FrameNoise
@@ -56,11 +57,14 @@ class CascadeModel(AVGenModel):
         mask: Tensor | None = None,
         clean: Tensor | None = None,
         known: Tensor | None = None,
+        memory: FrameMemory | None = None,
     ) -> Tensor:
         """Return the velocity of frames ``(B, T, D)``; ``clean`` holds the finished mel that motion is to fit."""
         num_visual = self.transformer.visual_dim
         mel = None if clean is None else clean[..., num_visual:]
-        visual, audio = self.transformer(x[..., :num_visual], x[..., num_visual:], t, condition, mask, visual_extra=mel)
+        visual, audio = self.transformer(
+            x[..., :num_visual], x[..., num_visual:], t, condition, mask, visual_extra=mel, memory=memory
+        )
         return torch.cat((visual, audio), dim=-1)
 
     def _sample(
@@ -74,19 +78,19 @@ class CascadeModel(AVGenModel):
     ) -> Iterator[tuple[int, Tensor]]:
         num_visual = self.transformer.visual_dim
 
-        def audio_network(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-            return self.transformer.forward_stream("audio", x[..., num_visual:], t, condition)
+        def audio_network(x: Tensor, t: Tensor, condition: Tensor, **options: Any) -> Tensor:
+            return self.transformer.forward_stream("audio", x[..., num_visual:], t, condition, **options)
 
-        def audio_field(x: Tensor, t: float, start: int, _: Tensor | None) -> Tensor:
-            velocity = guided(audio_network, conditions, x, t, start)
+        def audio_field(x: Tensor, t: float, start: int, _: Tensor | None, memory: FrameMemory | None) -> Tensor:
+            velocity = guided(audio_network, conditions, x, t, start, memory)
             return torch.cat((torch.zeros_like(x[..., :num_visual]), velocity), dim=-1)
 
-        def visual_network(x: Tensor, t: Tensor, condition: Tensor, *, extra: Tensor) -> Tensor:
-            return self.transformer.forward_stream("visual", x[..., :num_visual], t, condition, extra=extra)
+        def visual_network(x: Tensor, t: Tensor, condition: Tensor, **options: Any) -> Tensor:
+            return self.transformer.forward_stream("visual", x[..., :num_visual], t, condition, **options)
 
-        def visual_field(x: Tensor, t: float, start: int, _: Tensor | None) -> Tensor:
+        def visual_field(x: Tensor, t: float, start: int, _: Tensor | None, memory: FrameMemory | None) -> Tensor:
             extra = mel[:, start : start + x.shape[1]]
-            velocity = guided(visual_network, conditions, x, t, start, extra=extra)
+            velocity = guided(visual_network, conditions, x, t, start, memory, extra=extra)
             return torch.cat((velocity, torch.zeros_like(x[..., num_visual:])), dim=-1)
 
         options: dict[str, Any] = {"sigma_min": self.sigma_min, "device": self.mel_mean.device}

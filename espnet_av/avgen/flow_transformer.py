@@ -28,6 +28,7 @@ from espnet_av.avgen.banded_attention import (
     dense_attention,
     dense_mask,
 )
+from espnet_av.avgen.frame_memory import FrameMemory
 from espnet_av.avgen.rope import RotaryEmbedding, rotate
 from espnet_av.utils.errors import DataError, describe, usage_error
 
@@ -98,23 +99,27 @@ class WindowedAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turns: Tensor, mask: Tensor, memory: FrameMemory | None = None) -> Tensor:
         """Attend.
 
         Args:
             x: ``(B, T, D)``.
-            turns: Rotations of the positions.
-            mask: Of :mod:`espnet_av.avgen.banded_attention`, for this window.
+            turns: Rotations of the positions, of remembered frames first.
+            mask: Of :mod:`espnet_av.avgen.banded_attention`, for this window and all these frames.
+            memory: With finished frames before ``x``.
         """
-        dim = x.shape[-1] // self.num_heads
-        qkv = self.qkv(x).unflatten(-1, (self.num_heads, 3, dim))
+        length, dim = x.shape[1], x.shape[-1] // self.num_heads
+        qkv = self.qkv(x)
+        if memory is not None:
+            qkv = memory.extend(self, qkv, self.window[0])
+        qkv = qkv.unflatten(-1, (self.num_heads, 3, dim))
         value = qkv[..., 2, :]
         query, key = rotate(qkv[..., :2, :], turns).to(value.dtype).unbind(-2)
         if self.kind == "banded":
             attended = banded_attention(query, key, value, mask, self.window)
         else:
             attended = dense_attention(query, key, value, mask)
-        return self.out(attended.flatten(2))
+        return self.out(attended[:, -length:].flatten(2))
 
 
 class Block(nn.Module):
@@ -129,10 +134,12 @@ class Block(nn.Module):
             nn.Linear(dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_dim, dim)
         )
 
-    def forward(self, x: Tensor, time: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, time: Tensor, turns: Tensor, mask: Tensor, memory: FrameMemory | None = None
+    ) -> Tensor:
         """Run ``(B, T, D)`` for a time embedding ``(B, D)``."""
         y, gate = self.attention_norm(x, time)
-        x = torch.addcmul(x, gate, self.attention(y, turns, mask))
+        x = torch.addcmul(x, gate, self.attention(y, turns, mask, memory))
         y, gate = self.feedforward_norm(x, time)
         return torch.addcmul(x, gate, self.feedforward(y))
 
@@ -160,10 +167,12 @@ class ConvHighway(nn.Module):
         self.conv = nn.Conv1d(2 * dim, 2 * dim, CONV_KERNEL, padding=CONV_KERNEL // 2, groups=2 * dim)
         self.linear = nn.Linear(2 * dim, 2 * dim)
 
-    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, visual: Tensor, audio: Tensor, memory: FrameMemory | None = None) -> tuple[Tensor, Tensor]:
         """Exchange; both ``(B, T, D)``."""
-        both = torch.cat((audio, visual), dim=-1)
-        mixed = self.linear(F.gelu(self.conv(both.transpose(1, 2)).transpose(1, 2)))
+        length, both = audio.shape[1], torch.cat((audio, visual), dim=-1)
+        if memory is not None:
+            both = memory.extend(self, both, CONV_KERNEL // 2)
+        mixed = self.linear(F.gelu(self.conv(both.transpose(1, 2)).transpose(1, 2)[:, -length:]))
         to_audio, to_visual = mixed.chunk(2, dim=-1)
         return visual + to_visual, audio + to_audio
 
@@ -178,21 +187,28 @@ class CrossHighway(nn.Module):
         self.memory = nn.ModuleDict({name: nn.Linear(dim, 2 * dim) for name in STREAMS})
         self.out = nn.ModuleDict({name: nn.Linear(dim, dim) for name in STREAMS})
 
-    def forward(self, visual: Tensor, audio: Tensor, turns: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Exchange; both ``(B, T, D)``, rotations and mask as the blocks take them."""
-        new_visual = visual + self._attend("visual", visual, audio, turns, mask)
-        return new_visual, audio + self._attend("audio", audio, visual, turns, mask)
+    def forward(
+        self, visual: Tensor, audio: Tensor, turns: Tensor, mask: Tensor, memory: FrameMemory | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Exchange; both ``(B, T, D)``, rotations, mask and memory as the blocks take them."""
+        new_visual = visual + self._attend("visual", visual, audio, turns, mask, memory)
+        return new_visual, audio + self._attend("audio", audio, visual, turns, mask, memory)
 
-    def _attend(self, name: str, own: Tensor, other: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
+    def _attend(
+        self, name: str, own: Tensor, other: Tensor, turns: Tensor, mask: Tensor, memory: FrameMemory | None
+    ) -> Tensor:
+        length = own.shape[1]
         own, other = (F.layer_norm(each, each.shape[-1:], eps=NORM_EPS) for each in (own, other))
-        query = self.query[name](own).unflatten(-1, (self.num_heads, -1))
-        key, value = self.memory[name](other).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        qkv = torch.cat((self.query[name](own), self.memory[name](other)), dim=-1)
+        if memory is not None:
+            qkv = memory.extend(self, qkv, self.window[0], name)
+        query, key, value = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         query, key = (rotate(each, turns).to(value.dtype) for each in (query, key))
         if self.kind == "banded":
             attended = banded_attention(query, key, value, mask, self.window)
         else:
             attended = dense_attention(query, key, value, mask)
-        return self.out[name](attended.flatten(2))
+        return self.out[name](attended[:, -length:].flatten(2))
 
 
 class FlowTransformer(nn.Module):
@@ -277,6 +293,7 @@ class FlowTransformer(nn.Module):
         *,
         visual_extra: Tensor | None = None,
         audio_extra: Tensor | None = None,
+        memory: FrameMemory | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the velocities of motion and speech.
 
@@ -288,6 +305,7 @@ class FlowTransformer(nn.Module):
             mask: False for padding, ``(B, T)``; None: no padding.
             visual_extra: ``(B, T, visual_extra_dim)``, where the network takes it.
             audio_extra: ``(B, T, audio_extra_dim)``, where the network takes it.
+            memory: With what the layers remember of the frames before these; without padding.
 
         Returns:
             ``(B, T, visual_dim)`` and ``(B, T, audio_dim)``.
@@ -295,18 +313,22 @@ class FlowTransformer(nn.Module):
         Raises:
             DataError: The streams differ in length.
         """
-        time, turns, masks = self._prepare(audio, t, condition, mask)
+        time, around = self._prepare(audio, t, condition, mask, memory)
         if visual.shape[1] != audio.shape[1]:
             raise DataError(describe("motion and speech differ in length", got=(visual.shape[1], audio.shape[1])))
         visual = self.visual_in(_join(visual, condition, visual_extra))
         audio = self.audio_in(_join(audio, condition, audio_extra))
         for layer, window in enumerate(self.windows):
-            visual = self.visual_blocks[layer](visual, time, turns, masks[window])
-            audio = self.audio_blocks[layer](audio, time, turns, masks[window])
+            visual = self.visual_blocks[layer](visual, time, *around[window], memory)
+            audio = self.audio_blocks[layer](audio, time, *around[window], memory)
             if self.highway == "cross":
-                visual, audio = self.highways[layer](visual, audio, turns, masks[window])
-            elif self.highway != "none":
+                visual, audio = self.highways[layer](visual, audio, *around[window], memory)
+            elif self.highway == "conv":
+                visual, audio = self.highways[layer](visual, audio, memory)
+            elif self.highway == "linear":
                 visual, audio = self.highways[layer](visual, audio)
+        if memory is not None:
+            memory.finish()
         return self.visual_out(visual), self.audio_out(audio)
 
     def forward_stream(
@@ -318,13 +340,14 @@ class FlowTransformer(nn.Module):
         mask: Tensor | None = None,
         *,
         extra: Tensor | None = None,
+        memory: FrameMemory | None = None,
     ) -> Tensor:
         """Return the velocity of one stream alone, of a network without highway.
 
         Args:
             stream: ``visual`` or ``audio``.
             x: Noisy frames, ``(B, T, dim)``.
-            t, condition, mask: As in :meth:`forward`.
+            t, condition, mask, memory: As in :meth:`forward`.
             extra: What only this stream gets.
 
         Raises:
@@ -332,24 +355,29 @@ class FlowTransformer(nn.Module):
         """
         if self.highway != "none":
             usage_error("the streams of this network see each other", self.highway, "highway: none")
-        time, turns, masks = self._prepare(x, t, condition, mask)
+        time, around = self._prepare(x, t, condition, mask, memory)
         layers = {name: getattr(self, f"{stream}_{name}") for name in ("in", "blocks", "out")}
         x = layers["in"](_join(x, condition, extra))
         for block, window in zip(layers["blocks"], self.windows, strict=True):
-            x = block(x, time, turns, masks[window])
+            x = block(x, time, *around[window], memory)
+        if memory is not None:
+            memory.finish()
         return layers["out"](x)
 
     def _prepare(
-        self, x: Tensor, t: Tensor, condition: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, dict[Window, Tensor]]:
-        """Return time embedding, rotations, and the mask of each window."""
+        self, x: Tensor, t: Tensor, condition: Tensor, mask: Tensor | None, memory: FrameMemory | None
+    ) -> tuple[Tensor, dict[Window, tuple[Tensor, Tensor]]]:
+        """Return the time embedding, and rotations and mask of each window, those of remembered frames first."""
         batch, length = x.shape[:2]
         if condition.shape[1] != length:
             raise DataError(describe("condition and streams differ in length", got=(condition.shape[1], length)))
         make = banded_mask if self.attention == "banded" else dense_mask
         options = {"batch": batch} if self.attention == "banded" else {}
-        masks = {window: make(length, window, mask, x.device, **options) for window in set(self.windows)}
-        return self.time_embedding(t), self.rope(length, x.device), masks
+        around = {}
+        for window in set(self.windows):
+            frames = length if memory is None else length + memory.num_before(window[0])
+            around[window] = (self.rope(frames, x.device), make(frames, window, mask, x.device, **options))
+        return self.time_embedding(t), around
 
 
 def _join(x: Tensor, condition: Tensor, extra: Tensor | None) -> Tensor:

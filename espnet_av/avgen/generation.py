@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from espnet_av.avgen.flow import FlowMatching
 from espnet_av.avgen.flow_transformer import FlowTransformer
+from espnet_av.avgen.frame_memory import FrameMemory
 from espnet_av.avgen.noise import FrameNoise
 from espnet_av.avgen.output import Generated, finish
 from espnet_av.avgen.sampler import DEFAULT_SOLVER, ChunkRules, Sampler, SolverRules
@@ -146,12 +147,12 @@ class Generation(nn.Module):
     ) -> Iterator[tuple[int, Tensor]]:
         """Follow the flow; ``conditions`` are those of :meth:`_guided_conditions`."""
 
-        def field(x: Tensor, t: float, start: int, finished: Tensor | None) -> Tensor:
+        def field(x: Tensor, t: float, start: int, finished: Tensor | None, memory: FrameMemory | None) -> Tensor:
             clean = known = None
             if finished is not None:
                 known = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1) < finished.shape[1]
                 clean = torch.cat((finished, torch.zeros_like(x[:, finished.shape[1] :])), dim=1)
-            return guided(self.network, conditions, x, t, start, clean=clean, known=known)
+            return guided(self.network, conditions, x, t, start, memory, clean=clean, known=known)
 
         device = self.mel_mean.device
         sampler = Sampler(field, self.dim, samples, noise, solver, chunks, sigma_min=self.sigma_min, device=device)
@@ -198,7 +199,13 @@ class Generation(nn.Module):
 
 
 def guided(
-    network: Any, conditions: Sequence[tuple[Tensor, float]], x: Tensor, t: float, start: int, **options: Tensor | None
+    network: Any,
+    conditions: Sequence[tuple[Tensor, float]],
+    x: Tensor,
+    t: float,
+    start: int,
+    memory: FrameMemory | None = None,
+    **options: Tensor | None,
 ) -> Tensor:
     """Return the velocity under the first condition, led away from the others by their weights.
 
@@ -208,6 +215,7 @@ def guided(
         x: ``(B, T, D)``.
         t: Time of the flow.
         start: First frame of ``x``.
+        memory: With what the layers remember of the frames before these.
         **options: Further tensors ``(B, ...)`` for the network.
     """
     count = len(conditions)
@@ -217,5 +225,5 @@ def guided(
         name: None if each is None else each.repeat(count, *[1] * (each.dim() - 1)) for name, each in options.items()
     }
     times = torch.full((joined.shape[0],), t, device=x.device)
-    full, *others = network(x.repeat(count, 1, 1), times, joined, **repeated).chunk(count)
+    full, *others = network(x.repeat(count, 1, 1), times, joined, memory=memory, **repeated).chunk(count)
     return guide(full, [(other, weight) for other, (_, weight) in zip(others, conditions[1:], strict=True)])

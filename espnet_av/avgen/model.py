@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from espnet_av.avgen.flow import FlowMatching, masked_mean, sample_time
 from espnet_av.avgen.flow_transformer import FlowTransformer
+from espnet_av.avgen.frame_memory import FrameMemory
 from espnet_av.avgen.generation import Generation
 from espnet_av.avgen.model_statistics import Statistics
 from espnet_av.avgen.noise import FrameNoise
@@ -435,6 +436,7 @@ class AVGenModel(Statistics, Generation):
         mask: Tensor | None = None,
         clean: Tensor | None = None,
         known: Tensor | None = None,
+        memory: FrameMemory | None = None,
     ) -> Tensor:
         """Return the velocity of frames ``(B, T, D)``.
 
@@ -445,6 +447,7 @@ class AVGenModel(Statistics, Generation):
             mask: False for padding, ``(B, T)``.
             clean: Finished frames ``(B, T, D)``, of which ``known`` tells the network some.
             known: True for those, ``(B, T)``; None: none.
+            memory: With what the layers remember of the frames before these.
         """
         num_visual = self.transformer.visual_dim
         extra = {}
@@ -454,7 +457,9 @@ class AVGenModel(Statistics, Generation):
             shown = torch.zeros_like(x) if known is None or clean is None else clean * told
             extra["visual_extra"] = torch.cat((shown[..., :num_visual], told), dim=-1)
             extra["audio_extra"] = torch.cat((shown[..., num_visual:], told), dim=-1)
-        visual, audio = self.transformer(x[..., :num_visual], x[..., num_visual:], t, condition, mask, **extra)
+        visual, audio = self.transformer(
+            x[..., :num_visual], x[..., num_visual:], t, condition, mask, memory=memory, **extra
+        )
         return torch.cat((visual, audio), dim=-1)
 
 

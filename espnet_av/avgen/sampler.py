@@ -4,12 +4,15 @@
 
 Attention sees a window and positions are relative, so that a chunk needs only the frames within reach: finished ones
 before it, and a look ahead. Noise belongs to the absolute frame, so that chunks agree where they overlap. What the
-finished frames look like at a time of the flow is told in one of three ways:
+finished frames look like at a time of the flow is told in one of four ways:
 
 * ``states``: as they were at that very time when they were generated. With as much history as one evaluation reaches
   back, and a look ahead of ``steps`` times its reach ahead, chunks give exactly what the whole sequence gives.
 * ``path``: on the straight path from their noise to what they became.
 * ``prefix``: the same, and the network is told that they are finished, which it must have been trained for.
+* ``memory``: they do not go through the network again. Its layers remember what they made of them at that very time
+  (:mod:`espnet_av.avgen.frame_memory`). As exact as ``states``, and small chunks cost little more than their new frames
+  and the look ahead.
 
 Axes: ``B`` sequences, ``T`` frames, ``D`` values of a frame.
 """
@@ -21,15 +24,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from espnet_av.avgen.frame_memory import FrameMemory
 from espnet_av.avgen.noise import FrameNoise
-from espnet_av.avgen.solvers import GRIDS, SOLVERS, integrate
+from espnet_av.avgen.solvers import GRIDS, SOLVERS, evaluations, integrate
 from espnet_av.utils.errors import usage_error
 
-HISTORY_KINDS = ("states", "path", "prefix")
+HISTORY_KINDS = ("states", "path", "prefix", "memory")
 
 #: Velocity of ``x (B, T, D)`` at a time, for frames ``start`` and following, of which ``known (B, H, D)`` come first
-#: and are finished (None: none are, or the network is not told).
-FrameField = Callable[[Tensor, float, int, Tensor | None], Tensor]
+#: and are finished (None: none are, or the network is not told); with what its layers remember of those before
+#: ``start``.
+FrameField = Callable[[Tensor, float, int, Tensor | None, FrameMemory | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class ChunkRules:
 
     Attributes:
         frames: Frames that go through the network together: history, new ones and future.
-        history: Finished frames before the new ones.
+        history: Finished frames before the new ones. With ``kind="memory"`` none go through again, whatever it says.
         future: Frames after the new ones, thrown away.
         kind: How the history is told; see the module.
     """
@@ -51,8 +56,13 @@ class ChunkRules:
     def __post_init__(self) -> None:
         if self.kind not in HISTORY_KINDS:
             usage_error("unknown kind of history", self.kind, HISTORY_KINDS)
-        if self.history < 0 or self.future < 0 or self.frames <= self.history + self.future:
+        if self.history < 0 or self.future < 0 or self.frames <= self.again + self.future:
             usage_error("a chunk has no room for new frames", self, "frames > history + future")
+
+    @property
+    def again(self) -> int:
+        """Finished frames that go through the network again."""
+        return 0 if self.kind == "memory" else self.history
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,8 @@ def plan_chunks(length: int, rules: ChunkRules | None = None) -> Iterator[Chunk]
         if rules is None:
             start, stop, last = 0, length, length
         else:
-            start = max(0, first - rules.history)
-            stop = min(first + rules.frames - rules.history, length)  # the first chunk is as quick as it can be
+            start = max(0, first - rules.again)
+            stop = min(first + rules.frames - rules.again, length)  # the first chunk is as quick as it can be
             last = stop if stop == length else stop - rules.future
         yield Chunk(start, first, last, stop)
 
@@ -147,9 +157,11 @@ class Sampler:
         """Yield the number of the first frame and the frames ``(B, n, D)`` of each chunk, as soon as it is finished."""
         history: list[Tensor] = []  # states of the frames before the next chunk, one per call of the solver
         finished: Tensor | None = None
+        remember = self.chunks is not None and self.chunks.kind == "memory"
+        memories = [FrameMemory() for _ in range(evaluations(self.solver.steps, self.solver.solver)) if remember]
         for chunk in plan_chunks(length, self.chunks):
-            keep = 0 if self.chunks is None else min(self.chunks.history, chunk.last)
-            x, history = self._run(chunk, history, finished, keep)
+            keep = 0 if self.chunks is None else min(self.chunks.again, chunk.last)
+            x, history = self._run(chunk, history, finished, keep, memories)
             new = x[:, chunk.first - chunk.start : chunk.last - chunk.start]
             finished = x[:, chunk.last - keep - chunk.start : chunk.last - chunk.start]
             yield chunk.first, new
@@ -160,7 +172,7 @@ class Sampler:
         return torch.stack([each[sample] for sample in self.samples]).to(self.device) * self.solver.temperature
 
     def _run(
-        self, chunk: Chunk, history: list[Tensor], finished: Tensor | None, keep: int
+        self, chunk: Chunk, history: list[Tensor], finished: Tensor | None, keep: int, memories: list[FrameMemory]
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the frames of a chunk, and the states of its last ``keep`` new ones."""
         x0 = self.draw(chunk.start, chunk.stop)
@@ -181,9 +193,12 @@ class Sampler:
             return x
 
         told = ready if kind == "prefix" else None
+        for memory in memories:
+            memory.final = last
+        calls = iter(memories)
 
         def field(x: Tensor, t: float) -> Tensor:
-            return self.field(x, t, chunk.start, told)
+            return self.field(x, t, chunk.start, told, next(calls, None))
 
         rules = self.solver
         x1 = integrate(field, x0, rules.steps, rules.solver, rules.grid, constrain=pin)

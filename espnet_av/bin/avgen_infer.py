@@ -58,9 +58,14 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--speed", type=float, default=None, help="of texts: 2 is twice as fast")
     group.add_argument("--max_seconds", type=float, default=None, help="cut longer recordings; 0: never")
     group.add_argument("--chunk_frames", type=int, default=None, help="frames computed together; 0: all")
-    group.add_argument("--chunk_history", type=int, default=None, help="of them finished ones")
+    group.add_argument("--chunk_history", type=int, default=None, help="of them finished ones; none of kind memory")
     group.add_argument("--chunk_future", type=int, default=None, help="of them thrown away")
-    group.add_argument("--chunk_kind", choices=("states", "path", "prefix"), default=None, help="how history is told")
+    group.add_argument(
+        "--chunk_kind",
+        choices=("states", "path", "prefix", "memory"),
+        default=None,
+        help="how history is told; memory computes no frame again, for small chunks",
+    )
     group.add_argument("--batch_size", type=int, default=None, help="recordings of equal length computed together")
     group.add_argument("--max_utts", type=int, default=None, help="recordings taken; 0: all")
     group.add_argument("--max_bad_share", type=float, default=None, help="share of recordings that may be unusable")

@@ -158,7 +158,7 @@ def real_time(
     tokens = torch.randn(round(seconds * MEL_RATE), 29, device=device)
     rules = SolverRules(steps)
     before, after = model.transformer.reach
-    chunks = ChunkRules(before + NEW_FRAMES + after, before, after)
+    chunks = ChunkRules(NEW_FRAMES + after, 0, after, "memory")
 
     def first_chunk(vocoder: Vocoder | None = None) -> None:
         _, frames = next(iter(model.stream(tokens, solver=rules, chunks=chunks)))
@@ -169,12 +169,18 @@ def real_time(
         action()
         return statistics.median(seconds_of(action, device) for _ in range(repeats))
 
+    def by_chunks(new: int, kind: str) -> float:
+        history = 0 if kind == "memory" else before
+        rules_of_chunks = ChunkRules(history + new + after, history, after, kind)
+        return median(lambda: model.generate(tokens, solver=rules, chunks=rules_of_chunks)) / seconds
+
     whole = median(lambda: model.generate(tokens, solver=rules)) / seconds
-    pieces = median(lambda: model.generate(tokens, solver=rules, chunks=chunks)) / seconds
     needed = (NEW_FRAMES + after) / MEL_RATE
+    sys.stdout.write(f"{preset:10} {seconds:4g} s  {steps} steps  real-time factor {whole:.3f} whole\n")
+    for new in (NEW_FRAMES, NEW_FRAMES // 4):
+        found = ", ".join(f"{by_chunks(new, kind):.3f} {kind}" for kind in ("memory", "states"))
+        sys.stdout.write(f"{'':10} by chunks of {new} new frames: {found}\n")
     sys.stdout.write(
-        f"{preset:10} {seconds:4g} s  {steps} steps  real-time factor {whole:.3f} whole, "
-        f"{pieces:.3f} by chunks of {NEW_FRAMES} new frames\n"
         f"{'':10} first chunk: {1000 * median(first_chunk):.0f} ms of computing for {needed:.2f} s of tokens, "
         f"looking {1000 * after / MEL_RATE:.0f} ms ahead\n"
     )

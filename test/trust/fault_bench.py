@@ -27,7 +27,8 @@ LONGEST_SEC = 1200.0  # of a stage that takes seconds on an idle machine; then i
 #: Moments, durations and the commit of a checkout that moves on, which two runs need not share; all else they must.
 MOMENTS = re.compile(
     rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d|Z)?|\d\d:\d\d:\d\d|"
-    rb'"[a-z_]*(?:time|_s|_sec|_mb|rtf|speed|seconds)": ?-?[\d.e+-]+|"?(?:[a-z]+_)?commit\b[a-z ]*"?: .*|\d+ MB'
+    rb'"[a-z_]*(?:time|_s|_sec|_mb|rtf|speed|seconds)": ?-?[\d.e+-]+|"?(?:[a-z]+_)?commit\b[a-z ]*"?: .*|'
+    rb"commit of [a-z ]+</td><td>[^<]*|\d+ MB"
 )
 
 

@@ -106,6 +106,16 @@ def test_a_reader_that_fails_or_hangs_is_noticed(monkeypatch):
     assert fault_media.call(lambda words: None)[0] == "ok"
 
 
+def test_digests_of_pages_leave_out_commits(tmp_path):
+    """They differ where the checkout moves on in a campaign, which writes its own table into it."""
+    path, row = tmp_path / "a.html", "<tr><td>commit of this page</td><td>{}</td></tr><tr><td>seed</td><td>{}</td></tr>"
+    digests = []
+    for values in (("641cf462d3b5", 0), ("641cf462d3b5-dirty-12b3104041", 0), ("641cf462d3b5", 1)):
+        path.write_text(row.format(*values))
+        digests.append(digest(path))
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_digests_leave_out_moments_and_nothing_else(tmp_path):
     path = tmp_path / "a.json"
     digests = []

@@ -198,15 +198,16 @@ def test_samples(kind):
     assert not np.allclose(values(again[0]), values(other), atol=1e-2)
 
 
+@pytest.mark.parametrize("history", ["states", "memory"])
 @pytest.mark.parametrize("kind", ["avflow", "cascade"])
-def test_chunks_give_what_the_whole_gives(kind):
+def test_chunks_give_what_the_whole_gives(kind, history):
     model, tokens = make(kind), batch(length=150, size=1)["tokens"]
     before, after = model.transformer.reach
-    rules = SolverRules(3)
-    whole = model.generate(tokens, solver=rules)[0]
+    rules, guidance = SolverRules(3), {"cfg": 0.7}
+    whole = model.generate(tokens, solver=rules, **guidance)[0]
     finished = []
-    chunks = ChunkRules(before + 3 * after + 30, before, 3 * after)
-    pieces = model.generate(tokens, solver=rules, chunks=chunks, progress=finished.append)[0]
+    chunks = ChunkRules(before + 3 * after + 30, before, 3 * after, history)
+    pieces = model.generate(tokens, solver=rules, chunks=chunks, progress=finished.append, **guidance)[0]
     np.testing.assert_allclose(pieces.mel, whole.mel, atol=1e-4)
     np.testing.assert_allclose(pieces.face, whole.face, atol=1e-4)
     assert len(finished) > 2 and finished[-1] == 150

@@ -15,17 +15,17 @@ from espnet_av.utils.errors import UsageError
 SIZES = {"visual_dim": 5, "audio_dim": 3, "condition_dim": 2, "d_model": 16, "hidden_dim": 24, "num_heads": 2}
 
 
-def make_field(windows=((4, 2), (3, 1))):
+def make_field(windows=((4, 2), (3, 1)), **options):
     torch.manual_seed(0)
-    network = FlowTransformer(**SIZES, window_per_layer=windows)
+    network = FlowTransformer(**SIZES, window_per_layer=windows, **options)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     condition = torch.randn(1, 400, 2)
 
     @torch.no_grad()
-    def field(x, t, start, known):
+    def field(x, t, start, known, memory):
         given = condition[:, start : start + x.shape[1]].expand(len(x), -1, -1)
-        return torch.cat(network(x[..., :5], x[..., 5:], torch.full((len(x),), t), given), -1)
+        return torch.cat(network(x[..., :5], x[..., 5:], torch.full((len(x),), t), given, memory=memory), -1)
 
     return field, network.reach
 
@@ -81,6 +81,35 @@ def test_chunks_give_what_the_whole_gives(solver):
     assert (sample(field, chunks=short, solver=rules) - whole).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("attention", ["banded", "dense"])
+@pytest.mark.parametrize("highway", ["linear", "none", "conv", "cross"])
+@pytest.mark.parametrize("new", [1, 3, 25])  # fewer and more than a layer remembers
+def test_layers_that_remember_give_what_the_whole_gives(new, highway, attention, solver):
+    field, (_, after) = make_field(highway=highway, attention=attention)
+    rules = SolverRules(3, solver)
+    future = after * (3 if solver == "euler" else 6)
+    lengths = set()
+
+    def watching(x, t, start, known, memory):
+        lengths.add(x.shape[1])
+        return field(x, t, start, known, memory)
+
+    chunks = ChunkRules(frames=new + future, future=future, kind="memory")
+    whole, pieces = sample(field, 120, solver=rules), sample(watching, 120, chunks, rules)
+    torch.testing.assert_close(pieces, whole, atol=2e-5, rtol=0)
+    assert max(lengths) == new + future  # nothing is computed again
+    short = ChunkRules(frames=new + after, future=after, kind="memory")
+    assert (sample(field, 120, short, rules) - whole).abs().max() > 1e-3
+
+
+def test_samples_of_a_network_that_remembers():
+    field, (_, after) = make_field(windows=((4, 2), (0, 1), (7, 0)))
+    chunks = ChunkRules(frames=10 + 4 * after, future=4 * after, kind="memory")
+    pieces, whole = (sample(field, 90, each, samples=[0, 1, 0]) for each in (chunks, None))
+    torch.testing.assert_close(pieces, whole, atol=1e-4, rtol=0)
+
+
 def test_less_history_than_the_reach_shows():
     field, (before, after) = make_field()
     chunks = ChunkRules(frames=60, history=before - 1, future=after * 4)
@@ -93,9 +122,9 @@ def test_history_on_the_path(kind):
     chunks = ChunkRules(frames=60, history=before, future=4 * after, kind=kind)
     told = []
 
-    def watching(x, t, start, known):
+    def watching(x, t, start, known, memory):
         told.append(known)
-        return field(x, t, start, known)
+        return field(x, t, start, known, memory)
 
     pieces, whole = sample(watching, chunks=chunks), sample(field)
     assert pieces.shape == whole.shape and pieces.isfinite().all()
@@ -108,9 +137,9 @@ def test_stream_gives_the_first_chunk_before_the_rest():
     field, _ = make_field()
     calls = []
 
-    def counting(x, t, start, known):
+    def counting(x, t, start, known, memory):
         calls.append(start)
-        return field(x, t, start, known)
+        return field(x, t, start, known, memory)
 
     stream = Sampler(counting, 8, [0], FrameNoise(0), SolverRules(2), ChunkRules(60, 7, 6)).stream(200)
     first, frames = next(stream)
@@ -126,7 +155,7 @@ def test_samples_have_their_own_noise_and_zero_temperature_has_none():
     assert torch.equal(cold[0], cold[1])
 
 
-@pytest.mark.parametrize("wrong", [{"frames": 20}, {"kind": "memory"}, {"history": -1}])
+@pytest.mark.parametrize("wrong", [{"frames": 20}, {"kind": "nothing"}, {"history": -1}])
 def test_wrong_chunks_are_refused(wrong):
     with pytest.raises(UsageError):
         ChunkRules(**{"frames": 60, "history": 10, "future": 10, **wrong})
