@@ -49,6 +49,7 @@ TreeWidth=2
 MaxJobCount=150
 MinJobAge=60
 MaxArraySize=50
+DebugFlags=NO_CONF_HASH
 SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,sched_interval=1,bf_interval=1
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -88,6 +89,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.daemons: dict[str, subprocess.Popen] = {}
+        self.num_starts = 0  # of the controller
 
     def start(self) -> None:
         """Start all daemons and wait until the nodes are idle."""
@@ -110,7 +112,15 @@ class Cluster:
         self.wait_idle()
 
     def start_controller(self) -> None:
-        """Start slurmctld."""
+        """Start slurmctld.
+
+        After a power cut it does not know the numbers that it gave last, but the nodes do, and refuse second jobs of a
+        number: each start begins with further ones.
+        """
+        self.num_starts += 1
+        conf = self.folder / "slurm.conf"
+        lines = [line for line in conf.read_text().splitlines() if not line.startswith("FirstJobId=")]
+        conf.write_text("\n".join([*lines, f"FirstJobId={1000 * self.num_starts}", ""]))
         self._run("slurmctld", find_tool("slurmctld") or "", "-D")
 
     def start_node(self, name: str) -> None:
